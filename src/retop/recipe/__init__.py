@@ -1,0 +1,21 @@
+"""What a run shall do: frozen dataclasses, read from YAML, changed with ``--set``."""
+
+from retop.recipe.reading import apply_setting, load_recipe, preset_names
+from retop.recipe.recipe import (
+    DataRecipe,
+    HeadRecipe,
+    Recipe,
+    StageRecipe,
+    ViewsRecipe,
+)
+
+__all__ = [
+    "DataRecipe",
+    "HeadRecipe",
+    "Recipe",
+    "StageRecipe",
+    "ViewsRecipe",
+    "apply_setting",
+    "load_recipe",
+    "preset_names",
+]

@@ -1,0 +1,113 @@
+"""Recipes from YAML files and from ``--set key=value``."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from retop.errors import RecipeError
+from retop.recipe.recipe import Recipe
+from retop.schema import SchemaError, from_plain, to_plain
+
+
+def preset_names() -> tuple[str, ...]:
+    """Names of the recipes that come with retop."""
+    folder = resources.files("retop.recipe") / "presets"
+    return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))
+
+
+def load_recipe(name_or_path: str | Path = "default") -> Recipe:
+    """Read a recipe by preset name or from a YAML file.
+
+    Keys that the file leaves out keep the values of the `default` preset.
+
+    Args:
+        name_or_path: one of `preset_names()`, or the path of a ``.yaml`` file.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        RecipeError: no such preset or file, not YAML, an unknown key, a wrong type, or a contradiction.
+    """
+    text, origin = _read(str(name_or_path))
+    try:
+        document = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{origin} is not valid YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise RecipeError(f"{origin} should hold a mapping, received {type(document).__name__}")
+    return _build(_merged(to_plain(Recipe()), document, origin, ""), origin)
+
+
+def apply_setting(recipe: Recipe, key: str, value: str) -> Recipe:
+    """Change one value of a recipe, as ``--set key=value`` does.
+
+    Args:
+        recipe: the recipe to start from.
+        key: dotted path, e.g. ``"stage2.learning_rate"``.
+        value: the new value as YAML text, e.g. ``"0.01"``, ``"null"``, ``"auto"``.
+
+    Returns:
+        The changed recipe.
+
+    Raises:
+        RecipeError: the key does not exist, or the value is refused.
+    """
+    if key == "data.split":
+        value = f"[{value.strip('[]').replace('/', ',')}]"
+    try:
+        parsed: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {key}={value}: the value is not valid YAML: {error}") from error
+    if isinstance(parsed, str):
+        parsed = _number_or_text(parsed)
+    change: Any = parsed
+    for part in reversed(key.split(".")):
+        change = {part: change}
+    origin = f"--set {key}={value}"
+    return _build(_merged(to_plain(recipe), change, origin, ""), origin)
+
+
+def _number_or_text(text: str) -> float | str:
+    """YAML 1.1 reads 1e-4 as text; people mean the number."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _read(name_or_path: str) -> tuple[str, str]:
+    if name_or_path in preset_names():
+        return (resources.files("retop.recipe") / "presets" / f"{name_or_path}.yaml").read_text(), name_or_path
+    path = Path(name_or_path)
+    if path.is_file():
+        return path.read_text(encoding="utf-8"), str(path)
+    raise RecipeError(
+        f"no recipe {name_or_path!r}: it is neither a file nor one of the presets {', '.join(preset_names())}"
+    )
+
+
+def _merged(base: dict[str, Any], change: dict[str, Any], origin: str, where: str) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in change.items():
+        path = f"{where}.{key}" if where else str(key)
+        if key not in base:
+            raise RecipeError(f"{origin}: unknown key {path}; known here: {', '.join(sorted(base))}")
+        if isinstance(base[key], dict):
+            if not isinstance(value, dict):
+                raise RecipeError(f"{origin}: {path} holds several values ({', '.join(base[key])}); received {value!r}")
+            merged[key] = _merged(base[key], value, origin, path)
+        else:
+            merged[key] = _number_or_text(value) if isinstance(value, str) and key != "name" else value
+    return merged
+
+
+def _build(document: dict[str, Any], origin: str) -> Recipe:
+    if isinstance(document.get("thaw"), int | float) and not isinstance(document["thaw"], bool):
+        document = document | {"thaw": str(int(document["thaw"]))}
+    try:
+        return from_plain(Recipe, document)
+    except (SchemaError, RecipeError) as error:
+        raise RecipeError(f"{origin}: {error}") from error

@@ -1,0 +1,199 @@
+"""The recipe: everything that determines a run's numbers, save the data, the backbone and the seed."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from retop.errors import RecipeError
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise RecipeError(message)
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """How a folder without splits is divided."""
+
+    split: tuple[float, float, float] = (0.70, 0.15, 0.15)
+    """Fractions for train, validation and test; they add up to 1, and test may be 0."""
+
+    split_seed: int = 0
+    """Chooses another split of the same images."""
+
+    images_per_class: int | None = None
+    """Use at most this many training images of each class (chosen by content); None for all."""
+
+    def __post_init__(self) -> None:
+        train, validation, test = self.split
+        _require(
+            min(train, validation) > 0 and test >= 0 and abs(sum(self.split) - 1) < 1e-6,
+            f"data.split must be three fractions that add up to 1, train and validation above 0; "
+            f"received {'/'.join(f'{part:g}' for part in self.split)}",
+        )
+        _require(
+            self.images_per_class is None or self.images_per_class >= 1,
+            f"data.images_per_class must be at least 1 or null; received {self.images_per_class}",
+        )
+
+
+@dataclass(frozen=True)
+class ViewsRecipe:
+    """Which versions of an image training sees. View 0 is the evaluation crop."""
+
+    preset: Literal["none", "standard", "original"] = "standard"
+    """``standard``: random resized crop, horizontal flip, light colour. ``original``: shear 0.2, zoom 0.2,
+    horizontal flip. ``none``: the evaluation crop alone."""
+
+    count: int = 4
+    """V, the number of views per training image, view 0 included. 1 is no augmentation."""
+
+    seed: int = 0
+    """Chooses other augmentations. It is apart from the run's seed, so that seeds share one store."""
+
+    def __post_init__(self) -> None:
+        _require(
+            1 <= self.count <= 1000,
+            f"views.count must be between 1 and 1000; received {self.count} (--views)",
+        )
+        _require(
+            self.preset != "none" or self.count == 1,
+            f"views.preset is 'none' but views.count is {self.count}; set views.count=1 (--views 1) "
+            f"or choose the preset 'standard' or 'original'",
+        )
+
+
+@dataclass(frozen=True)
+class HeadRecipe:
+    """The new top of the network."""
+
+    kind: Literal["linear", "mlp"] = "linear"
+    """``linear``: the backbone's own pooling, dropout, linear. ``mlp``: flattened feature map, dropout,
+    dense with ReLU, linear (the original experiment's head)."""
+
+    dropout: float = 0.0
+    """Fraction of inputs dropped before the first layer of the head."""
+
+    hidden: int = 256
+    """Width of the dense layer of ``mlp``."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.dropout < 1, f"head.dropout must be in [0, 1); received {self.dropout}")
+        _require(self.hidden >= 1, f"head.hidden must be at least 1; received {self.hidden}")
+
+
+@dataclass(frozen=True)
+class StageRecipe:
+    """How one stage trains: stage 1 the head alone, stage 2 the head and the late layers."""
+
+    epochs: int
+    """Passes over the training images, at most (see `patience`). 0 leaves the stage out."""
+
+    optimiser: Literal["sgd", "adamw", "adam"] = "sgd"
+    """``sgd`` has Nesterov momentum."""
+
+    learning_rate: float | Literal["auto"] = "auto"
+    """Peak step size; ``auto`` takes it from a short range test on the store."""
+
+    momentum: float = 0.9
+    """Momentum of SGD; the first beta of Adam and AdamW."""
+
+    weight_decay: float | Literal["auto"] = 1e-4
+    """Penalty on weights, not on norms and biases; ``auto`` (stage 1) tries a grid and keeps the best on
+    validation."""
+
+    batch_size: int = 32
+    """Images per step."""
+
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """What the step size does after warm-up."""
+
+    warmup_fraction: float = 0.1
+    """Fraction of the steps in which the step size rises linearly from 0."""
+
+    clip_norm: float | None = 1.0
+    """Gradients are scaled down to this norm; None leaves them alone."""
+
+    label_smoothing: float = 0.0
+    """Probability mass given to the wrong classes."""
+
+    mixup: float = 0.0
+    """Alpha of the Beta distribution for mixing activations and labels of two images; 0 is off."""
+
+    patience: int | None = None
+    """Stop after this many epochs without a better validation accuracy; None never stops early."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 0, f"epochs must be 0 or more; received {self.epochs} (--epochs HEAD,LATE)")
+        _require(self.batch_size >= 1, f"batch_size must be at least 1; received {self.batch_size}")
+        _require(
+            self.learning_rate == "auto" or self.learning_rate > 0,
+            f"learning_rate must be above 0 or 'auto'; received {self.learning_rate}",
+        )
+        _require(
+            self.weight_decay == "auto" or self.weight_decay >= 0,
+            f"weight_decay must be 0 or more, or 'auto'; received {self.weight_decay}",
+        )
+        _require(0 <= self.momentum < 1, f"momentum must be in [0, 1); received {self.momentum}")
+        _require(
+            0 <= self.warmup_fraction < 1,
+            f"warmup_fraction must be in [0, 1); received {self.warmup_fraction}",
+        )
+        _require(
+            self.clip_norm is None or self.clip_norm > 0,
+            f"clip_norm must be above 0 or null; received {self.clip_norm}",
+        )
+        _require(
+            0 <= self.label_smoothing < 1,
+            f"label_smoothing must be in [0, 1); received {self.label_smoothing}",
+        )
+        _require(self.mixup >= 0, f"mixup must be 0 or more; received {self.mixup}")
+        _require(
+            self.patience is None or self.patience >= 1,
+            f"patience must be at least 1 or null; received {self.patience}",
+        )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole run."""
+
+    name: str = "default"
+    """What the recipe is called in tables and records."""
+
+    thaw: str = "last"
+    """Where stage 2 begins to train: ``last``, a number of groups from the end, a group's name, ``all`` or
+    ``none``."""
+
+    batch_norm: Literal["auto", "frozen", "update"] = "auto"
+    """Statistics of batch norm in the thawed part: ``frozen`` (their affine part still trains), ``update``, or
+    ``auto``: frozen for pretrained weights, updated for random ones."""
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of training. ``auto``: bfloat16 where the hardware has it, else float32 with activations
+    stored as bfloat16. ``fp32``: float32 throughout. Evaluation is always float32."""
+
+    data: DataRecipe = field(default_factory=DataRecipe)
+    """How images are split."""
+
+    views: ViewsRecipe = field(default_factory=ViewsRecipe)
+    """How images are augmented."""
+
+    head: HeadRecipe = field(default_factory=HeadRecipe)
+    """The new top."""
+
+    stage1: StageRecipe = field(default_factory=lambda: StageRecipe(epochs=30, weight_decay="auto", patience=10))
+    """Training of the head on the frozen backbone."""
+
+    stage2: StageRecipe = field(default_factory=lambda: StageRecipe(epochs=15, patience=6))
+    """Training of the head and the late layers."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.stage2.weight_decay != "auto",
+            "stage2.weight_decay must be a number; 'auto' exists for stage 1, where trying a grid costs seconds",
+        )
+        _require(
+            self.stage1.epochs > 0 or self.stage2.epochs > 0,
+            "both stages have 0 epochs, so nothing would be trained; set stage1.epochs or stage2.epochs (--epochs)",
+        )

@@ -1,0 +1,55 @@
+"""What a run leaves on disk, as frozen dataclasses: the waist that everything after training reads.
+
+`docs/records.md` is generated from the docstrings in this package.
+"""
+
+from retop.records.comparison import ComparisonRecord, ComparisonRow, FailedRun, PairedComparison
+from retop.records.metrics import ClassMetrics, Interval, Metrics, MissedImage, SeedSummary
+from retop.records.network import GroupRecord, NetworkRecord, Preprocessing, WeightsRecord
+from retop.records.predictions import PREDICTIONS_SCHEMA, Predictions, read_predictions, write_predictions
+from retop.records.run import (
+    DataRecord,
+    Environment,
+    EpochRecord,
+    RunRecord,
+    SplitRecord,
+    StageRecord,
+    TimingRecord,
+    UnreadableImage,
+    read_epochs,
+)
+from retop.records.storing import read_record, write_record
+from retop.records.trained import MODEL_FOLDER_VERSION, TrainedRecord
+
+__all__ = [
+    "MODEL_FOLDER_VERSION",
+    "PREDICTIONS_SCHEMA",
+    "ClassMetrics",
+    "ComparisonRecord",
+    "ComparisonRow",
+    "DataRecord",
+    "Environment",
+    "EpochRecord",
+    "FailedRun",
+    "GroupRecord",
+    "Interval",
+    "Metrics",
+    "MissedImage",
+    "NetworkRecord",
+    "PairedComparison",
+    "Predictions",
+    "Preprocessing",
+    "RunRecord",
+    "SeedSummary",
+    "SplitRecord",
+    "StageRecord",
+    "TimingRecord",
+    "TrainedRecord",
+    "UnreadableImage",
+    "WeightsRecord",
+    "read_epochs",
+    "read_predictions",
+    "read_record",
+    "write_predictions",
+    "write_record",
+]

@@ -1,0 +1,109 @@
+"""What is known about a network: preprocessing, groups, weights."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes the network's input: resize, crop, scale to [0, 1], normalise."""
+
+    height: int
+    """Pixels of the network's input."""
+
+    width: int
+    """Pixels of the network's input."""
+
+    crop_fraction: float
+    """The shorter side is resized to input size / crop_fraction, then the centre is cut out."""
+
+    crop_mode: Literal["center", "squash", "border"]
+    """timm's crop mode: ``center`` keeps the aspect, ``squash`` does not, ``border`` pads."""
+
+    interpolation: Literal["bilinear", "bicubic", "nearest", "lanczos", "box", "hamming"]
+    """How pixels are resampled, by Pillow on 8-bit values, with antialiasing."""
+
+    mean: tuple[float, float, float]
+    """Subtracted per channel (R, G, B), after scaling to [0, 1]."""
+
+    std: tuple[float, float, float]
+    """Divided by per channel (R, G, B), after the mean is subtracted."""
+
+
+@dataclass(frozen=True)
+class GroupRecord:
+    """One group of consecutive layers, between stem and last stage."""
+
+    name: str
+    """The group's name, as ``--thaw`` takes it."""
+
+    parameters: int
+    """Number of parameters."""
+
+    flops: int
+    """Floating-point operations of one image's forward pass; a multiply-add counts as two."""
+
+    stored_bytes: int
+    """Bytes of activations stored per image view when the network is thawed from this group on, at two bytes
+    per value."""
+
+
+@dataclass(frozen=True)
+class WeightsRecord:
+    """Where weights came from, exactly."""
+
+    source: Literal["hub", "folder", "file", "random"]
+    """``hub``: a model hub; ``folder``: a timm-form folder; ``file``: a ``.safetensors`` file."""
+
+    location: str
+    """Hub repository or URL, path, or the seed of random weights."""
+
+    revision: str | None
+    """Commit of the hub repository that was resolved; None for anything else."""
+
+    sha256: str | None
+    """SHA-256 of the weights file, hexadecimal; None for random weights."""
+
+    license: str | None
+    """Licence as the weights' own card names it."""
+
+    description: str | None
+    """What the weights' own card says about them."""
+
+
+@dataclass(frozen=True)
+class NetworkRecord:
+    """The network of a run."""
+
+    backbone: str
+    """Name under which it was asked for."""
+
+    architecture: str
+    """timm's name of the architecture."""
+
+    preprocessing: Preprocessing
+    """How images become its input."""
+
+    weights: WeightsRecord
+    """Where its weights came from."""
+
+    groups: tuple[GroupRecord, ...]
+    """All groups, from stem to last stage."""
+
+    boundary: str | None
+    """Name of the first thawed group; None where nothing is thawed."""
+
+    parameters: int
+    """Number of parameters, head included."""
+
+    parameters_trained: int
+    """Number of parameters that stage 2 trained (stage 1 where there is no stage 2), head included."""
+
+    loop: Literal["store", "whole"]
+    """``store``: the frozen prefix was computed once; ``whole``: the whole network ran in every epoch."""
+
+    loop_reason: str | None
+    """Why the whole network ran in every epoch; None for ``store``."""
+
+    stored_bytes_per_view: int
+    """Bytes of activations stored per image view in this run; 0 for ``whole``."""

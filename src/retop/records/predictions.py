@@ -1,0 +1,94 @@
+"""predictions.parquet: the logits of every evaluated image."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from retop.errors import RunError
+
+# N images, K classes
+PREDICTIONS_SCHEMA = pa.schema(
+    [
+        pa.field("split", pa.string(), nullable=False),  # train, validation or test
+        pa.field("path", pa.string(), nullable=False),  # as the source names it
+        pa.field("label", pa.string(), nullable=False),  # class name
+        pa.field("logits", pa.list_(pa.float32()), nullable=False),  # K values, in the order of the class list
+    ]
+)
+PREDICTIONS_VERSION = b"1"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Logits of one split's images.
+
+    Attributes:
+        split: ``train``, ``validation`` or ``test``.
+        paths: N paths, as the source names them.
+        classes: K class names.
+        labels_n: [N] int64, index into `classes`.
+        logits_nk: [N, K] float32.
+    """
+
+    split: str
+    paths: tuple[str, ...]
+    classes: tuple[str, ...]
+    labels_n: npt.NDArray[np.int64]
+    logits_nk: npt.NDArray[np.float32]
+
+
+def write_predictions(path: Path, parts: tuple[Predictions, ...]) -> None:
+    """Write the predictions of several splits as one Parquet file.
+
+    Args:
+        path: where to.
+        parts: one per split, all with the same classes.
+    """
+    classes = parts[0].classes
+    metadata = {b"retop.version": PREDICTIONS_VERSION, b"retop.classes": "\n".join(classes).encode()}
+    tables = [
+        pa.table(
+            {
+                "split": [part.split] * len(part.paths),
+                "path": list(part.paths),
+                "label": [classes[label] for label in part.labels_n],
+                "logits": pa.FixedSizeListArray.from_arrays(
+                    pa.array(part.logits_nk.astype(np.float32).ravel()), len(classes)
+                ).cast(pa.list_(pa.float32())),
+            },
+            schema=PREDICTIONS_SCHEMA,
+        )
+        for part in parts
+    ]
+    partial = path.with_name(f".{path.name}.partial")
+    pq.write_table(pa.concat_tables(tables).replace_schema_metadata(metadata), partial)
+    partial.replace(path)
+
+
+def read_predictions(path: Path, split: str) -> Predictions:
+    """Read one split's predictions.
+
+    Args:
+        path: a predictions.parquet.
+        split: ``train``, ``validation`` or ``test``.
+
+    Returns:
+        The predictions; empty where the file has none for that split.
+
+    Raises:
+        RunError: the file is missing or not such a table.
+    """
+    try:
+        table = pq.read_table(path)
+        classes = tuple((table.schema.metadata or {})[b"retop.classes"].decode().split("\n"))
+        table = table.filter(pa.compute.equal(table["split"], split))
+        logits = np.array(table["logits"].to_pylist(), dtype=np.float32).reshape(len(table), len(classes))
+        places = {name: place for place, name in enumerate(classes)}
+        labels = np.array([places[label] for label in table["label"].to_pylist()], dtype=np.int64)
+    except (OSError, pa.ArrowInvalid, KeyError, ValueError) as error:
+        raise RunError(f"{path} is not a table of predictions: {error}") from error
+    return Predictions(split, tuple(table["path"].to_pylist()), classes, labels, logits)

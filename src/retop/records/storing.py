@@ -1,0 +1,36 @@
+"""Records from and to JSON files."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from retop.errors import RunError
+from retop.schema import SchemaError, from_plain, write_json
+
+R = TypeVar("R")
+
+
+def write_record(path: Path, record: Any) -> None:
+    """Write a record atomically as JSON."""
+    write_json(path, record)
+
+
+def read_record(kind: type[R], path: Path) -> R:
+    """Read a record; keys of a newer version are ignored.
+
+    Args:
+        kind: the record's dataclass.
+        path: the JSON file.
+
+    Returns:
+        The record.
+
+    Raises:
+        RunError: the file is missing, is not JSON, or does not hold such a record.
+    """
+    try:
+        return from_plain(kind, json.loads(path.read_text(encoding="utf-8")), allow_unknown=True)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, SchemaError) as error:
+        raise RunError(f"{path} is not a {kind.__name__} that this version of retop can read: {error}") from error

@@ -1,0 +1,61 @@
+"""The `retop` key of a model folder's config.json."""
+
+from dataclasses import dataclass
+
+from retop.recipe import HeadRecipe
+from retop.records.network import Preprocessing, WeightsRecord
+
+MODEL_FOLDER_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TrainedRecord:
+    """What prediction needs beyond timm's own keys, and where the model came from."""
+
+    classes: tuple[str, ...]
+    """Class names; logit k belongs to classes[k]."""
+
+    preprocessing: Preprocessing
+    """How images become the network's input."""
+
+    head: HeadRecipe
+    """The head on top."""
+
+    head_features: int
+    """F, the number of values that enter the head."""
+
+    backbone: str
+    """Name under which the backbone was asked for."""
+
+    boundary: str | None
+    """First thawed group; None where only the head was trained."""
+
+    kind: str
+    """``fine-tuned``, ``scratch`` or ``probe``."""
+
+    recipe: str
+    """Name of the recipe."""
+
+    seed: int
+    """Seed of the run."""
+
+    data_fingerprint: str
+    """Fingerprint of the data it was trained on."""
+
+    num_train: int
+    """Training images."""
+
+    validation_accuracy: float
+    """On validation, measured in training."""
+
+    weights: WeightsRecord
+    """Where the pretrained weights came from."""
+
+    weights_sha256: str
+    """SHA-256 of model.safetensors, hexadecimal."""
+
+    retop: str
+    """Version of retop that wrote the folder."""
+
+    version: int = MODEL_FOLDER_VERSION
+    """Version of the model folder's form."""

@@ -1,0 +1,180 @@
+"""Frozen dataclasses from and to plain data (what JSON and YAML can hold).
+
+Strict in one direction only: reading refuses unknown keys, missing keys and wrong types by name and path, so
+that nothing a user sets is silently dropped.
+"""
+
+import dataclasses
+import json
+import os
+import tempfile
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from retop.errors import RetopError
+
+T = TypeVar("T")
+
+
+class SchemaError(RetopError):
+    """Plain data that does not fit the dataclass it is read into."""
+
+    exit_code = 2
+
+
+def to_plain(value: Any) -> Any:
+    """Dataclasses, tuples and mappings as dicts, lists and scalars.
+
+    Args:
+        value: a dataclass instance or anything JSON can hold.
+
+    Returns:
+        The same content as dict, list, str, int, float, bool or None.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [to_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    return value
+
+
+def from_plain(kind: type[T], value: Any, *, where: str = "", allow_unknown: bool = False) -> T:
+    """Read plain data into a dataclass.
+
+    Args:
+        kind: the dataclass.
+        value: a mapping, as read from JSON or YAML.
+        where: path of `value` in its document, for messages.
+        allow_unknown: ignore keys that the dataclass lacks (records written by a newer version).
+
+    Returns:
+        An instance of `kind`.
+
+    Raises:
+        SchemaError: `value` is not a mapping, has unknown keys (unless allowed), lacks keys that have no
+            default, or holds a value of the wrong type.
+    """
+    if not isinstance(value, dict):
+        raise SchemaError(f"{where or 'the document'} should be a mapping, received {_shown(value)}")
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind) if f.init}  # type: ignore[arg-type]
+    unknown = sorted(str(key) for key in value if key not in fields)
+    if unknown and not allow_unknown:
+        raise SchemaError(
+            f"unknown key{'s' if len(unknown) > 1 else ''} {', '.join(_path(where, key) for key in unknown)}; "
+            f"known here: {', '.join(sorted(fields))}"
+        )
+    filled = {}
+    for name, field in fields.items():
+        if name in value:
+            filled[name] = _convert(hints[name], value[name], _path(where, name), allow_unknown)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise SchemaError(f"{_path(where, name)} is missing")
+    return kind(**filled)
+
+
+def _path(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _shown(value: Any) -> str:
+    return f"{type(value).__name__} {str(value)[:60]!r}"
+
+
+def _convert(hint: Any, value: Any, where: str, allow_unknown: bool) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(args, value, where, allow_unknown)
+    if origin is typing.Literal:
+        if value in args and type(value) in {type(arg) for arg in args}:
+            return value
+        raise SchemaError(f"{where} should be one of {', '.join(map(str, args))}; received {_shown(value)}")
+    if origin is tuple:
+        return _convert_tuple(args, value, where, allow_unknown)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise SchemaError(f"{where} should be a mapping, received {_shown(value)}")
+        return {
+            _convert(args[0], key, where, allow_unknown): _convert(args[1], item, _path(where, str(key)), allow_unknown)
+            for key, item in value.items()
+        }
+    if dataclasses.is_dataclass(hint):
+        return from_plain(typing.cast(type, hint), value, where=where, allow_unknown=allow_unknown)
+    return _convert_scalar(hint, value, where)
+
+
+def _convert_union(args: tuple[Any, ...], value: Any, where: str, allow_unknown: bool) -> Any:
+    problems = []
+    for arg in args:
+        try:
+            return _convert(arg, value, where, allow_unknown)
+        except SchemaError as problem:
+            problems.append(str(problem))
+    raise SchemaError(next((p for p in problems if "NoneType" not in p), problems[0]))
+
+
+def _convert_tuple(args: tuple[Any, ...], value: Any, where: str, allow_unknown: bool) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise SchemaError(f"{where} should be a list, received {_shown(value)}")
+    if len(args) == 2 and args[1] is Ellipsis:
+        return tuple(_convert(args[0], item, f"{where}[{i}]", allow_unknown) for i, item in enumerate(value))
+    if len(value) != len(args):
+        raise SchemaError(f"{where} should have {len(args)} items, received {len(value)}")
+    return tuple(
+        _convert(arg, item, f"{where}[{i}]", allow_unknown)
+        for i, (arg, item) in enumerate(zip(args, value, strict=True))
+    )
+
+
+def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
+    if hint is type(None) and value is None:
+        return None
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    raise SchemaError(f"{where} should be {hint.__name__}, received {_shown(value)}")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain data or a dataclass as JSON, atomically (see `write_bytes`)."""
+    text = json.dumps(to_plain(value), indent=1, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing: temporary file beside it, fsync, rename, fsync of the folder.
+
+    Args:
+        path: where the file shall be; its folder must exist.
+        content: all of it.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` survive a power cut; Windows has no such call and needs none."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
