@@ -1,0 +1,198 @@
+"""What a comparison's numbers can and cannot show, in sentences."""
+
+from collections.abc import Sequence
+
+from retop.evaluation import SIGNIFICANCE, smallest_decidable
+from retop.evaluation.numerals import count, listing, p_value, percent, points
+from retop.records import ComparisonRow, DataRecord, FailedRun, Interval, PairedComparison
+
+FEW_IMAGES = 200
+
+
+def describe(
+    rows: Sequence[ComparisonRow],
+    pairs: Sequence[PairedComparison],
+    data: DataRecord,
+    recommended: str | None,
+    failed: Sequence[FailedRun] = (),
+) -> tuple[str, ...]:
+    """Say what a ranking supports.
+
+    Args:
+        rows: of the ranking, best first.
+        pairs: every pair of contenders.
+        data: the data.
+        recommended: name of the recommended contender; None where nothing was fine-tuned.
+        failed: runs that did not finish.
+
+    Returns:
+        Sentences, the most important first; numbers exact, with their n.
+    """
+    sentences: list[str] = []
+    if rows:
+        sentences += _recommendation(rows, recommended)
+        sentences += _touched_by_selection(rows)
+        sentences += _few_images(rows, pairs)
+        sentences += _order(rows, pairs)
+        sentences += _lift_over_probe(rows, pairs)
+        sentences += _lift_over_scratch(rows, pairs, recommended)
+        sentences += _seeds(rows)
+        sentences += _other_recipes(rows)
+    return tuple(sentences + _left_out(data) + _failures(failed))
+
+
+def _recommendation(rows: Sequence[ComparisonRow], recommended: str | None) -> list[str]:
+    row = next((row for row in rows if row.name == recommended), None)
+    if row is None:
+        return []
+    seen = f"{percent(row.seeds.mean.value, row.metrics.n)} of {count(row.metrics.n, f'{row.metrics.split} image')}"
+    return [
+        f"Recommended: {row.name}, for the best validation accuracy among the fine-tuned backbones "
+        f"({100 * row.validation_accuracy:.1f} %)"
+        + ("." if row.metrics.split == "validation" else f"; the test images had no say. On them it answers {seen}.")
+    ]
+
+
+def _touched_by_selection(rows: Sequence[ComparisonRow]) -> list[str]:
+    if rows[0].metrics.split == "test":
+        return []
+    return [
+        "There is no test split, so the ranking is on validation, which also chose epochs and penalties: these "
+        "accuracies flatter. Images that no choice has seen need a test split (a folder test/, or a split such as "
+        "--set data.split=70/15/15)."
+    ]
+
+
+def _few_images(rows: Sequence[ComparisonRow], pairs: Sequence[PairedComparison]) -> list[str]:
+    n, split, best = rows[0].metrics.n, rows[0].metrics.split, rows[0].seeds.mean
+    if n >= FEW_IMAGES:
+        return []
+    sentences = [
+        f"{count(n, f'{split} image')} are few: the {percent(best.value, n)} of {rows[0].name} mean "
+        f"between {percent(best.low, n)} and {percent(best.high, n)}."
+    ]
+    if pairs:
+        sentences.append(_smallest_difference(n, split, len(pairs)))
+    return sentences
+
+
+def _smallest_difference(n: int, split: str, num_pairs: int) -> str:
+    needed = smallest_decidable(1 - SIGNIFICANCE / num_pairs)
+    among = f" among {num_pairs} pairs" if num_pairs > 1 else ""
+    if needed > n:
+        return f"With {count(n, f'{split} image')} no difference{among} can be established, however large it is."
+    return (
+        f"With {count(n, f'{split} image')} the smallest difference that can be established first{among} is "
+        f"{needed} images that one answers rightly and the other wrongly, with none the other way round: "
+        f"{percent(needed / n, n)} of them."
+    )
+
+
+def _order(rows: Sequence[ComparisonRow], pairs: Sequence[PairedComparison]) -> list[str]:
+    established = [pair for pair in pairs if pair.established]
+    n, split = rows[0].metrics.n, rows[0].metrics.split
+    if not pairs:
+        return []
+    if not established:
+        closest = min(pairs, key=lambda pair: pair.p_holm)
+        return [
+            f"No difference is established on these {count(n, f'{split} image')}: all {len(rows)} rows are tied. The "
+            f"clearest, {closest.first} against {closest.second}, is {_interval(closest.difference, n)} "
+            f"({p_value(closest.p_holm)} after Holm's correction)."
+        ]
+    return [_established(established, len(pairs), n), *_ties(rows)]
+
+
+def _established(established: Sequence[PairedComparison], num_pairs: int, n: int) -> str:
+    shown = tuple(_better(pair, n) for pair in sorted(established, key=lambda pair: pair.p_holm)[:4])
+    more = f"; and {len(established) - 4} more" if len(established) > 4 else ""
+    return f"{len(established)} of {count(num_pairs, 'pair')} established as different: {'; '.join(shown)}{more}."
+
+
+def _better(pair: PairedComparison, n: int) -> str:
+    difference = pair.difference
+    better, worse = pair.first, pair.second
+    if difference.value < 0:
+        better, worse = worse, better
+        difference = _reversed(difference)
+    return f"{better} above {worse} by {_interval(difference, n)}, {p_value(pair.p_holm)}"
+
+
+def _ties(rows: Sequence[ComparisonRow]) -> list[str]:
+    groups: dict[int, tuple[str, ...]] = {}
+    for row in rows:
+        if row.tied_with:
+            groups[row.rank] = (*groups.get(row.rank, ()), row.name)
+    return [
+        f"Tied at rank {place}: {listing(names)}; their order in the table is not evidence."
+        for place, names in sorted(groups.items())
+    ]
+
+
+def _lift_over_probe(rows: Sequence[ComparisonRow], pairs: Sequence[PairedComparison]) -> list[str]:
+    sentences = []
+    for row in rows:
+        lift = _lift(row.name, f"probe-{row.name}", pairs)
+        if row.kind == "fine-tuned" and lift:
+            sentences.append(f"Fine-tuning {row.name} against a logistic regression on its frozen features: {lift}.")
+    return sentences
+
+
+def _lift_over_scratch(
+    rows: Sequence[ComparisonRow], pairs: Sequence[PairedComparison], recommended: str | None
+) -> list[str]:
+    scratch = next((row.name for row in rows if row.kind == "scratch"), None)
+    lift = _lift(recommended, scratch, pairs) if recommended and scratch else None
+    return [f"{recommended} against a small network trained from scratch: {lift}."] if lift else []
+
+
+def _lift(name: str, baseline: str, pairs: Sequence[PairedComparison]) -> str | None:
+    for pair in pairs:
+        if {pair.first, pair.second} == {name, baseline}:
+            difference = pair.difference if pair.first == name else _reversed(pair.difference)
+            verdict = "established" if pair.established else "not established"
+            return f"{_interval(difference, pair.n)} ({verdict}, {p_value(pair.p_holm)})"
+    return None
+
+
+def _seeds(rows: Sequence[ComparisonRow]) -> list[str]:
+    spreads = [(row.seeds.standard_deviation, row.name) for row in rows if row.seeds.standard_deviation is not None]
+    if not spreads:
+        return [
+            "One seed each: the ranking is of these trained models. How far another seed moves a backbone, --seeds 3 "
+            "shows."
+        ]
+    (least, steadiest), (most, loosest) = min(spreads), max(spreads)
+    number = max(len(row.seeds.seeds) for row in rows)
+    if len(spreads) == 1:
+        return [f"Accuracies are means; over {number} seeds {loosest} varies by {100 * most:.1f} points (SD)."]
+    return [
+        f"Accuracies are means over {number} seeds; the standard deviation between seeds is {100 * least:.1f} points "
+        f"({steadiest}) to {100 * most:.1f} points ({loosest})."
+    ]
+
+
+def _other_recipes(rows: Sequence[ComparisonRow]) -> list[str]:
+    names = tuple(row.name for row in rows if row.recipe_differs)
+    verb = "was trained" if len(names) == 1 else "were trained"
+    return [f"{listing(names)} {verb} with another recipe than the rest (see run.json)."] if names else []
+
+
+def _left_out(data: DataRecord) -> list[str]:
+    paths = tuple(image.path for image in data.unreadable)
+    if not paths:
+        return []
+    verb = "was" if len(paths) == 1 else "were"
+    return [f"{count(len(paths), 'image')} could not be read and {verb} left out: {listing(paths)}."]
+
+
+def _failures(failed: Sequence[FailedRun]) -> list[str]:
+    return [f"{run.name} did not finish and is not ranked: {run.error}" for run in failed]
+
+
+def _interval(difference: Interval, n: int) -> str:
+    return f"{points(difference.value, n)} points ({points(difference.low, n)} to {points(difference.high, n)})"
+
+
+def _reversed(difference: Interval) -> Interval:
+    return Interval(-difference.value, -difference.high, -difference.low)
