@@ -1,0 +1,138 @@
+"""A backbone: network, weights, preprocessing and groups, ready to be cut."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from retop.backbones.catalogue import Group
+from retop.backbones.grouping import group_parameters
+from retop.backbones.naming import read_preprocessing
+from retop.backbones.sources import WeightsSource, find_source
+from retop.backbones.state import load_weights
+from retop.errors import WeightsError
+from retop.records import Preprocessing, WeightsRecord
+
+_RESERVED_ARGS = frozenset(
+    ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "num_classes")
+    + ("features_only", "scriptable", "exportable", "no_jit", "device", "dtype")
+)
+
+
+@dataclass
+class Backbone:
+    """A pretrained network without its classifier.
+
+    Attributes:
+        name: as it was asked for.
+        architecture: timm's name of the architecture.
+        model_args: what timm's `create_model` needs besides it to build the same network.
+        network: timm's network with ``num_classes=0``; for VGG also without fc6 and fc7.
+        preprocessing: how images become its input.
+        weights: where its weights came from.
+        classifier: timm's name of the classifier layer, e.g. ``"fc"`` or ``"head.fc"``.
+        num_features: F, the number of pooled features.
+        groups: from stem to last stage.
+        pretrained_cfg: timm's description of the weights, as JSON can hold it.
+    """
+
+    name: str
+    architecture: str
+    model_args: dict[str, Any]
+    network: nn.Module
+    preprocessing: Preprocessing
+    weights: WeightsRecord
+    classifier: str
+    num_features: int
+    groups: tuple[Group, ...]
+    pretrained_cfg: dict[str, Any]
+
+
+def build_backbone(
+    name: str, weights: str | Path | None = None, *, seed: int = 0, offline: bool = False
+) -> Backbone:
+    """Build a network and load its weights.
+
+    Args:
+        name: a short name of the catalogue, or any timm name, with or without tag.
+        weights: None for the hub; ``"random"``; a folder with one timm-form sub-folder per backbone, named as the
+            backbone or its architecture; one such folder; or a ``.safetensors`` file.
+        seed: determines random weights.
+        offline: never touch the network; take hub weights from the cache alone.
+
+    Returns:
+        The backbone in evaluation mode, in float32, on the CPU.
+
+    Raises:
+        UnknownBackboneError: there is no such network.
+        WeightsError: weights are missing, damaged, or of another network.
+    """
+    source = find_source(name, weights, seed=seed, offline=offline)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = create_network(source.architecture, source.model_args)
+    if source.file is not None:
+        load_weights(network, source.file, classifiers=_classifier_keys(source))
+    return assemble(name, source, network)
+
+
+def create_network(architecture: str, model_args: dict[str, Any], num_classes: int = 0) -> nn.Module:
+    """Build timm's network; on whichever device and from whichever random state is current.
+
+    Args:
+        architecture: timm's name.
+        model_args: keyword arguments of the architecture.
+        num_classes: 0 leaves the classifier out (for VGG also fc6 and fc7).
+
+    Returns:
+        The network in evaluation mode.
+
+    Raises:
+        WeightsError: `model_args` do not fit the architecture.
+    """
+    if reserved := sorted(_RESERVED_ARGS & set(model_args)):
+        raise WeightsError(f"model_args may not hold {', '.join(reserved)}: retop sets them itself")
+    try:
+        network: nn.Module = timm.create_model(architecture, num_classes=num_classes, **model_args)
+    except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
+        raise WeightsError(f"timm cannot build {architecture!r} with model_args {model_args}: {error}") from error
+    if num_classes == 0 and isinstance(network, timm.models.VGG):
+        network.pre_logits = nn.Identity()
+        network.head_hidden_size = network.num_features
+    return network.eval()
+
+
+def assemble(name: str, source: WeightsSource, network: nn.Module) -> Backbone:
+    """Put a built network together with what is known about it.
+
+    Args:
+        name: as the user gave it.
+        source: where its weights come from.
+        network: the network, without classifier; it may be on the meta device.
+
+    Returns:
+        The backbone.
+    """
+    classifier = source.pretrained_cfg.get("classifier") or "head.fc"
+    return Backbone(
+        name=name,
+        architecture=source.architecture,
+        model_args=source.model_args,
+        network=network,
+        preprocessing=read_preprocessing(source.pretrained_cfg),
+        weights=source.record,
+        classifier=classifier if isinstance(classifier, str) else classifier[0],
+        num_features=int(getattr(network, "head_hidden_size", 0) or network.num_features),  # type: ignore[arg-type]
+        groups=group_parameters(network, source.architecture),
+        pretrained_cfg=source.pretrained_cfg,
+    )
+
+
+def _classifier_keys(source: WeightsSource) -> frozenset[str]:
+    with torch.device("meta"):
+        whole = create_network(source.architecture, source.model_args, num_classes=1000)
+        bare = create_network(source.architecture, source.model_args)
+    return frozenset(whole.state_dict()) - frozenset(bare.state_dict())

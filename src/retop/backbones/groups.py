@@ -1,0 +1,133 @@
+"""What is known about a network's groups without running it on images: parameters, operations, storage."""
+
+from dataclasses import dataclass
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from retop.backbones.boundary import Boundary, choose_boundary
+from retop.backbones.build import Backbone, assemble, create_network
+from retop.backbones.catalogue import Group
+from retop.backbones.network import ImageNetwork
+from retop.backbones.sources import random_source
+from retop.backbones.splitting import split_traced
+from retop.backbones.tracing import trace
+from retop.errors import NotTraceableError
+from retop.records import GroupRecord, Preprocessing
+
+__all__ = ["BackboneDescription", "Boundary", "Group", "choose_boundary", "describe_backbone", "describe_groups"]
+
+
+@dataclass(frozen=True)
+class BackboneDescription:
+    """A network as it is listed to users.
+
+    Attributes:
+        name: as it was asked for.
+        architecture: timm's name of the architecture.
+        preprocessing: how images become its input.
+        num_features: F, the number of pooled features.
+        parameters: number of parameters, without classifier.
+        groups: from stem to last stage.
+        weights: where the hub's weights are; None where there are none.
+        license: licence of the weights; None where it is not stated.
+        not_traceable: why its graph cannot be split; None where it can.
+    """
+
+    name: str
+    architecture: str
+    preprocessing: Preprocessing
+    num_features: int
+    parameters: int
+    groups: tuple[GroupRecord, ...]
+    weights: str | None
+    license: str | None
+    not_traceable: str | None
+
+
+def describe_backbone(name: str) -> BackboneDescription:
+    """Describe a network without weights and without computing anything.
+
+    Args:
+        name: a short name of the catalogue, or any timm name.
+
+    Returns:
+        The description.
+
+    Raises:
+        UnknownBackboneError: there is no such network.
+    """
+    source = random_source(name, 0)
+    with torch.device("meta"):
+        network = create_network(source.architecture, source.model_args)
+    backbone = assemble(name, source, network)
+    config = source.pretrained_cfg
+    groups, problem = _describe(backbone)
+    return BackboneDescription(
+        name=name,
+        architecture=backbone.architecture,
+        preprocessing=backbone.preprocessing,
+        num_features=backbone.num_features,
+        parameters=sum(group.parameters for group in groups),
+        groups=groups,
+        weights=config.get("hf_hub_id") or config.get("url") or None,
+        license=config.get("license"),
+        not_traceable=problem,
+    )
+
+
+def describe_groups(backbone: Backbone) -> tuple[GroupRecord, ...]:
+    """Parameters, operations and storage of a network's groups.
+
+    Args:
+        backbone: the network; it is not run, and may be on the meta device.
+
+    Returns:
+        One record per group, from stem to last stage. ``stored_bytes`` is 0 where the graph cannot be split,
+        because then nothing is stored.
+    """
+    return _describe(backbone)[0]
+
+
+def _describe(backbone: Backbone) -> tuple[tuple[GroupRecord, ...], str | None]:
+    network = ImageNetwork(backbone)
+    flops = _count_flops(backbone)
+    try:
+        stored, problem = _measure_storage(backbone, network), None
+    except NotTraceableError as error:
+        stored, problem = [0] * len(backbone.groups), str(error)
+    parameters = list(backbone.network.named_parameters())
+    records = tuple(
+        GroupRecord(
+            name=group.name,
+            parameters=sum(parameter.numel() for name, parameter in parameters if group.holds(name)),
+            flops=flops[place],
+            stored_bytes=stored[place],
+        )
+        for place, group in enumerate(backbone.groups)
+    )
+    return records, problem
+
+
+def _measure_storage(backbone: Backbone, network: ImageNetwork) -> list[int]:
+    traced = trace(network, (backbone.preprocessing.height, backbone.preprocessing.width))
+    boundaries = [choose_boundary(backbone, group.name) for group in backbone.groups]
+    return [
+        split_traced(traced, network, boundary.parameter_names).bytes_per_image(torch.bfloat16)
+        for boundary in boundaries
+    ]
+
+
+def _count_flops(backbone: Backbone) -> list[int]:
+    """Operations of each group's layers; those outside any group's layers count with the last group."""
+    first = next(backbone.network.parameters())
+    counter = FlopCounterMode(display=False)
+    size = (1, 3, backbone.preprocessing.height, backbone.preprocessing.width)
+    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), counter:
+        backbone.network(torch.zeros(size, dtype=first.dtype, device=first.device))
+    root = type(backbone.network).__name__
+    counts = {name: sum(operations.values()) for name, operations in counter.get_flop_counts().items()}
+    flops = [sum(counts.get(f"{root}.{prefix}", 0) for prefix in group.prefixes) for group in backbone.groups]
+    flops[-1] += counter.get_total_flops() - sum(flops)
+    return flops

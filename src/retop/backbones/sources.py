@@ -1,0 +1,171 @@
+"""Where a backbone's weights are: the hub, a folder, a file, or nowhere (random)."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+
+from retop.backbones.catalogue import find_entry
+from retop.backbones.naming import resolve_name
+from retop.backbones.weights import fetch_weights, hash_file
+from retop.errors import UnknownBackboneError, WeightsError
+from retop.records import WeightsRecord
+
+_WEIGHTS_NAME = "model.safetensors"
+_PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Everything that determines a network, before it is built.
+
+    Attributes:
+        architecture: timm's name.
+        model_args: keyword arguments of the architecture.
+        pretrained_cfg: timm's description of the weights, as plain data.
+        file: the safetensors file; None for random weights.
+        record: where the weights come from.
+    """
+
+    architecture: str
+    model_args: dict[str, Any]
+    pretrained_cfg: dict[str, Any]
+    file: Path | None
+    record: WeightsRecord
+
+
+def find_source(name: str, weights: str | Path | None, *, seed: int = 0, offline: bool = False) -> WeightsSource:
+    """Find a backbone's weights.
+
+    Args:
+        name: the backbone's name.
+        weights: as `build_backbone` takes it.
+        seed: of random weights.
+        offline: never touch the network.
+
+    Returns:
+        The network's description and its weights file.
+
+    Raises:
+        UnknownBackboneError: there is no such network.
+        WeightsError: the weights are missing or refused.
+    """
+    if weights is None:
+        return _from_hub(name, offline)
+    if str(weights) == "random":
+        return random_source(name, seed)
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        return _from_folder(name, path)
+    if path.suffix in _PICKLES:
+        raise _pickled(path)
+    if path.is_file():
+        architecture, config = resolve_name(name)
+        return WeightsSource(architecture, {}, config, path, _record("file", path, config))
+    raise WeightsError(
+        f"--weights {weights} (weights=...) is neither a folder nor a .safetensors file; "
+        f"give an existing one, 'random', or leave it out for the hub"
+    )
+
+
+def random_source(name: str, seed: int) -> WeightsSource:
+    """A network with random weights.
+
+    Args:
+        name: the backbone's name.
+        seed: of the weights.
+
+    Returns:
+        The source, without a file.
+
+    Raises:
+        UnknownBackboneError: there is no such network.
+    """
+    architecture, config = resolve_name(name)
+    return WeightsSource(architecture, {}, config, None, WeightsRecord("random", str(seed), None, None, None, None))
+
+
+def _from_hub(name: str, offline: bool) -> WeightsSource:
+    architecture, config = resolve_name(name)
+    fetched = fetch_weights(name, architecture, config, offline=offline)
+    record = WeightsRecord(
+        "hub", fetched.location, fetched.revision, fetched.sha256, config.get("license"), config.get("description")
+    )
+    return WeightsSource(architecture, {}, config, fetched.path, record)
+
+
+def _from_folder(name: str, root: Path) -> WeightsSource:
+    folder = _choose_folder(name, root)
+    file = folder / _WEIGHTS_NAME
+    if not file.is_file():
+        pickled = [item for item in sorted(folder.iterdir()) if item.suffix in _PICKLES]
+        if pickled:
+            raise _pickled(pickled[0])
+        raise WeightsError(f"{folder} has a config.json but no {_WEIGHTS_NAME}; put the weights there")
+    config = _read_config(folder / "config.json")
+    architecture = str(config.get("architecture", ""))
+    if not timm.is_model(architecture) or "." in architecture:
+        raise WeightsError(f"{folder / 'config.json'} names the architecture {architecture!r}, which timm does not have")
+    _check_asked_for(name, folder, architecture)
+    model_args, description = config.get("model_args") or {}, config.get("pretrained_cfg") or {}
+    if not isinstance(model_args, dict) or not isinstance(description, dict):
+        raise WeightsError(f"model_args and pretrained_cfg in {folder / 'config.json'} must be mappings")
+    merged = resolve_name(architecture)[1] | description
+    for key in ("hf_hub_id", "url", "source", "file"):
+        merged.pop(key, None)
+    return WeightsSource(architecture, model_args, merged, file, _record("folder", file, description, folder))
+
+
+def _choose_folder(name: str, root: Path) -> Path:
+    entry = find_entry(name)
+    names = [name, *([entry.timm_name, entry.architecture] if entry else [name.partition(".")[0]])]
+    for candidate in (*(root / each for each in dict.fromkeys(names) if Path(each).name == each), root):
+        if (candidate / "config.json").is_file():
+            return candidate
+    pickled = [item for item in sorted(root.iterdir()) if item.suffix in _PICKLES]
+    if pickled:
+        raise _pickled(pickled[0])
+    present = sorted(item.parent.name for item in root.glob("*/config.json"))
+    raise WeightsError(
+        f"{root} holds no weights of {name!r}: looked for {', '.join(f'{each}/config.json' for each in names)} and "
+        f"config.json; it has {', '.join(present) or 'no network at all'}. Point --weights (weights=...) at a folder "
+        f"that has them, or leave it out to take them from the hub"
+    )
+
+
+def _check_asked_for(name: str, folder: Path, architecture: str) -> None:
+    if folder.name == name:
+        return
+    try:
+        expected = resolve_name(name)[0]
+    except UnknownBackboneError as error:
+        raise UnknownBackboneError(f"{error}. {folder} holds {architecture!r}; ask for it by that name") from error
+    if architecture != expected:
+        raise WeightsError(
+            f"{folder} holds {architecture!r}, but {name!r} ({expected}) was asked for. For several backbones give "
+            f"--weights (weights=...) a folder with one sub-folder per backbone"
+        )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path} should hold a mapping with 'architecture'; received {type(config).__name__}")
+    return config
+
+
+def _record(source: Any, file: Path, config: dict[str, Any], shown: Path | None = None) -> WeightsRecord:
+    texts = [str(config[key]) if config.get(key) else None for key in ("license", "description")]
+    return WeightsRecord(source, str((shown or file).resolve()), None, hash_file(file), texts[0], texts[1])
+
+
+def _pickled(path: Path) -> WeightsError:
+    return WeightsError(
+        f"{path} is a pickle, which can run code when it is read, so it is refused. Convert it once where you trust "
+        f"it: safetensors.torch.save_file(torch.load({path.name!r}, weights_only=True), {_WEIGHTS_NAME!r})"
+    )

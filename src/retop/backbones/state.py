@@ -1,0 +1,95 @@
+"""Weights from a safetensors file into a network."""
+
+import sys
+from collections.abc import Collection
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from retop.errors import WeightsError
+
+# Inception's and GoogLeNet's auxiliary classifiers, which only their original training used.
+_AUXILIARY_PREFIXES = ("AuxLogits.", "aux1.", "aux2.")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its tensors by name, on the CPU.
+
+    Raises:
+        WeightsError: the file is missing, unreadable or not safetensors.
+    """
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise WeightsError(
+            f"{path} cannot be read as safetensors: {error}. Give another file or folder with --weights "
+            f"(weights=...), or fetch this one again"
+        ) from error
+
+
+def load_weights(network: nn.Module, path: Path, classifiers: Collection[str]) -> None:
+    """Load weights into a network without classifier, in the network's own dtype.
+
+    Args:
+        network: receives the weights.
+        path: a safetensors file in timm's naming.
+        classifiers: names that belong to the classifier; dropped.
+
+    Raises:
+        WeightsError: the file cannot be read; tensors are missing, left over, misshaped or not finite.
+    """
+    tensors = read_tensors(path)
+    wanted = network.state_dict()
+    if not set(wanted) <= set(tensors):
+        tensors = _translate(tensors, network)
+    kept = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name in wanted or not (name in classifiers or name.startswith(_AUXILIARY_PREFIXES))
+    }
+    if problems := _compare(wanted, kept):
+        raise WeightsError(
+            f"{path} does not hold weights of this network ({type(network).__name__}): {'; '.join(problems)}. "
+            f"Give the weights of this very architecture (--weights, weights=...), with the model_args that it was "
+            f"trained with in config.json"
+        )
+    network.load_state_dict(kept, strict=False)
+
+
+def _translate(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    # timm keeps a translator for weights in their authors' naming in the architecture's own module.
+    home = sys.modules[type(network).__module__]
+    translate = getattr(home, "checkpoint_filter_fn", None) or getattr(home, "_filter_fn", None)
+    if translate is None:
+        return tensors
+    try:
+        return dict(translate(dict(tensors), network))
+    except (KeyError, AttributeError, RuntimeError, TypeError, ValueError, IndexError, AssertionError):
+        return tensors
+
+
+def _compare(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
+    missing = [name for name in wanted if name not in found and not name.endswith("num_batches_tracked")]
+    extra = [name for name in found if name not in wanted]
+    common = [name for name in wanted if name in found]
+    misshaped = [
+        f"{name} is {list(found[name].shape)}, expected {list(wanted[name].shape)}"
+        for name in common
+        if found[name].shape != wanted[name].shape
+    ]
+    broken = [name for name in common if not torch.isfinite(found[name]).all()]
+    kinds = {"missing": missing, "not part of it": extra, "of another shape": misshaped, "not finite": broken}
+    return [
+        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for kind, names in kinds.items()
+        if names
+    ]
