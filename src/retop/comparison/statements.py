@@ -68,23 +68,22 @@ def _few_images(rows: Sequence[ComparisonRow], pairs: Sequence[PairedComparison]
     if n >= FEW_IMAGES:
         return []
     sentences = [
-        f"{count(n, f'{split} image')} are few: the {percent(best.value, n)} of {rows[0].name} mean "
-        f"between {percent(best.low, n)} and {percent(best.high, n)}."
+        f"{count(n, f'{split} image')} are few: {percent(best.value, n)} right ({rows[0].name}) means between "
+        f"{percent(best.low, n)} and {percent(best.high, n)}."
     ]
-    if pairs:
+    if pairs and all(pair.test == "exact McNemar" for pair in pairs):
         sentences.append(_smallest_difference(n, split, len(pairs)))
     return sentences
 
 
 def _smallest_difference(n: int, split: str, num_pairs: int) -> str:
     needed = smallest_decidable(1 - SIGNIFICANCE / num_pairs)
-    among = f" among {num_pairs} pairs" if num_pairs > 1 else ""
+    given = f"With {count(n, f'{split} image')}" + (f" and {num_pairs} pairs to compare" if num_pairs > 1 else "")
     if needed > n:
-        return f"With {count(n, f'{split} image')} no difference{among} can be established, however large it is."
+        return f"{given}, no difference can be established, however large it is."
     return (
-        f"With {count(n, f'{split} image')} the smallest difference that can be established first{among} is "
-        f"{needed} images that one answers rightly and the other wrongly, with none the other way round: "
-        f"{percent(needed / n, n)} of them."
+        f"{given}, a difference is established at the earliest by {needed} images ({percent(needed / n, n)} of them) "
+        f"that one answers rightly and the other wrongly, with none the other way round."
     )
 
 

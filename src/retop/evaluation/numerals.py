@@ -60,6 +60,37 @@ def listing(names: tuple[str, ...], most: int = 5) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+def seconds(value: float) -> str:
+    """A duration: ``"0.4 s"``, ``"35 s"``, ``"4 min 10 s"``, ``"2 h 5 min"``."""
+    whole = round(value)
+    if whole < 1:
+        return f"{value:.1f} s"
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def size(num_bytes: float) -> str:
+    """A size in binary units: ``"512 B"``, ``"392 KiB"``, ``"1.4 GiB"``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if num_bytes < 1000:
+            break
+        num_bytes, unit = num_bytes / 1024, {"B": "KiB", "KiB": "MiB", "MiB": "GiB", "GiB": "TiB"}[unit]
+    return f"{num_bytes:.0f} {unit}" if num_bytes >= 10 or unit == "B" else f"{num_bytes:.1f} {unit}"
+
+
+def short(number: float) -> str:
+    """A large number in three digits: ``"14.7 M"``, ``"2.56 k"``."""
+    for power, unit in ((9, " G"), (6, " M"), (3, " k")):
+        if abs(number) >= 0.9995 * 10**power:
+            return (
+                f"{number / 10**power:.3g}{unit}" if number < 999.5 * 10**power else f"{number / 10**power:.0f}{unit}"
+            )
+    return f"{number:.0f}"
+
+
 def _bare(fraction: float, n: int) -> str:
     decimals = _decimals(n)
     text = f"{100 * fraction:.{decimals}f}"

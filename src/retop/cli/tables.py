@@ -1,0 +1,210 @@
+"""Tables on the terminal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from retop.evaluation.numerals import count, percent, percent_range, seconds, short, size
+from retop.records import ComparisonRecord, ComparisonRow, GroupRecord, Metrics
+
+WIDE = 92
+
+
+@dataclass(frozen=True)
+class PlanLine:
+    """One part of the work to come."""
+
+    what: str
+    """E.g. ``"vgg16: prefix"``."""
+
+    how_often: str
+    """What is computed how many times, e.g. ``"2,000 images x 4 views, once"``."""
+
+    seconds: float | None
+    """Estimate; None where nothing was calibrated."""
+
+    disk_bytes: int
+    """Disk it will take; 0 for none."""
+
+
+def comparison_table(record: ComparisonRecord) -> RenderableType:
+    """The ranking, what it was made with, and what it can and cannot show.
+
+    Args:
+        record: of the comparison.
+
+    Returns:
+        A renderable; on a terminal narrower than 92 columns it keeps one column for all seconds.
+    """
+    return _Ranking(record)
+
+
+def plan_table(lines: Sequence[PlanLine], memory_bytes: int, disk_free_bytes: int) -> RenderableType:
+    """What will be computed, how often, for how long, with how much disk.
+
+    Args:
+        lines: parts of the work, in order.
+        memory_bytes: largest memory any part needs.
+        disk_free_bytes: free space where the store lies.
+
+    Returns:
+        A renderable with the sums in its last line.
+    """
+    table = _table()
+    table.add_column("part")
+    table.add_column("computed", overflow="fold")
+    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("disk", justify="right", no_wrap=True)
+    for line in lines:
+        known = "?" if line.seconds is None else seconds(line.seconds)
+        table.add_row(line.what, line.how_often, known, size(line.disk_bytes) if line.disk_bytes else "")
+    table.add_section()
+    unknown = " + ?" if any(line.seconds is None for line in lines) else ""
+    total = seconds(sum(line.seconds or 0.0 for line in lines)) + unknown
+    table.add_row("all", "", total, size(sum(line.disk_bytes for line in lines)), style="bold")
+    note = f"At most {size(memory_bytes)} of memory; {size(disk_free_bytes)} of disk are free."
+    return Group(table, Padding(note, (0, 0, 0, 1)))
+
+
+def groups_table(name: str, groups: Sequence[GroupRecord], boundary: str | None = None) -> RenderableType:
+    """A backbone's groups, from stem to last stage.
+
+    Args:
+        name: of the backbone.
+        groups: in order.
+        boundary: first group that is thawed; None to mark none.
+
+    Returns:
+        A renderable.
+    """
+    table = _table(f"{name}: groups from stem to last stage")
+    for column in ("group", "parameters", "FLOPs", "stored per view"):
+        table.add_column(column, justify="left" if column == "group" else "right", no_wrap=True)
+    if boundary:
+        table.add_column("")
+    thawed = False
+    for group in groups:
+        thawed = thawed or group.name == boundary
+        cells = (group.name, short(group.parameters), short(group.flops), size(group.stored_bytes))
+        state = ("thawed in stage 2" if thawed else "frozen",) if boundary else ()
+        table.add_row(*map(Text, cells + state), style="" if thawed or not boundary else "dim")
+    all_parameters, all_flops = sum(group.parameters for group in groups), sum(group.flops for group in groups)
+    table.add_section()
+    table.add_row("all", short(all_parameters), short(all_flops), "")
+    note = "--thaw GROUP trains that group and all below it in this table; stored: activations at that boundary."
+    return Group(table, Padding(note, (0, 0, 0, 1)))
+
+
+def misses_table(metrics: Metrics, most: int = 20) -> RenderableType:
+    """The wrong answers, the most confident first.
+
+    Args:
+        metrics: of one split.
+        most: rows at most.
+
+    Returns:
+        A renderable; a sentence where nothing was missed.
+    """
+    missed = metrics.n - metrics.num_right
+    if not missed:
+        return Text(f"None of {count(metrics.n, f'{metrics.split} image')} missed.")
+    table = _table(f"{missed} of {count(metrics.n, f'{metrics.split} image')} missed")
+    table.add_column("image", overflow="fold")
+    table.add_column("label", overflow="fold")
+    table.add_column("predicted", overflow="fold")
+    table.add_column("confidence", justify="right", no_wrap=True)
+    for image in metrics.missed[:most]:
+        table.add_row(Text(image.path), Text(image.label), Text(image.predicted), percent(image.confidence, 1000))
+    if missed <= most:
+        return table
+    return Group(table, Padding(f"and {missed - most} more: predictions.parquet holds them all.", (0, 0, 0, 1)))
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    record: ComparisonRecord
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self.record.rows:
+            yield self._table(options.max_width >= WIDE)
+        yield Padding(Text(self._caption(), style="dim"), (0, 0, 0, 1))
+        if self.record.statements:
+            yield ""
+        for statement in self.record.statements:
+            bullet = Table.grid(padding=(0, 1))
+            bullet.add_row("-", Text(statement))
+            yield Padding(bullet, (0, 0, 0, 1))
+
+    def _table(self, wide: bool) -> Table:
+        n, split = self.record.rows[0].metrics.n, self.record.ranked_on
+        table = _table()
+        table.add_column("rank", no_wrap=True)
+        table.add_column("backbone", overflow="fold")
+        table.add_column("input", justify="right", no_wrap=True)
+        table.add_column("trained", justify="right", no_wrap=True)
+        table.add_column(f"accuracy, %\n{n:,} {split}", justify="right", no_wrap=True)
+        table.add_column("stage 1\nval., %", justify="right", no_wrap=True)
+        table.add_column("stage 2\nval., %", justify="right", no_wrap=True)
+        for header in ("prefix\ns", "stage 1\ns", "stage 2\ns") if wide else ("all\ns",):
+            table.add_column(header, justify="right", no_wrap=True)
+        for row in self.record.rows:
+            chosen = row.name == self.record.recommended
+            table.add_row(*self._cells(row, wide), style="bold" if chosen else "")
+        return table
+
+    def _cells(self, row: ComparisonRow, wide: bool) -> list[Text]:
+        num_validation = sum(next((s.per_class for s in self.record.data.splits if s.name == "validation"), (1000,)))
+        mark = " *" if row.name == self.record.recommended else ""
+        mean, n = row.seeds.mean, row.metrics.n
+        height, width = row.input_size
+        cells = [
+            f"{row.rank} tied" if row.tied_with else f"{row.rank}",
+            row.name + mark + (" †" if row.recipe_differs else ""),
+            f"{height}" if height == width else f"{height}x{width}",
+            short(row.parameters_trained),
+            f"{_number(mean.value, n)} ({percent_range(mean, n).removesuffix(' %').replace(' to ', '–')})",
+            *(
+                "" if value is None else _number(value, num_validation)
+                for value in (row.stage1_accuracy, row.stage2_accuracy)
+            ),
+        ]
+        parts = ("prefix", "stage 1", "stage 2") if wide else ("total",)
+        return [Text(cell) for cell in cells + [_seconds(row.seconds.get(part, 0.0)) for part in parts]]
+
+    def _caption(self) -> str:
+        record = self.record
+        seeds = ", ".join(map(str, record.seeds))
+        notes = [
+            f"Recipe {record.recipe.name}, the same for all{' but those with †' * _any_differs(record)}; "
+            f"{'seed' if len(record.seeds) == 1 else 'seeds'} {seeds}; ranked on {record.ranked_on}"
+            f"{', which selection has touched' * (record.ranked_on == 'validation')}; in brackets the 95 % interval."
+        ]
+        if any(row.tied_with for row in record.rows):
+            notes.append("Tied: no difference established.")
+        if record.recommended:
+            notes.append("* recommended, chosen on validation.")
+        return " ".join(notes)
+
+
+def _any_differs(record: ComparisonRecord) -> bool:
+    return any(row.recipe_differs for row in record.rows)
+
+
+def _number(fraction: float, n: int) -> str:
+    return percent(fraction, n).removesuffix(" %")
+
+
+def _seconds(value: float) -> str:
+    return "" if value == 0 else f"{value:.1f}" if value < 10 else f"{value:,.0f}"
+
+
+def _table(title: str | None = None) -> Table:
+    return Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False,
+        collapse_padding=True,
+    )  # fmt: skip
