@@ -1,0 +1,217 @@
+"""The one way in which bytes become an image, for training, evaluation, prediction and serving.
+
+What a file is gets decided by its content. The accepted formats are a list; nothing else is handed to a decoder.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image, ImageFile, features
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from retop.data.colour import to_rgb
+from retop.data.orientation import read_orientation, turn_upright
+from retop.errors import UnreadableImageError
+
+PIXEL_LIMIT = 200_000_000
+BYTES_LIMIT = 512 * 1024 * 1024
+REDUCTION_MARGIN = 2
+"""A JPEG is decoded at reduced scale only while it stays this many times larger than what was asked for."""
+
+# What Pillow's decoders raise on files that are damaged or hostile.
+_DECODER_FAILURES: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    Warning,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+_Opener = Callable[[BytesIO], ImageFile.ImageFile]
+
+_AVIF_BRANDS = (b"avif", b"avis")
+_OPENERS: dict[str, _Opener] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "WEBP": WebPImageFile,
+    "GIF": GifImageFile,
+    "TIFF": TiffImageFile,
+    "BMP": BmpImageFile,
+}
+if features.check("avif"):
+    _OPENERS["AVIF"] = AvifImageFile
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What a file is, before it is turned and converted."""
+
+    format: str
+    """``JPEG``, ``PNG``, ``WEBP``, ``GIF``, ``TIFF``, ``BMP`` or ``AVIF``."""
+
+    mode: str
+    """Pillow's name of the pixel layout, e.g. ``RGB``, ``L``, ``P``, ``CMYK``."""
+
+    width: int
+    """Pixels, as stored."""
+
+    height: int
+    """Pixels, as stored."""
+
+
+def decode_image(content: bytes, path: str, at_least: int | None = None) -> Image.Image:
+    """Decode one image to upright RGB with 8 bits per channel.
+
+    The first frame of animations and multi-page files is read, the others are never looked at. EXIF orientation is
+    applied; an embedded colour profile is converted to sRGB; transparency lies over white; 16-bit grey keeps its 256
+    upper levels.
+
+    Args:
+        content: the whole file.
+        path: its name, for messages.
+        at_least: shorter side in pixels that is needed; None for all there is. A JPEG whose shorter side is
+            at least four times as long is decoded at 1/2, 1/4 or 1/8 of its size, such that twice `at_least`
+            remains. Resized to `at_least`, the result is within 2 levels (mean over an image) of the full decode.
+
+    Returns:
+        An image of mode RGB.
+
+    Raises:
+        UnreadableImageError: the content is empty, larger than 512 MiB, of no accepted format, of more than 200
+            million pixels, truncated or damaged.
+    """
+    return _decode(content, path, at_least)[0]
+
+
+def inspect_image(content: bytes, path: str) -> ImageFacts:
+    """Find out what an image is, and that `decode_image` will succeed on it.
+
+    Args:
+        content: the whole file.
+        path: its name, for messages.
+
+    Returns:
+        Its format, mode and size.
+
+    Raises:
+        UnreadableImageError: as `decode_image`.
+    """
+    return _decode(content, path, at_least=1)[1]
+
+
+def _decode(content: bytes, path: str, at_least: int | None) -> tuple[Image.Image, ImageFacts]:
+    kind = recognise_format(content, path)
+    try:
+        with _OPENERS[kind](BytesIO(content)) as image:
+            facts = ImageFacts(kind, image.mode, image.width, image.height)
+            _refuse_giant(facts, path)
+            if at_least is not None and kind == "JPEG":
+                needed = REDUCTION_MARGIN * at_least
+                image.draft(None, (needed, needed))
+            image.load()
+            return turn_upright(to_rgb(image), read_orientation(image)), facts
+    except _DECODER_FAILURES as error:
+        raise UnreadableImageError(path, _explain(kind, error)) from error
+
+
+def recognise_format(content: bytes, path: str) -> str:
+    """Tell the format by the first bytes.
+
+    Args:
+        content: the whole file.
+        path: its name, for messages.
+
+    Returns:
+        One of the accepted formats.
+
+    Raises:
+        UnreadableImageError: the content is empty, too large or of no accepted format.
+    """
+    if not content:
+        raise UnreadableImageError(path, "the file is empty")
+    if len(content) > BYTES_LIMIT:
+        raise UnreadableImageError(path, f"{len(content):,} bytes; at most {BYTES_LIMIT:,} are read")
+    kind = _signature(content)
+    if kind not in _OPENERS:
+        known = ", ".join(_OPENERS)
+        raise UnreadableImageError(path, f"{_other_kind(content)}; the formats that can be read are {known}")
+    return kind
+
+
+def _signature(content: bytes) -> str:
+    head = content[:16]
+    if head.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "TIFF"
+    if head[4:8] == b"ftyp" and any(brand in _brands(content) for brand in _AVIF_BRANDS):
+        return "AVIF"
+    if head.startswith(b"BM"):
+        return "BMP"
+    return ""
+
+
+def _brands(content: bytes) -> list[bytes]:
+    """The brands of an ISO media file: its major one and the compatible ones."""
+    end = min(int.from_bytes(content[:4], "big"), 256)
+    return [content[at : at + 4] for at in range(8, end - 3, 4) if at != 12]
+
+
+def _other_kind(content: bytes) -> str:
+    head = content[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if head.startswith(b"%PDF"):
+        return "a PDF document, not an image"
+    if head.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6")):
+        return "an EPS or PostScript file"
+    if head[:1] == b"<" and b"<svg" in content[:4096].lower():
+        return "an SVG drawing"
+    if head[:1] == b"<":
+        return "an HTML or XML page, not an image"
+    if head[4:8] == b"ftyp":
+        heic = any(brand in _brands(content) for brand in (b"heic", b"heix", b"mif1"))
+        return "a HEIC photo (convert it to JPEG)" if heic else "a film or another media file, not a photo"
+    if head.startswith(b"PK\x03\x04"):
+        return "a ZIP archive, not an image"
+    if head.startswith(b"8BPS"):
+        return "a Photoshop file"
+    return "not an image"
+
+
+def _refuse_giant(facts: ImageFacts, path: str) -> None:
+    if facts.width * facts.height > PIXEL_LIMIT:
+        reason = f"{facts.width:,} x {facts.height:,} pixels; at most {PIXEL_LIMIT:,} are decoded"
+        raise UnreadableImageError(path, reason)
+
+
+def _explain(kind: str, error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    if "truncated" in text.lower() or isinstance(error, EOFError):
+        return f"the {kind} is truncated ({text})"
+    if isinstance(error, MemoryError):
+        return f"the {kind} does not fit into memory"
+    return f"the {kind} is damaged ({text})"

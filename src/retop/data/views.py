@@ -1,0 +1,158 @@
+"""Views of an image: view 0 is the evaluation crop, the others are seeded augmentations.
+
+Shape letters: H, W height and width of the network's input.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from retop.data.augmentation import augment_original, augment_standard, draw_generator
+from retop.data.decoding import decode_image
+from retop.data.resampling import resampling_filter
+from retop.recipe import ViewsRecipe
+from retop.records import Preprocessing
+
+RIBBON = 64
+"""Of an image more than this many times longer than wide, only the middle is resized."""
+
+
+def evaluation_view(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Resize and crop as the network's weights were evaluated; equal to timm's evaluation transform.
+
+    Args:
+        image: mode RGB, any size.
+        preprocessing: size, crop and interpolation of the network.
+
+    Returns:
+        Pixels, uint8 [H, W, 3].
+
+    Source: timm 1.0.31, ``transforms_imagenet_eval``; the modes ``center``, ``squash`` and ``border``. Images more than
+    64 times longer than wide differ: their ends, which the crop drops anyway, are cut off before resizing.
+    """
+    image = _cut_ribbon(image) if preprocessing.crop_mode == "center" else image
+    size = _resized(image, preprocessing)
+    if size != image.size:
+        image = image.resize(size, resampling_filter(preprocessing.interpolation))
+    fill = tuple(round(255 * value) for value in preprocessing.mean) if preprocessing.crop_mode == "border" else 0
+    return np.array(_crop_centre(image, preprocessing.width, preprocessing.height, fill))
+
+
+def augmented_view(
+    image: Image.Image, preprocessing: Preprocessing, preset: str, seed: int, view: int, content: str
+) -> NDArray[np.uint8]:
+    """Augment an image; the same arguments give the same pixels, whatever the order, thread or path.
+
+    Args:
+        image: mode RGB, any size.
+        preprocessing: size and interpolation of the network.
+        preset: ``standard`` or ``original``.
+        seed: chooses other augmentations.
+        view: number of the view, 1 or more.
+        content: SHA-256 of the image's file, hexadecimal.
+
+    Returns:
+        Pixels, uint8 [H, W, 3].
+
+    Raises:
+        ValueError: no such preset.
+    """
+    generator = draw_generator(preset, seed, view, content)
+    if preset == "standard":
+        return augment_standard(image, preprocessing, generator)
+    if preset == "original":
+        return augment_original(image, preprocessing, generator)
+    raise ValueError(f"the presets that augment are 'standard' and 'original'; received {preset!r}")
+
+
+def view_of(
+    image: Image.Image, preprocessing: Preprocessing, views: ViewsRecipe, view: int, content: str
+) -> NDArray[np.uint8]:
+    """One view of an image.
+
+    Args:
+        image: mode RGB, any size.
+        preprocessing: size, crop and interpolation of the network.
+        views: preset and seed.
+        view: 0 for the evaluation crop, else an augmentation's number.
+        content: SHA-256 of the image's file, hexadecimal.
+
+    Returns:
+        Pixels, uint8 [H, W, 3].
+
+    Raises:
+        ValueError: `view` is above 0 and the preset is ``none``.
+    """
+    if view == 0:
+        return evaluation_view(image, preprocessing)
+    return augmented_view(image, preprocessing, views.preset, views.seed, view, content)
+
+
+def shorter_side(preprocessing: Preprocessing) -> int:
+    """The shorter side in pixels that every view of a network needs; what `decode_image` is asked for.
+
+    It is one number for all views, so that an image is decoded alike, and once, for all of them.
+
+    Args:
+        preprocessing: size and crop of the network.
+
+    Returns:
+        Pixels.
+    """
+    return max(_scaled(preprocessing.height, preprocessing), _scaled(preprocessing.width, preprocessing))
+
+
+def preprocess_bytes(content: bytes, path: str, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """From a file's bytes to the network's pixels: what training, evaluation and prediction share.
+
+    Args:
+        content: the whole file.
+        path: its name, for messages.
+        preprocessing: size, crop and interpolation of the network.
+
+    Returns:
+        Pixels of view 0, uint8 [H, W, 3].
+
+    Raises:
+        UnreadableImageError: as `decode_image`.
+    """
+    return evaluation_view(decode_image(content, path, shorter_side(preprocessing)), preprocessing)
+
+
+def _scaled(pixels: int, preprocessing: Preprocessing) -> int:
+    return math.floor(pixels / preprocessing.crop_fraction)
+
+
+def _resized(image: Image.Image, preprocessing: Preprocessing) -> tuple[int, int]:
+    """Width and height before the crop."""
+    height, width = _scaled(preprocessing.height, preprocessing), _scaled(preprocessing.width, preprocessing)
+    if preprocessing.crop_mode == "squash":
+        return width, height
+    if preprocessing.crop_mode == "center" and height == width:
+        short, long = sorted(image.size)
+        scaled_long = int(height * long / short)
+        return (height, scaled_long) if image.width <= image.height else (scaled_long, height)
+    choose = max if preprocessing.crop_mode == "border" else min
+    ratio = choose(image.height / height, image.width / width)
+    return max(round(image.width / ratio), 1), max(round(image.height / ratio), 1)
+
+
+def _cut_ribbon(image: Image.Image) -> Image.Image:
+    """The middle of an image that is many times longer than wide, whose resizing would take gigabytes."""
+    longest = RIBBON * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    width, height = min(image.width, longest), min(image.height, longest)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def _crop_centre(image: Image.Image, width: int, height: int, fill: int | tuple[int, ...]) -> Image.Image:
+    missing_x, missing_y = max(width - image.width, 0), max(height - image.height, 0)
+    if missing_x or missing_y:
+        border = (missing_x // 2, missing_y // 2, (missing_x + 1) // 2, (missing_y + 1) // 2)
+        image = ImageOps.expand(image, border, fill)
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    return image.crop((left, top, left + width, top + height))
