@@ -1,0 +1,81 @@
+"""How figures look: one palette that colour-blind eyes tell apart, one size of type, two file formats."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+# Okabe and Ito's palette; lines differ in dash and marker too, for print without colour.
+TRAIN, VALIDATION, RUNNING = "#0072B2", "#D55E00", "#8A8A8A"
+KIND_COLOURS = {"fine-tuned": "#0072B2", "probe": "#009E73", "scratch": "#8A8A8A"}
+INK, FAINT, BAND = "#222222", "#D8D8D8", "#F6E3D5"
+
+SETTINGS: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.5,
+    "axes.edgecolor": "#555555",
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "svg.hashsalt": "retop",
+}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty white figure that belongs to no window.
+
+    Args:
+        width: inches.
+        height: inches.
+
+    Returns:
+        The figure, laid out so that nothing is cut off.
+    """
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def settings() -> Any:
+    """The context in which figures are drawn and saved."""
+    return mpl.rc_context(SETTINGS)
+
+
+def percent_ticks() -> FuncFormatter:
+    """Labels of an axis of fractions: ``90 %``, ``97.5 %``."""
+    return FuncFormatter(lambda fraction, _: f"{round(100 * fraction, 6):g} %")
+
+
+def add_grid(axes: Axes) -> None:
+    """Faint horizontal lines behind the data."""
+    axes.grid(axis="y", color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> tuple[Path, ...]:
+    """Save as PNG and SVG; the same facts give the same bytes.
+
+    Args:
+        figure: to save.
+        folder: made where it is missing.
+        name: of the files, without ending.
+
+    Returns:
+        Both paths.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    figure.savefig(png, dpi=144, metadata={"Software": None})
+    figure.set_layout_engine("none")  # the layout of the PNG holds; finding it takes longer than drawing
+    figure.savefig(svg, metadata={"Date": None, "Creator": "retop"})
+    return png, svg
