@@ -148,6 +148,12 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
+def append_json_line(path: Path, value: Any) -> None:
+    """Add a dataclass to a JSON Lines file."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(to_plain(value), ensure_ascii=False, allow_nan=False) + "\n")
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file or nothing: temporary file beside it, fsync, rename, fsync of the folder.
 

@@ -1,0 +1,309 @@
+"""The activation store: results of frozen computations, kept on disk, memory-mapped, checksummed.
+
+    <store>/<first two digits>/<digest>/
+        entry.json            what the entry is, its layout and its parts
+        part-00000.bin        rows 0 .. r: the first crossing's rows, then the second's, ...
+
+Parts are bounded, written as temporary files and renamed; entry.json is rewritten after each, so a fill that was
+interrupted goes on at the first missing row. A part whose checksum does not fit is dropped with all after it
+and computed again.
+"""
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+import torch
+
+from retop.activations.key import EntryKey
+from retop.activations.layout import ArrayLayout, EntryRecord, PartRecord
+from retop.errors import RunError, StoreError
+from retop.places import cache_folder
+from retop.records import read_record, write_record
+from retop.schema import write_bytes
+
+PART_BYTES = 256 * 2**20
+FREE_DISK_FRACTION = 0.5
+
+Rows = npt.NDArray[np.int64]
+Tensors = tuple[torch.Tensor, ...]
+
+
+class Entry:
+    """The rows of one complete entry, memory-mapped.
+
+    Attributes:
+        folder: where it lies.
+        record: what entry.json says.
+    """
+
+    def __init__(self, folder: Path, record: EntryRecord) -> None:
+        self.folder = folder
+        self.record = record
+        self._starts = np.cumsum([0, *(part.rows for part in record.parts)])
+        self._maps = [_map_part(folder, record.layout, part) for part in record.parts]
+
+    def __len__(self) -> int:
+        return self.record.num_rows
+
+    def gather(self, rows: Rows) -> Tensors:
+        """Copy rows out of the map.
+
+        Args:
+            rows: [N] row numbers, in any order, repeats allowed.
+
+        Returns:
+            One tensor [N, ...] per crossing, in the stored number format; images channels-last if they were
+            stored so.
+        """
+        places = np.searchsorted(self._starts, rows, side="right") - 1
+        gathered = []
+        for number, layout in enumerate(self.record.layout):
+            out = np.empty((len(rows), layout.row_bytes), dtype=np.uint8)
+            for place in np.unique(places):
+                chosen = places == place
+                out[chosen] = self._maps[place][number][rows[chosen] - self._starts[place]]
+            gathered.append(layout.to_tensor(out))
+        return tuple(gathered)
+
+
+class ActivationStore:
+    """A folder of entries under a byte cap; the least recently used go first.
+
+    Args:
+        folder: where entries live; None for ``activations`` in retop's cache folder.
+        limit_bytes: cap; None for half of the disk space that is free or already taken by the store.
+    """
+
+    def __init__(self, folder: Path | None = None, limit_bytes: int | None = None) -> None:
+        self.folder = folder or cache_folder() / "activations"
+        self._limit_bytes = limit_bytes
+        self._open: dict[str, Entry] = {}
+
+    @property
+    def limit_bytes(self) -> int:
+        """The cap in force."""
+        if self._limit_bytes is not None:
+            return self._limit_bytes
+        existing = next(path for path in (self.folder, *self.folder.absolute().parents) if path.exists())
+        return int((shutil.disk_usage(existing).free + self.used_bytes()) * FREE_DISK_FRACTION)
+
+    def used_bytes(self) -> int:
+        """Bytes of all entries."""
+        return sum(_folder_bytes(folder) for folder in self._folders())
+
+    def entries(self) -> tuple[tuple[Path, EntryRecord], ...]:
+        """Every readable entry, the most recently used first."""
+        found = []
+        for folder in sorted(self._folders(), key=_last_used, reverse=True):
+            try:
+                found.append((folder, read_record(EntryRecord, folder / "entry.json")))
+            except RunError:
+                continue
+        return tuple(found)
+
+    def clear(self) -> int:
+        """Remove every entry.
+
+        Returns:
+            Bytes that were freed.
+        """
+        self._open.clear()
+        return sum(_remove(folder) for folder in list(self._folders()))
+
+    def fits(self, num_bytes: int) -> bool:
+        """Whether entries of that size could be kept, evicting others if need be."""
+        return num_bytes <= self.limit_bytes
+
+    def find(self, key: EntryKey) -> Entry | None:
+        """The complete, undamaged entry of that key, or None."""
+        digest = key.digest()
+        if digest in self._open:
+            return self._open[digest]
+        folder = self._folder(digest)
+        record = self._read(folder, key)
+        if record is None or not record.complete:
+            return None
+        intact = _intact_parts(folder, record)
+        if len(intact) < len(record.parts):
+            write_record(folder / "entry.json", _with_parts(record, intact))
+            return None
+        return self._opened(digest, folder, record)
+
+    def holds(self, key: EntryKey) -> bool:
+        """Whether a complete entry of that key lies in the store, without checking its content."""
+        record = self._read(self._folder(key.digest()), key)
+        return record is not None and record.complete
+
+    def fill(
+        self,
+        key: EntryKey,
+        num_rows: int,
+        compute: Callable[[int], Iterable[Tensors]],
+        about: str,
+    ) -> Entry:
+        """Compute an entry's missing rows, write them and open it.
+
+        Args:
+            key: the entry's identity.
+            num_rows: rows of the finished entry.
+            compute: given the first missing row, yields tensors [N, ...] per crossing for the rows from there
+                on, in order and in the number format to be stored.
+            about: a few words for ``retop cache``, e.g. ``"vgg16 from block5, view 0"``.
+
+        Returns:
+            The complete entry.
+
+        Raises:
+            StoreError: the disk is full or not writable, or `compute` ended early.
+        """
+        digest = key.digest()
+        folder = self._folder(digest)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            record = self._resumable(folder, key, num_rows, about)
+            for layout, arrays in _in_parts(compute(record.rows_done), num_rows - record.rows_done):
+                record = self._append(folder, record, layout, arrays)
+        except OSError as error:
+            raise StoreError(
+                f"the activation store at {self.folder} cannot be written: {error.strerror or error}. Free some "
+                f"space, clear it with 'retop cache --clear', choose another place with --cache DIR, or do without "
+                f"it with --cache off"
+            ) from error
+        if not record.complete:
+            raise StoreError(f"{folder} has {record.rows_done} rows of {num_rows}; this is a defect of retop")
+        return self._opened(digest, folder, record)
+
+    def make_room(self, num_bytes: int) -> None:
+        """Evict the least recently used entries, never those in use here, until that many bytes fit the cap."""
+        folders = sorted(self._folders(), key=_last_used)
+        used = sum(map(_folder_bytes, folders))
+        limit = self.limit_bytes
+        for folder in folders:
+            if used + num_bytes <= limit:
+                return
+            if folder.name not in self._open:
+                used -= _remove(folder)
+
+    def _append(
+        self, folder: Path, record: EntryRecord, layout: tuple[ArrayLayout, ...], arrays: list[npt.NDArray[np.uint8]]
+    ) -> EntryRecord:
+        content = b"".join(array.tobytes() for array in arrays)
+        part = PartRecord(
+            f"part-{len(record.parts):05d}.bin", len(arrays[0]), len(content), hashlib.sha256(content).hexdigest()
+        )
+        write_bytes(folder / part.file, content)
+        record = replace(record, layout=layout, parts=(*record.parts, part))
+        write_record(folder / "entry.json", record)
+        return record
+
+    def _resumable(self, folder: Path, key: EntryKey, num_rows: int, about: str) -> EntryRecord:
+        record = self._read(folder, key)
+        if record is None:
+            return EntryRecord(about=about, key=key, num_rows=num_rows, layout=(), parts=())
+        return _with_parts(record, _intact_parts(folder, record))
+
+    def _read(self, folder: Path, key: EntryKey) -> EntryRecord | None:
+        try:
+            record = read_record(EntryRecord, folder / "entry.json")
+        except RunError:
+            return None
+        return record if record.key == key else None
+
+    def _opened(self, digest: str, folder: Path, record: EntryRecord) -> Entry:
+        (folder / "last-used").write_text(str(time.time()))
+        self._open[digest] = entry = Entry(folder, record)
+        return entry
+
+    def _folder(self, digest: str) -> Path:
+        return self.folder / digest[:2] / digest
+
+    def _folders(self) -> Iterator[Path]:
+        return (path for path in self.folder.glob("[0-9a-f][0-9a-f]/*") if path.is_dir() and len(path.name) == 64)
+
+
+def available_memory_bytes() -> int:
+    """Memory that could be taken without swapping."""
+    return int(psutil.virtual_memory().available)
+
+
+def _in_parts(
+    batches: Iterable[Tensors], rows_missing: int
+) -> Iterator[tuple[tuple[ArrayLayout, ...], list[npt.NDArray[np.uint8]]]]:
+    """Collect batches into parts of bounded size."""
+    layout: tuple[ArrayLayout, ...] = ()
+    buffers: list[npt.NDArray[np.uint8]] = []
+    filled = 0
+    for tensors in batches:
+        if not layout:
+            layout = tuple(ArrayLayout.of(tensor) for tensor in tensors)
+            capacity = max(1, min(rows_missing, PART_BYTES // sum(item.row_bytes for item in layout)))
+            buffers = [np.empty((capacity, item.row_bytes), dtype=np.uint8) for item in layout]
+        rows = [item.to_bytes(tensor) for item, tensor in zip(layout, tensors, strict=True)]
+        taken = 0
+        while taken < len(rows[0]):
+            step = min(len(rows[0]) - taken, len(buffers[0]) - filled)
+            for buffer, row in zip(buffers, rows, strict=True):
+                buffer[filled : filled + step] = row[taken : taken + step]
+            filled += step
+            taken += step
+            if filled == len(buffers[0]):
+                yield layout, buffers
+                filled = 0
+    if filled:
+        yield layout, [buffer[:filled] for buffer in buffers]
+
+
+def _map_part(
+    folder: Path, layout: tuple[ArrayLayout, ...], part: PartRecord
+) -> list[np.memmap[tuple[int, int], np.dtype[np.uint8]]]:
+    maps, offset = [], 0
+    for item in layout:
+        maps.append(np.memmap(folder / part.file, np.uint8, mode="r", offset=offset, shape=(part.rows, item.row_bytes)))
+        offset += part.rows * item.row_bytes
+    return maps
+
+
+def _intact_parts(folder: Path, record: EntryRecord) -> tuple[PartRecord, ...]:
+    """The parts before the first one that is missing or damaged."""
+    intact = []
+    for part in record.parts:
+        if _checksum(folder / part.file) != part.sha256:
+            break
+        intact.append(part)
+    return tuple(intact)
+
+
+def _checksum(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _with_parts(record: EntryRecord, parts: tuple[PartRecord, ...]) -> EntryRecord:
+    return replace(record, parts=parts)
+
+
+def _last_used(folder: Path) -> float:
+    try:
+        return (folder / "last-used").stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+
+
+def _remove(folder: Path) -> int:
+    size = _folder_bytes(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    return 0 if folder.exists() else size

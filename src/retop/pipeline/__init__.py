@@ -1,0 +1,6 @@
+"""One run from data to model folder."""
+
+from retop.pipeline.request import RunFolder, RunRequest, Setting, probe_request, scratch_request
+from retop.pipeline.run import run_backbone
+
+__all__ = ["RunFolder", "RunRequest", "Setting", "probe_request", "run_backbone", "scratch_request"]

@@ -1,0 +1,135 @@
+"""What one run is asked to do."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from retop.activations import ActivationStore
+from retop.events import Listener, ignore
+from retop.recipe import Recipe, StageRecipe, ViewsRecipe
+from retop.training import Runtime
+
+Kind = Literal["fine-tuned", "scratch", "probe"]
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One run: a backbone, a recipe and a seed.
+
+    Attributes:
+        backbone: name of the network.
+        weights: as ``--weights``; None for the hub.
+        recipe: what to do.
+        seed: of everything random.
+        kind: ``fine-tuned``, or one of the baselines.
+    """
+
+    backbone: str
+    weights: str | None
+    recipe: Recipe
+    seed: int
+    kind: Kind = "fine-tuned"
+
+    @property
+    def contender(self) -> str:
+        """Name under which runs that differ in the seed alone are compared."""
+        return f"probe-{self.backbone}" if self.kind == "probe" else self.backbone
+
+    @property
+    def name(self) -> str:
+        """Name of the run's folder."""
+        return f"{self.contender}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and with what a run works; nothing in it changes what is computed.
+
+    Attributes:
+        runtime: device and arithmetic.
+        store: the activation store; None runs the whole network in every epoch.
+        command: for the record.
+        listener: receives progress.
+    """
+
+    runtime: Runtime
+    store: ActivationStore | None
+    command: str
+    listener: Listener = ignore
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def run(self) -> Path:
+        """run.json, written last: its presence says that the run is over."""
+        return self.path / "run.json"
+
+    @property
+    def epochs(self) -> Path:
+        """metrics.jsonl."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def predictions(self) -> Path:
+        """predictions.parquet."""
+        return self.path / "predictions.parquet"
+
+    @property
+    def model(self) -> Path:
+        """The model folder."""
+        return self.path / "model"
+
+
+def scratch_request(recipe: Recipe, seed: int) -> RunRequest:
+    """The baseline that starts from random weights.
+
+    It shares data, augmentation preset and seed with the others; what must differ for a network that knows
+    nothing is stated here: everything is trained, batch norm follows its batches, views are many, and there is
+    one long stage.
+
+    Args:
+        recipe: the comparison's.
+        seed: of the run.
+    """
+    views = recipe.views if recipe.views.preset == "none" else replace(recipe.views, count=max(16, recipe.views.count))
+    return RunRequest(
+        "scratch",
+        "random",
+        replace(
+            recipe,
+            name=f"{recipe.name}, scratch",
+            thaw="all",
+            batch_norm="update",
+            views=views,
+            stage1=replace(recipe.stage1, epochs=0),
+            stage2=StageRecipe(
+                epochs=60,
+                optimiser="adamw",
+                learning_rate=2e-3,
+                weight_decay=0.05,
+                batch_size=recipe.stage2.batch_size,
+                patience=20,
+            ),
+        ),
+        seed,
+        "scratch",
+    )
+
+
+def probe_request(request: RunRequest) -> RunRequest:
+    """The feature-extraction baseline of a fine-tuning run: it reads the same features from the same store."""
+    recipe = replace(
+        request.recipe,
+        name=f"{request.recipe.name}, probe",
+        views=ViewsRecipe(preset="none", count=1, seed=request.recipe.views.seed),
+    )
+    return RunRequest(request.backbone, request.weights, recipe, request.seed, "probe")

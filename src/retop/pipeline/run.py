@@ -1,0 +1,325 @@
+"""One run from data to model folder, in reading order."""
+
+# N images, F features
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+import retop
+from retop.artifact import save_model_folder
+from retop.backbones import describe_groups
+from retop.backbones.head import Head, LinearHead, build_head
+from retop.data import Dataset
+from retop.errors import RunExistsError
+from retop.evaluation import measure
+from retop.events import Notice, PartAdvanced
+from retop.pipeline.clock import Clock
+from retop.pipeline.environment import describe_environment
+from retop.pipeline.frozen import FrozenPart, SplitInputs, feature_batches
+from retop.pipeline.prepared import PreparedRun, prepare
+from retop.pipeline.probe import fit_probe
+from retop.pipeline.request import RunFolder, RunRequest, Setting
+from retop.predictor import Predictor
+from retop.records import (
+    EpochRecord,
+    Metrics,
+    NetworkRecord,
+    Predictions,
+    RunRecord,
+    StageRecord,
+    TrainedRecord,
+    write_predictions,
+    write_record,
+)
+from retop.schema import append_json_line
+from retop.training import LabelledInputs, LateNetwork, StageData, StageTrainer, evaluate_inputs, training_mode
+from retop.training.order import derive_seed, epoch_order
+
+
+@dataclass
+class _Trained:
+    """What training leaves: the head on top of the backbone, and the stages' records."""
+
+    head: Head
+    stages: tuple[StageRecord, ...]
+    validation_accuracy: float
+
+
+def run_backbone(
+    request: RunRequest, dataset: Dataset, setting: Setting, folder: RunFolder, planned: dict[str, float] | None = None
+) -> RunRecord:
+    """Fine-tune one backbone (or fit its baseline), save the model, and measure it through its own folder.
+
+    Args:
+        request: backbone, recipe and seed.
+        dataset: the images.
+        setting: device, store and listener.
+        folder: where the run is written; created, and must not hold a finished run.
+        planned: seconds that the plan gave to each part.
+
+    Returns:
+        The run's record, as written to run.json.
+
+    Raises:
+        RetopError: as the parts raise it.
+    """
+    _make_ready(folder)
+    clock = Clock(request.name, setting.listener, planned)
+    environment = describe_environment(setting.runtime, setting.command)
+    with clock.part("build", None, ""):
+        prepared = prepare(request, dataset, setting)
+    if prepared.reason is not None and prepared.trains_late_layers:
+        setting.listener(Notice("warning", f"{request.name}: the whole network runs in every epoch, {prepared.reason}"))
+    train, validation = FrozenPart(prepared, dataset, setting, clock).inputs()
+    trainer = _Trainer(prepared, dataset, setting, clock, folder)
+    trained = trainer.fit_probe(train, validation) if request.kind == "probe" else trainer.fit(train, validation)
+    record = _trained_record(prepared, dataset, trained)
+    head = trained.head.folded() if isinstance(trained.head, LinearHead) else trained.head
+    save_model_folder(folder.model, prepared.backbone, head, record)
+    predictions = _evaluate(folder, dataset, setting, clock)
+    write_predictions(folder.predictions, predictions)
+    metrics = [measure(part, "float32") for part in predictions]
+    run = RunRecord(
+        name=request.name,
+        kind=request.kind,
+        seed=request.seed,
+        status="finished",
+        error=None,
+        recipe=request.recipe,
+        data=dataset.record,
+        network=_network_record(prepared, trained, setting),
+        precision={
+            "prefix": _name(setting.runtime.dtype),
+            "stored": _name(setting.runtime.stored) if setting.store else "nothing stored",
+            "training": _name(setting.runtime.dtype),
+            "evaluation": "float32",
+        },
+        stages=trained.stages,
+        validation=metrics[0],
+        test=metrics[1] if len(metrics) > 1 else None,
+        timings=clock.records(),
+        environment=environment,
+        warnings=_warnings(prepared, trained, metrics[0]),
+    )
+    write_record(folder.run, run)
+    return run
+
+
+class _Trainer:
+    """The stages of one run."""
+
+    def __init__(
+        self, prepared: PreparedRun, dataset: Dataset, setting: Setting, clock: Clock, folder: RunFolder
+    ) -> None:
+        self._prepared = prepared
+        self._recipe = prepared.request.recipe
+        self._dataset = dataset
+        self._setting = setting
+        self._clock = clock
+        self._folder = folder
+        self._stored = prepared.source != "images"
+        self._head = build_head(
+            self._recipe.head,
+            prepared.num_features,
+            len(dataset.classes),
+            derive_seed("head", prepared.request.seed),
+        )
+        for network in (self._head, prepared.network):
+            network.to(setting.runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def fit(self, train: SplitInputs, validation: SplitInputs) -> _Trained:
+        """Stage 1, then stage 2 where late layers are thawed."""
+        stages: list[StageRecord] = []
+        if self._recipe.stage1.epochs > 0:
+            stages.append(self._stage1(train, validation))
+        if self._prepared.trains_late_layers and train.late is not None and validation.late is not None:
+            stages.append(self._stage2(train, validation))
+        return _Trained(self._head, tuple(stages), stages[-1].validation_accuracy)
+
+    def fit_probe(self, train: SplitInputs, validation: SplitInputs) -> _Trained:
+        """The baseline: logistic regression on the features of view 0."""
+        network = self._feature_network()
+        with self._clock.part("stage 1", None, ""):
+            features = [
+                torch.cat(list(feature_batches(part.features, network, self._setting))).numpy()
+                for part in (train, validation)
+            ]
+            head, c = fit_probe(
+                features[0],
+                self._dataset.train.labels_n,
+                features[1],
+                self._dataset.validation.labels_n,
+                len(self._dataset.classes),
+            )
+            self._head = head.to(self._setting.runtime.device)
+            held = self._labelled(validation, "features", self._dataset.validation.labels_n)
+            loss, accuracy = evaluate_inputs(LateNetwork(network, self._head), held, self._setting.runtime)
+        record = StageRecord(
+            stage=1,
+            epochs_run=0,
+            best_epoch=0,
+            learning_rate=0.0,
+            learning_rate_chosen_by="recipe",
+            weight_decay=1 / (c * len(self._dataset.train)),
+            weight_decay_chosen_by="validation",
+            validation_accuracy=accuracy,
+            validation_loss=loss,
+            stopped="finished",
+            parameters_trained=sum(p.numel() for p in head.parameters()),
+        )
+        return _Trained(self._head, (record,), accuracy)
+
+    def _stage1(self, train: SplitInputs, validation: SplitInputs) -> StageRecord:
+        network = LateNetwork(self._feature_network(), self._head)
+        if isinstance(self._head, LinearHead):
+            self._head.calibrate(feature_batches(train.features, network.suffix, self._setting))
+        with _only_head(self._prepared):
+            return self._stage(1, network, train, validation, "features")
+
+    def _stage2(self, train: SplitInputs, validation: SplitInputs) -> StageRecord:
+        split = self._prepared.split
+        suffix = (
+            split.suffix if split is not None and self._prepared.source == "activations" else self._prepared.network
+        )
+        return self._stage(2, LateNetwork(suffix, self._head), train, validation, "late")
+
+    def _stage(
+        self, number: int, network: LateNetwork, train: SplitInputs, validation: SplitInputs, which: str
+    ) -> StageRecord:
+        recipe = self._recipe.stage1 if number == 1 else self._recipe.stage2
+        labels_n = self._dataset.train.labels_n
+        learned = self._labelled(train, which, labels_n)
+        seed = self._prepared.request.seed
+        sample = epoch_order(seed, 0, 0, len(labels_n))[: len(self._dataset.validation)]
+        data = StageData(
+            learned,
+            LabelledInputs(learned.inputs, labels_n, np.sort(sample)),
+            self._labelled(validation, which, self._dataset.validation.labels_n),
+        )
+        with self._clock.part(f"stage {number}", None, "epochs") as shown:
+
+            def on_epoch(epoch: EpochRecord) -> None:
+                self._setting.listener(
+                    PartAdvanced(shown, min(1, epoch.epoch), f"validation {100 * epoch.validation_accuracy:.1f} %")
+                )
+
+            result = StageTrainer(
+                network,
+                training_mode(network, self._prepared.boundary, number == 2 and self._prepared.updates_statistics),
+                data,
+                recipe,
+                stage=number,
+                seed=seed,
+                runtime=self._setting.runtime,
+                listener=self._setting.listener,
+                on_epoch=on_epoch,
+            ).run()
+        for epoch in result.history:
+            append_json_line(self._folder.epochs, epoch)
+        return result.record
+
+    def _feature_network(self) -> nn.Module:
+        return nn.Identity() if self._stored else self._prepared.network
+
+    def _labelled(self, split: SplitInputs, which: str, labels_n: np.ndarray) -> LabelledInputs:
+        inputs = split.late if which == "late" and split.late is not None else split.features
+        return LabelledInputs(inputs, labels_n, np.arange(len(labels_n)))
+
+
+@contextmanager
+def _only_head(prepared: PreparedRun) -> Iterator[None]:
+    """Freeze the whole backbone for a while."""
+    trained = [p for p in prepared.network.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def _make_ready(folder: RunFolder) -> None:
+    """An empty folder; what an unfinished run of ours left in it goes."""
+    if folder.run.exists():
+        raise RunExistsError(f"{folder.path} holds a finished run already; choose another folder with --out")
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.epochs.unlink(missing_ok=True)
+    folder.predictions.unlink(missing_ok=True)
+    if folder.model.exists():
+        shutil.rmtree(folder.model)
+
+
+def _evaluate(folder: RunFolder, dataset: Dataset, setting: Setting, clock: Clock) -> tuple[Predictions, ...]:
+    """Logits of validation and test, from the saved folder, each image once."""
+    sets = [images for images in (dataset.validation, dataset.test) if images is not None]
+    with clock.part("evaluation", sum(map(len, sets)), "images") as shown:
+        predictor = Predictor(folder.model, setting.runtime.device.type)
+        return tuple(predictor.evaluate(images, shown, setting.listener) for images in sets)
+
+
+def _trained_record(prepared: PreparedRun, dataset: Dataset, trained: _Trained) -> TrainedRecord:
+    request = prepared.request
+    return TrainedRecord(
+        classes=dataset.classes,
+        preprocessing=prepared.backbone.preprocessing,
+        head=request.recipe.head,
+        head_features=prepared.num_features,
+        backbone=request.backbone,
+        boundary=prepared.boundary.group if prepared.trains_late_layers else None,
+        kind=request.kind,
+        recipe=request.recipe.name,
+        seed=request.seed,
+        data_fingerprint=dataset.record.fingerprint,
+        num_train=len(dataset.train),
+        validation_accuracy=trained.validation_accuracy,
+        weights=prepared.backbone.weights,
+        weights_sha256="",
+        retop=retop.__version__,
+    )
+
+
+def _network_record(prepared: PreparedRun, trained: _Trained, setting: Setting) -> NetworkRecord:
+    parameters = sum(p.numel() for p in prepared.network.parameters()) + sum(
+        p.numel() for p in trained.head.parameters()
+    )
+    from_store = prepared.source == "activations" or not prepared.trains_late_layers
+    stored = prepared.split.bytes_per_image(setting.runtime.stored) if prepared.split else 0
+    return NetworkRecord(
+        backbone=prepared.request.backbone,
+        architecture=prepared.backbone.architecture,
+        preprocessing=prepared.backbone.preprocessing,
+        weights=prepared.backbone.weights,
+        groups=describe_groups(prepared.backbone),
+        boundary=prepared.boundary.group if prepared.trains_late_layers else None,
+        parameters=parameters,
+        parameters_trained=trained.stages[-1].parameters_trained,
+        loop="store" if from_store and setting.store is not None else "whole",
+        loop_reason=None if from_store and setting.store is not None else prepared.reason,
+        stored_bytes_per_view=stored if prepared.source == "activations" else 0,
+    )
+
+
+def _warnings(prepared: PreparedRun, trained: _Trained, validation: Metrics) -> tuple[str, ...]:
+    """What a reader of the record must know: a slow loop, and a saved model that answers otherwise than in training."""
+    found = []
+    if prepared.reason is not None and prepared.trains_late_layers:
+        found.append(f"the whole network ran in every epoch: {prepared.reason}")
+    lost = trained.validation_accuracy - validation.accuracy.value
+    if abs(lost) > max(0.01, 2 / validation.n):
+        found.append(
+            f"the saved model has {100 * validation.accuracy.value:.1f} % on validation, in training it had "
+            f"{100 * trained.validation_accuracy:.1f} %; the arithmetic of training was coarser than float32 "
+            f"(--precision fp32 tells whether that is why)"
+        )
+    return tuple(found)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

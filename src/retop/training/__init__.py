@@ -1,0 +1,22 @@
+"""Stages, the loop, and the device runtime."""
+
+from retop.training.inputs import DecodedInputs, Inputs, StoredInputs
+from retop.training.loop import LabelledInputs, LateNetwork, evaluate_inputs, fit
+from retop.training.runtime import Runtime, choose_runtime
+from retop.training.stages import StageData, StageResult, StageTrainer, training_mode
+
+__all__ = [
+    "DecodedInputs",
+    "Inputs",
+    "LabelledInputs",
+    "LateNetwork",
+    "Runtime",
+    "StageData",
+    "StageResult",
+    "StageTrainer",
+    "StoredInputs",
+    "choose_runtime",
+    "evaluate_inputs",
+    "fit",
+    "training_mode",
+]

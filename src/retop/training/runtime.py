@@ -1,0 +1,113 @@
+"""Device and arithmetic of a run."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from retop.activations.fill import FrozenComputation
+from retop.activations.key import weights_digest
+from retop.errors import UsageError
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+PrecisionName = Literal["auto", "fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where a run computes, and in which number formats.
+
+    Attributes:
+        fabric: places modules and scales precision.
+        dtype: arithmetic of the frozen prefix and of training.
+        stored: number format of activations on disk.
+    """
+
+    fabric: Fabric
+    dtype: torch.dtype
+    stored: torch.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors live."""
+        return self.fabric.device
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Arithmetic of training as a context."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
+
+    def frozen(self, module: nn.Module, code: str) -> FrozenComputation:
+        """A module as a frozen computation on this device.
+
+        Args:
+            module: in evaluation mode; one or several tensors in, a tensor or a tuple out.
+            code: text that names the computation.
+        """
+        module.to(self.device, memory_format=torch.channels_last)
+        return FrozenComputation(
+            run=self._without_gradients(module),
+            graph=code,
+            weights=weights_digest(module),
+            device=self.device,
+            dtype=self.dtype,
+            stored=self.stored,
+        )
+
+    def _without_gradients(self, module: nn.Module) -> Callable[..., tuple[torch.Tensor, ...]]:
+        def run(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            with torch.inference_mode(), self.autocast():
+                result = module(*(_widened(tensor, self.dtype) for tensor in inputs))
+            return result if isinstance(result, tuple) else (result,)
+
+        return run
+
+
+def choose_runtime(device: DeviceName = "auto", precision: PrecisionName = "auto") -> Runtime:
+    """The device and number formats of a run.
+
+    Args:
+        device: ``auto`` takes CUDA, then Apple's MPS, then the CPU.
+        precision: ``auto`` computes in bfloat16 where the hardware does so natively, else in float32 with
+            activations stored as bfloat16; ``fp32`` is float32 throughout; ``bf16`` asks for bfloat16 anyway.
+
+    Returns:
+        The runtime.
+
+    Raises:
+        UsageError: the device is not there.
+    """
+    chosen = _device(device)
+    bfloat16 = precision == "bf16" or (precision == "auto" and has_native_bfloat16(chosen))
+    return Runtime(
+        fabric=Fabric(accelerator=chosen, devices=1),
+        dtype=torch.bfloat16 if bfloat16 else torch.float32,
+        stored=torch.float32 if precision == "fp32" else torch.bfloat16,
+    )
+
+
+def has_native_bfloat16(device: str) -> bool:
+    """Whether the device multiplies bfloat16 matrices faster than float32 ones."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    return False
+
+
+def _device(device: DeviceName) -> str:
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if present[name])
+    if not present.get(device, False):
+        there = ", ".join(name for name, found in present.items() if found)
+        raise UsageError(f"device {device!r} is not available here; there is {there} (--device auto|{there})")
+    return device
+
+
+def _widened(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Stored activations in the arithmetic of the computation; whole numbers stay as they are."""
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor

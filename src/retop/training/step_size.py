@@ -1,0 +1,137 @@
+"""The range test: a step size found on the stage's own data instead of guessed.
+
+Source:
+    Smith, Cyclical Learning Rates for Training Neural Networks, 2017 (arXiv:1506.01186). Where we differ: the
+    choice keeps a fixed distance below the edge at which the loss has risen, because that edge exists also for a
+    network that is good already and whose loss hardly falls; and it never exceeds a ceiling.
+"""
+
+# N batch, K classes
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from retop.recipe import StageRecipe
+from retop.training.loop import LabelledInputs, LateNetwork, on_device, trained_state
+from retop.training.optimiser import build_optimiser, set_learning_rate
+from retop.training.order import derive_seed, epoch_order
+from retop.training.runtime import Runtime
+
+NUM_STEPS = 40
+SMOOTHING = 0.7
+RISE = 0.3
+DISTANCE = 6.0
+
+
+@dataclass(frozen=True)
+class StepSizeRange:
+    """Step sizes that are tried, and the largest that is ever chosen."""
+
+    lowest: float
+    highest: float
+    ceiling: float
+
+
+SGD_HEAD = StepSizeRange(1e-3, 10.0, 1.0)
+SGD_LATE = StepSizeRange(1e-4, 1.0, 0.02)
+ADAM_HEAD = StepSizeRange(1e-5, 1.0, 1e-2)
+ADAM_LATE = StepSizeRange(1e-6, 1e-1, 3e-4)
+
+
+def tried_range(recipe: StageRecipe, stage: int) -> StepSizeRange:
+    """The step sizes to try for a stage's optimiser."""
+    if recipe.optimiser == "sgd":
+        return SGD_HEAD if stage == 1 else SGD_LATE
+    return ADAM_HEAD if stage == 1 else ADAM_LATE
+
+
+def find_learning_rate(
+    network: LateNetwork,
+    enter_training: Callable[[], None],
+    train: LabelledInputs,
+    recipe: StageRecipe,
+    *,
+    weight_decay: float,
+    seed: int,
+    stage: int,
+    runtime: Runtime,
+) -> float:
+    """Raise the step size geometrically from batch to batch and keep well below where the loss rises.
+
+    The network is handed back as it came.
+
+    Args:
+        network: as it stands before the stage.
+        enter_training: puts the network's modules into their training modes.
+        train: images to try on.
+        recipe: of the stage.
+        weight_decay: penalty on weights.
+        seed: of the run.
+        stage: 1 or 2.
+        runtime: device and arithmetic.
+
+    Returns:
+        The peak step size for the stage.
+    """
+    tried = tried_range(recipe, stage)
+    rates = np.geomspace(tried.lowest, tried.highest, NUM_STEPS)
+    before = trained_state(network)
+    losses = _losses(network, enter_training, train, recipe, rates, weight_decay, seed, runtime)
+    network.load_state_dict(before, strict=False)
+    return float(min(tried.ceiling, edge(rates, losses) / DISTANCE))
+
+
+def edge(rates: np.ndarray, losses: np.ndarray) -> float:
+    """The smallest step size after which the smoothed loss stays above its best by a clear margin.
+
+    Args:
+        rates: step sizes, rising.
+        losses: loss of the batch before each step; shorter than `rates` if the test ended early.
+
+    Returns:
+        The edge; the last step size tried if the loss never rose.
+    """
+    smooth, value = [], float(losses[0])
+    for place, loss in enumerate(losses):
+        value = SMOOTHING * value + (1 - SMOOTHING) * float(loss)
+        smooth.append(value / (1 - SMOOTHING ** (place + 1)) if place < 0 else value)
+    limit = max(np.minimum.accumulate(smooth)[-1] * (1 + RISE), smooth[0] * (1 + RISE / 2))
+    above = np.flatnonzero(np.asarray(smooth) > limit)
+    return float(rates[above[0]] if len(above) else rates[min(len(losses), len(rates)) - 1])
+
+
+def _losses(
+    network: LateNetwork,
+    enter_training: Callable[[], None],
+    train: LabelledInputs,
+    recipe: StageRecipe,
+    rates: np.ndarray,
+    weight_decay: float,
+    seed: int,
+    runtime: Runtime,
+) -> np.ndarray:
+    optimiser = build_optimiser(network, recipe, rates[0], weight_decay)
+    enter_training()
+    torch.manual_seed(derive_seed("range test", seed))
+    rows = np.resize(train.rows[epoch_order(seed, 0, 0, len(train.rows))], NUM_STEPS * recipe.batch_size)
+    losses: list[float] = []
+    batches = train.inputs.batches(rows, np.zeros_like(rows), recipe.batch_size)
+    for rate, (batch_rows, crossings) in zip(rates, batches, strict=False):
+        set_learning_rate(optimiser, float(rate))
+        labels_n = torch.from_numpy(train.labels_n[batch_rows]).to(runtime.device)
+        with runtime.autocast():
+            logits_nk = network(*on_device(crossings, runtime)).float()
+        loss = functional.cross_entropy(logits_nk, labels_n)
+        losses.append(float(loss.detach()))
+        if not np.isfinite(losses[-1]) or losses[-1] > 4 * losses[0] + 4:
+            losses[-1] = 4 * losses[0] + 4
+            break
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm or float("inf"))
+        optimiser.step()
+    return np.array(losses)
