@@ -11,14 +11,17 @@ from torch import nn
 from retop.backbones.catalogue import Group
 from retop.backbones.grouping import group_parameters
 from retop.backbones.naming import read_preprocessing
+from retop.backbones.operations import WithoutContent
 from retop.backbones.sources import WeightsSource, find_source
 from retop.backbones.state import load_weights
 from retop.errors import WeightsError
 from retop.records import Preprocessing, WeightsRecord
 
 _RESERVED_ARGS = frozenset(
-    ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "num_classes")
-    + ("features_only", "scriptable", "exportable", "no_jit", "device", "dtype")
+    {
+        *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "num_classes"),
+        *("features_only", "scriptable", "exportable", "no_jit", "device", "dtype"),
+    }
 )
 
 
@@ -51,9 +54,7 @@ class Backbone:
     pretrained_cfg: dict[str, Any]
 
 
-def build_backbone(
-    name: str, weights: str | Path | None = None, *, seed: int = 0, offline: bool = False
-) -> Backbone:
+def build_backbone(name: str, weights: str | Path | None = None, *, seed: int = 0, offline: bool = False) -> Backbone:
     """Build a network and load its weights.
 
     Args:
@@ -100,7 +101,7 @@ def create_network(architecture: str, model_args: dict[str, Any], num_classes: i
     except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
         raise WeightsError(f"timm cannot build {architecture!r} with model_args {model_args}: {error}") from error
     if num_classes == 0 and isinstance(network, timm.models.VGG):
-        network.pre_logits = nn.Identity()
+        network.pre_logits = nn.Identity()  # type: ignore[assignment]
         network.head_hidden_size = network.num_features
     return network.eval()
 
@@ -132,7 +133,7 @@ def assemble(name: str, source: WeightsSource, network: nn.Module) -> Backbone:
 
 
 def _classifier_keys(source: WeightsSource) -> frozenset[str]:
-    with torch.device("meta"):
+    with WithoutContent():
         whole = create_network(source.architecture, source.model_args, num_classes=1000)
         bare = create_network(source.architecture, source.model_args)
     return frozenset(whole.state_dict()) - frozenset(bare.state_dict())

@@ -38,7 +38,7 @@ class CatalogueEntry:
 
     @property
     def architecture(self) -> str:
-        """timm's name of the architecture, without the tag."""
+        """The architecture as timm calls it, without the tag."""
         return self.timm_name.partition(".")[0]
 
 

@@ -1,7 +1,7 @@
 """Where to cut a graph so that the least is stored.
 
-Hot nodes hold or depend on trainable parameters and must lie in the suffix. Nodes that cost real work must lie in
-the prefix if they are cold. The rest (activations, pooling, reshaping, normalisation) may lie on either side. The
+Hot nodes hold or depend on trainable parameters and must lie in the suffix. Nodes that cost real work lie in
+the prefix if they are cold, unless nothing after them can be stored. The rest (activations, pooling, reshaping, normalisation) may lie on either side. The
 least storage is then a minimum cut: every value is an edge whose capacity is its size.
 """
 
@@ -13,6 +13,9 @@ from torch import fx, nn
 from retop.backbones.tracing import TracedNetwork
 
 _UNBOUNDED = float("inf")
+# In bytes: what it is worth to compute a costly node only once. Beyond any activation, so it yields only where
+# nothing after the node can be stored.
+_ONCE = 1e15
 
 
 def find_hot(traced: TracedNetwork, trainable: Iterable[nn.Parameter]) -> set[fx.Node]:
@@ -51,8 +54,10 @@ def choose_prefix(traced: TracedNetwork, hot: set[fx.Node]) -> set[fx.Node]:
         if not traced.facts[node].from_images:
             continue
         flow.add((node, "in"), (node, "out"), stored_bytes(traced, node))
-        if node is traced.images or (node not in hot and _is_costly(traced, node)):
+        if node is traced.images:
             flow.add("source", (node, "in"), _UNBOUNDED)
+        elif node not in hot and _is_costly(traced, node):
+            flow.add("source", (node, "in"), _ONCE)
         if node in hot or node.op == "output":
             flow.add((node, "in"), "sink", _UNBOUNDED)
         for source in node.all_input_nodes:
@@ -60,11 +65,7 @@ def choose_prefix(traced: TracedNetwork, hot: set[fx.Node]) -> set[fx.Node]:
                 flow.add((source, "out"), (node, "in"), _UNBOUNDED)
                 flow.add((node, "in"), (source, "in"), _UNBOUNDED)
     suffix = flow.sink_side()
-    return {
-        node
-        for node in traced.module.graph.nodes
-        if traced.facts[node].from_images and (node, "in") not in suffix
-    }
+    return {node for node in traced.module.graph.nodes if traced.facts[node].from_images and (node, "in") not in suffix}
 
 
 def stored_bytes(traced: TracedNetwork, node: fx.Node) -> float:
@@ -114,8 +115,6 @@ class _FlowNetwork:
         """The smallest set of nodes on the sink's side of a minimum cut."""
         while path := self._shortest_path():
             room = min(self.capacity[start][end] for start, end in path)
-            if room == _UNBOUNDED:
-                break
             for start, end in path:
                 self.capacity[start][end] -= room
                 self.capacity[end][start] += room
@@ -140,8 +139,9 @@ class _FlowNetwork:
                     queue.append(end)
         if "sink" not in came_from:
             return []
-        path, end = [], "sink"
-        while end != "source":
-            path.append((came_from[end], end))
-            end = came_from[end]  # type: ignore[assignment]
+        path: list[tuple[object, object]] = []
+        reached: object = "sink"
+        while reached != "source":
+            path.append((came_from[reached], reached))
+            reached = came_from[reached]
         return path

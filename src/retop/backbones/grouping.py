@@ -57,10 +57,7 @@ def _match_coarsely(network: nn.Module) -> list[list[str]]:
     first, last = min(matched[name] for name in known), max(matched[name] for name in known)
     trailing = set(names[max(names.index(name) for name in known) :])
     for name in names:
-        if name in known:
-            place = matched[name]
-        else:
-            place = last if name in trailing and "." in name else first
+        place = matched[name] if name in known else last if name in trailing and "." in name else first
         layers.setdefault(place, []).append(name)
     return [layers[place] for place in sorted(layers)]
 

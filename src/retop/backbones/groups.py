@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from retop.backbones.boundary import Boundary, choose_boundary
 from retop.backbones.build import Backbone, assemble, create_network
 from retop.backbones.catalogue import Group
 from retop.backbones.network import ImageNetwork
+from retop.backbones.operations import OperationCounter, WithoutContent, run_on_meta
 from retop.backbones.sources import random_source
-from retop.backbones.splitting import split_traced
+from retop.backbones.splitting import find_crossings
 from retop.backbones.tracing import trace
 from retop.errors import NotTraceableError
 from retop.records import GroupRecord, Preprocessing
@@ -59,7 +58,7 @@ def describe_backbone(name: str) -> BackboneDescription:
         UnknownBackboneError: there is no such network.
     """
     source = random_source(name, 0)
-    with torch.device("meta"):
+    with WithoutContent():
         network = create_network(source.architecture, source.model_args)
     backbone = assemble(name, source, network)
     config = source.pretrained_cfg
@@ -114,20 +113,33 @@ def _measure_storage(backbone: Backbone, network: ImageNetwork) -> list[int]:
     traced = trace(network, (backbone.preprocessing.height, backbone.preprocessing.width))
     boundaries = [choose_boundary(backbone, group.name) for group in backbone.groups]
     return [
-        split_traced(traced, network, boundary.parameter_names).bytes_per_image(torch.bfloat16)
-        for boundary in boundaries
+        sum(crossing.bytes_per_image(torch.bfloat16) for crossing in find_crossings(traced, network, names))
+        for names in (boundary.parameter_names for boundary in boundaries)
     ]
 
 
 def _count_flops(backbone: Backbone) -> list[int]:
-    """Operations of each group's layers; those outside any group's layers count with the last group."""
-    first = next(backbone.network.parameters())
-    counter = FlopCounterMode(display=False)
+    """Operations of each group: whatever runs from when one of its layers is entered until another group's is."""
+    flops, current, counted = [0] * len(backbone.groups), 0, 0
+
+    def enter(place: int) -> None:
+        nonlocal current, counted
+        flops[current] += counter.flops - counted
+        current, counted = place, counter.flops
+
+    hooks = [
+        module.register_forward_pre_hook(lambda module, inputs, place=place: enter(place))
+        for place, group in enumerate(backbone.groups)
+        for name, module in backbone.network.named_modules()
+        if group.holds(name)
+    ]
+    dtype = next(backbone.network.parameters()).dtype
     size = (1, 3, backbone.preprocessing.height, backbone.preprocessing.width)
-    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), counter:
-        backbone.network(torch.zeros(size, dtype=first.dtype, device=first.device))
-    root = type(backbone.network).__name__
-    counts = {name: sum(operations.values()) for name, operations in counter.get_flop_counts().items()}
-    flops = [sum(counts.get(f"{root}.{prefix}", 0) for prefix in group.prefixes) for group in backbone.groups]
-    flops[-1] += counter.get_total_flops() - sum(flops)
+    try:
+        with OperationCounter() as counter:
+            run_on_meta(backbone.network, torch.zeros(size, dtype=dtype, device="meta"))
+        enter(current)
+    finally:
+        for hook in hooks:
+            hook.remove()
     return flops

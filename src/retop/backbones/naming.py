@@ -4,7 +4,7 @@ import difflib
 from typing import Any
 
 import timm
-from timm.data import resolve_data_config
+from timm.data.config import resolve_data_config
 
 import retop.backbones.scratch  # noqa: F401  registers retop_scratch with timm
 from retop.backbones.catalogue import find_entry, known_backbones
@@ -40,7 +40,7 @@ def resolve_name(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def plain_config(config: Any) -> dict[str, Any]:
-    """timm's `PretrainedCfg` as JSON can hold it, without empty entries."""
+    """A `PretrainedCfg` of timm as JSON can hold it, without empty entries."""
     plain = {} if config is None else config.to_dict(remove_source=False, remove_null=True)
     plain.pop("architecture", None)
     return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
@@ -70,17 +70,16 @@ def read_preprocessing(pretrained_cfg: dict[str, Any]) -> Preprocessing:
         WeightsError: an entry has the wrong form.
     """
     try:
-        config = resolve_data_config(pretrained_cfg=pretrained_cfg)
+        config = resolve_data_config(pretrained_cfg=pretrained_cfg)  # type: ignore[no-untyped-call]
         channels, height, width = (int(size) for size in config["input_size"])
-        mean, std = (tuple(float(value) for value in config[key]) for key in ("mean", "std"))
+        mean, std = _read_triple(config["mean"]), _read_triple(config["std"])
         fraction = float(config["crop_pct"])
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"the preprocessing in the network's pretrained_cfg cannot be read: {error}") from error
     modes, kernels = ("center", "squash", "border"), ("bilinear", "bicubic", "nearest", "lanczos", "box", "hamming")
     checks = {
         "input_size": channels == 3 and 1 <= height <= 4096 and 1 <= width <= 4096,
-        "mean": len(mean) == 3,
-        "std": len(std) == 3 and min(std, default=0) > 0,
+        "std": min(std) > 0,
         "crop_pct": 0 < fraction <= 4,
         "crop_mode": config["crop_mode"] in modes,
         "interpolation": config["interpolation"] in kernels,
@@ -88,3 +87,8 @@ def read_preprocessing(pretrained_cfg: dict[str, Any]) -> Preprocessing:
     if wrong := [f"{key}={config[key]!r}" for key, fine in checks.items() if not fine]:
         raise WeightsError(f"the network's pretrained_cfg asks for preprocessing that is not possible: {wrong}")
     return Preprocessing(height, width, fraction, config["crop_mode"], config["interpolation"], mean, std)
+
+
+def _read_triple(values: Any) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue

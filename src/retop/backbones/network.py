@@ -21,6 +21,9 @@ class Normalisation(nn.Module):
     def __init__(self, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
         super().__init__()
         self.mean, self.std = mean, std
+        self.scale: Tensor
+        self.shift: Tensor
+        self.like: Tensor
         self.register_buffer("scale", torch.empty(0), persistent=False)
         self.register_buffer("shift", torch.empty(0), persistent=False)
         self.register_buffer("like", torch.empty(0), persistent=False)
@@ -28,12 +31,12 @@ class Normalisation(nn.Module):
 
     def _fill(self) -> None:
         mean, std = torch.tensor(self.mean, dtype=torch.float64), torch.tensor(self.std, dtype=torch.float64)
-        device = self.like.device
+        device = self.scale.device
         self.scale = (1 / (255 * std)).float().reshape(3, 1, 1).to(device)
         self.shift = (-mean / std).float().reshape(3, 1, 1).to(device)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "Normalisation":
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         # A cast to half precision must not round mean and std.
         self._fill()
         return self

@@ -5,10 +5,11 @@ It is registered with timm under ``retop_scratch``, so that it is built, cut, sa
 N batch, C channels, H height, W width, F features.
 """
 
+import itertools
 from typing import Any
 
 import torch
-from timm.layers import ClassifierHead
+from timm.layers.classifier import ClassifierHead
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 
@@ -45,7 +46,7 @@ class ScratchNetwork(nn.Module):
         self.in_chans = in_chans
         channels = (in_chans, *widths)
         self.blocks = nn.Sequential(
-            *(ConvolutionBlock(before, after) for before, after in zip(channels, channels[1:], strict=False))
+            *(ConvolutionBlock(before, after) for before, after in itertools.pairwise(channels))
         )
         self.num_features = self.head_hidden_size = widths[-1]
         self.head = ClassifierHead(self.num_features, num_classes, pool_type=global_pool, drop_rate=drop_rate)

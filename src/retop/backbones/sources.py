@@ -8,8 +8,9 @@ from typing import Any
 import timm
 
 from retop.backbones.catalogue import find_entry
+from retop.backbones.checksums import hash_file
 from retop.backbones.naming import resolve_name
-from retop.backbones.weights import fetch_weights, hash_file
+from retop.backbones.weights import fetch_weights
 from retop.errors import UnknownBackboneError, WeightsError
 from retop.records import WeightsRecord
 
@@ -89,7 +90,7 @@ def random_source(name: str, seed: int) -> WeightsSource:
 
 def _from_hub(name: str, offline: bool) -> WeightsSource:
     architecture, config = resolve_name(name)
-    fetched = fetch_weights(name, architecture, config, offline=offline)
+    fetched = fetch_weights(name, config, offline=offline)
     record = WeightsRecord(
         "hub", fetched.location, fetched.revision, fetched.sha256, config.get("license"), config.get("description")
     )
@@ -107,7 +108,9 @@ def _from_folder(name: str, root: Path) -> WeightsSource:
     config = _read_config(folder / "config.json")
     architecture = str(config.get("architecture", ""))
     if not timm.is_model(architecture) or "." in architecture:
-        raise WeightsError(f"{folder / 'config.json'} names the architecture {architecture!r}, which timm does not have")
+        raise WeightsError(
+            f"{folder / 'config.json'} names the architecture {architecture!r}, which timm does not have"
+        )
     _check_asked_for(name, folder, architecture)
     model_args, description = config.get("model_args") or {}, config.get("pretrained_cfg") or {}
     if not isinstance(model_args, dict) or not isinstance(description, dict):

@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from retop.backbones.cutting import choose_prefix, find_hot
 from retop.backbones.network import ImageNetwork
-from retop.backbones.tracing import TracedNetwork, mutated_input, trace, without_mutation
+from retop.backbones.tracing import TracedNetwork, is_batch_size, mutated_input, trace, without_mutation
 from retop.errors import NotTraceableError
 
 
@@ -32,6 +32,10 @@ class Crossing:
     name: str
     shape: tuple[int, ...]
     dtype: torch.dtype
+
+    def bytes_per_image(self, dtype: torch.dtype) -> int:
+        """Bytes to store for each image view; as `SplitNetwork.bytes_per_image`."""
+        return math.prod(self.shape) * (dtype if self.dtype.is_floating_point else self.dtype).itemsize
 
 
 @dataclass
@@ -59,15 +63,10 @@ class SplitNetwork:
         Returns:
             The sum over all crossings.
         """
-        return sum(
-            math.prod(crossing.shape) * (dtype if crossing.dtype.is_floating_point else crossing.dtype).itemsize
-            for crossing in self.crossings
-        )
+        return sum(crossing.bytes_per_image(dtype) for crossing in self.crossings)
 
 
-def split_network(
-    network: ImageNetwork, trainable: Collection[str], image_size: tuple[int, int]
-) -> SplitNetwork:
+def split_network(network: ImageNetwork, trainable: Collection[str], image_size: tuple[int, int]) -> SplitNetwork:
     """Cut a network so that everything trainable lies in the suffix and the least is stored between the parts.
 
     Layers that change a crossing in place are switched to making a new value (``inplace = False``), in the network
@@ -105,15 +104,21 @@ def split_traced(traced: TracedNetwork, network: ImageNetwork, trainable: Collec
         NotTraceableError: no cut exists in which every crossing has one part for each image.
         KeyError: a trainable name is not a parameter of the network.
     """
-    parameters = dict(network.body.named_parameters(remove_duplicate=False))
-    hot = find_hot(traced, [parameters[name] for name in trainable])
-    return _Cut(traced, hot, choose_prefix(traced, hot)).split()
+    return _Cut(traced, network, trainable).split()
+
+
+def find_crossings(traced: TracedNetwork, network: ImageNetwork, trainable: Collection[str]) -> tuple[Crossing, ...]:
+    """What would cross if the graph were cut; as `split_traced`, without building the parts."""
+    return _Cut(traced, network, trainable).describe_crossings()
 
 
 class _Cut:
-    def __init__(self, traced: TracedNetwork, hot: set[fx.Node], prefix: set[fx.Node]) -> None:
+    """Which nodes of a graph lie where, and the two graphs made of them."""
+
+    def __init__(self, traced: TracedNetwork, network: ImageNetwork, trainable: Collection[str]) -> None:
         self.traced, self.module, self.facts = traced, traced.module, traced.facts
-        self.hot, self.prefix = hot, prefix
+        parameters = dict(network.body.named_parameters(remove_duplicate=False))
+        self.prefix = choose_prefix(traced, find_hot(traced, [parameters[name] for name in trainable]))
         self.nodes = list(self.module.graph.nodes)
         self.suffix = [node for node in self.nodes if self._in_suffix(node)]
         self.crossing = self._find_crossing()
@@ -138,12 +143,11 @@ class _Cut:
     def split(self) -> SplitNetwork:
         self._protect_crossings()
         prefix, suffix = self._build_prefix(), self._build_suffix()
-        crossings = tuple(
-            Crossing(_describe(node), tuple(value.shape[1:]), value.dtype)
-            for node in self.crossing
-            for value in self.facts[node].values[:1]
-        )
-        return SplitNetwork(prefix, suffix, crossings, _fingerprint(prefix))
+        return SplitNetwork(prefix, suffix, self.describe_crossings(), _fingerprint(prefix))
+
+    def describe_crossings(self) -> tuple[Crossing, ...]:
+        values = [(node, self.facts[node].values[0]) for node in self.crossing]
+        return tuple(Crossing(_describe(node), tuple(value.shape[1:]), value.dtype) for node, value in values)
 
     def _protect_crossings(self) -> None:
         """What is stored, or read from the store, is never changed in place, nor through a view of it."""
@@ -156,7 +160,8 @@ class _Cut:
                 aliases.add(node)
 
     def _build_prefix(self) -> fx.GraphModule:
-        graph, copies = fx.Graph(), {}
+        graph = fx.Graph()
+        copies: dict[fx.Node, fx.Node] = {}
         needed = _ancestors(self.crossing)
         for node in self.nodes:
             if node in needed or node is self.traced.images:
@@ -190,8 +195,10 @@ class _Constants:
             return
         value = self.cut.facts[node].values[0]
         first = self.copies[self.cut.crossing[0]]
-        if node.op == "call_method" and node.target == "size" and node.args == (self.cut.traced.images, 0):
+        if is_batch_size(node):
             self.copies[node] = self.graph.call_method("size", (first, 0))
+        elif isinstance(value, torch.dtype | torch.device) and all(map(self.copies.get, node.all_input_nodes)):
+            self.copies[node] = self.graph.node_copy(node, self.copies.__getitem__)
         elif isinstance(value, torch.dtype):
             self.copies[node] = self._attribute(self._crossing_like(value), "dtype")
         elif isinstance(value, torch.device):
@@ -228,8 +235,11 @@ def _ancestors(nodes: list[fx.Node]) -> set[fx.Node]:
 
 
 _VIEWS = frozenset(
-    "view reshape flatten unflatten permute transpose squeeze unsqueeze expand chunk split unbind narrow select t "
-    "getitem getattr contiguous to float type_as movedim swapaxes dropout drop_path view_as".split()
+    {
+        *("view", "view_as", "reshape", "flatten", "unflatten", "permute", "transpose", "swapaxes", "movedim", "t"),
+        *("squeeze", "unsqueeze", "expand", "chunk", "split", "unbind", "narrow", "select", "getitem", "getattr"),
+        *("contiguous", "to", "float", "type_as", "dropout", "drop_path"),
+    }
 )
 
 

@@ -8,21 +8,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import timm.layers
 import torch
 import torch.nn.functional as F
+from timm.layers import get_notrace_functions, get_notrace_modules  # type: ignore[attr-defined]
+from timm.layers.drop import DropBlock2d, DropPath
+from timm.layers.patch_dropout import PatchDropout
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.node import Argument
-from torch.utils.flop_counter import FlopCounterMode
 
 from retop.backbones.network import ImageNetwork, Normalisation
+from retop.backbones.operations import OperationCounter, run_on_meta
 from retop.errors import NotTraceableError
 
-# Two sizes decide how a number follows the batch size, the third confirms it.
-_BATCH_SIZES = (2, 3, 5)
+# A number that is the same at both sizes is a constant; one in proportion to them is a multiple of the batch size.
+_BATCH_SIZES = (2, 3)
 # Modules that do something else in training, which a graph recorded in evaluation mode would lose.
-_TRAINING_AWARE = (timm.layers.DropPath, timm.layers.PatchDropout, timm.layers.DropBlock2d)
+_TRAINING_AWARE = (DropPath, PatchDropout, DropBlock2d)
 
 
 class NetworkTracer(fx.Tracer):
@@ -30,10 +31,10 @@ class NetworkTracer(fx.Tracer):
 
     def __init__(self) -> None:
         super().__init__(
-            autowrap_functions=tuple(timm.layers.get_notrace_functions()),
+            autowrap_functions=tuple(get_notrace_functions()),  # type: ignore[no-untyped-call]
             param_shapes_constant=True,
         )
-        self.leaves = (*timm.layers.get_notrace_modules(), *_TRAINING_AWARE, Normalisation)
+        self.leaves = (*get_notrace_modules(), *_TRAINING_AWARE, Normalisation)  # type: ignore[no-untyped-call]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether a module is one node."""
@@ -98,17 +99,18 @@ def trace(network: ImageNetwork, image_size: tuple[int, int]) -> TracedNetwork:
 
     Raises:
         NotTraceableError: the network's computation depends on the content of its input, or on the batch size in
-            a way that is not affine.
+            a way that is not in proportion to it.
     """
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
         graph = NetworkTracer().trace(network)
         module = fx.GraphModule(network, graph)
-        facts = _propagate(module, network, image_size)
+        facts = _propagate(module, image_size)
     except NotTraceableError:
         raise
-    except Exception as error:  # noqa: BLE001  recording runs the network's own code, which may raise anything
+    # Recording runs the network's own code, which may raise anything.
+    except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise NotTraceableError(
             f"the graph of {type(network.body).__name__} cannot be recorded: {reason}. "
@@ -122,34 +124,33 @@ def trace(network: ImageNetwork, image_size: tuple[int, int]) -> TracedNetwork:
     return TracedNetwork(module, facts, images)
 
 
-class _Recorder(fx.Interpreter):
+class _Recorder(nn.Module):
     """Runs a graph and keeps every node's value and operations."""
 
-    def __init__(self, module: fx.GraphModule, counter: FlopCounterMode) -> None:
-        super().__init__(module, garbage_collect_values=False)
-        self.counter = counter
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__()
+        self.module = module
         self.values: dict[fx.Node, Any] = {}
         self.flops: dict[fx.Node, int] = {}
 
-    def run_node(self, n: fx.Node) -> Any:
-        before = self.counter.get_total_flops()
-        value = super().run_node(n)
-        self.flops[n] = self.counter.get_total_flops() - before
-        self.values[n] = value
-        return value
+    def forward(self, images: Tensor) -> None:
+        recorder = self
+
+        class Interpreter(fx.Interpreter):
+            def run_node(self, n: fx.Node) -> Any:
+                before = counter.flops
+                recorder.values[n] = super().run_node(n)
+                recorder.flops[n] = counter.flops - before
+                return recorder.values[n]
+
+        with OperationCounter() as counter:
+            Interpreter(self.module, garbage_collect_values=False).run(images)
 
 
-def _propagate(
-    module: fx.GraphModule, network: ImageNetwork, image_size: tuple[int, int]
-) -> dict[fx.Node, NodeFacts]:
-    device = next(network.parameters()).device
-    recorders = []
-    for size in _BATCH_SIZES:
-        counter = FlopCounterMode(display=False)
-        recorder = _Recorder(module, counter)
-        with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), counter:
-            recorder.run(torch.zeros((size, 3, *image_size), dtype=torch.uint8, device=device))
-        recorders.append(recorder)
+def _propagate(module: fx.GraphModule, image_size: tuple[int, int]) -> dict[fx.Node, NodeFacts]:
+    recorders = [_Recorder(module) for _ in _BATCH_SIZES]
+    for recorder, size in zip(recorders, _BATCH_SIZES, strict=True):
+        run_on_meta(recorder, torch.zeros((size, 3, *image_size), dtype=torch.uint8, device="meta"))
     return {
         node: NodeFacts(
             tuple(recorder.values[node] for recorder in recorders), recorders[0].flops[node] // _BATCH_SIZES[0]
@@ -178,9 +179,8 @@ class _Simplifier:
         positions = {node: place for place, node in enumerate(self.graph.nodes)}
         for node in list(self.graph.nodes):
             if changed := mutated_input(self.module, node):
-                changed.replace_all_uses_with(
-                    node, delete_user_cb=lambda user, here=positions[node]: positions[user] > here
-                )
+                later = {user for user in changed.users if positions[user] > positions[node]}
+                changed.replace_all_uses_with(node, delete_user_cb=later.__contains__)
 
     def _drop_assertions(self) -> None:
         for node in list(self.graph.nodes):
@@ -198,35 +198,26 @@ class _Simplifier:
             if _is_number(facts.values[0]):
                 with self.graph.inserting_before(node):
                     value = self._express(facts.values, batch)
-                if value is not _NOT_AFFINE:
+                if value is not _NOT_PROPORTIONAL:
                     _replace_uses(node, value)
-            elif isinstance(facts.values[0], torch.dtype | torch.device):
-                # Half precision and other devices come later: these follow the images, not the recording.
-                continue
 
     def _express(self, values: tuple[Any, ...], batch: fx.Node) -> Any:
         first = values[0]
         if isinstance(first, tuple | list):
             parts = [self._express(tuple(value[i] for value in values), batch) for i in range(len(first))]
-            return _NOT_AFFINE if any(part is _NOT_AFFINE for part in parts) else tuple(parts)
+            return _NOT_PROPORTIONAL if any(part is _NOT_PROPORTIONAL for part in parts) else tuple(parts)
         if all(value == first for value in values):
             return first
         if not isinstance(first, int) or isinstance(first, bool):
-            return _NOT_AFFINE
-        slope = values[1] - values[0]
-        offset = values[0] - slope * _BATCH_SIZES[0]
-        if slope * _BATCH_SIZES[2] + offset != values[2]:
-            return _NOT_AFFINE
-        return self._affine(batch, slope, offset)
+            return _NOT_PROPORTIONAL
+        multiple, rest = divmod(first, _BATCH_SIZES[0])
+        if rest or any(value != multiple * size for value, size in zip(values, _BATCH_SIZES, strict=True)):
+            return _NOT_PROPORTIONAL
+        return batch if multiple == 1 else self._multiply(batch, multiple)
 
-    def _affine(self, batch: fx.Node, slope: int, offset: int) -> fx.Node:
-        node = batch
-        steps: tuple[tuple[Callable[..., Any], int], ...] = ((operator.mul, slope), (operator.add, offset))
-        for function, number in steps:
-            if number != (1 if function is operator.mul else 0):
-                values = tuple(function(value, number) for value in self.facts[node].values)
-                node = self.graph.call_function(function, (node, number))
-                self.facts[node] = NodeFacts(values, 0)
+    def _multiply(self, batch: fx.Node, multiple: int) -> fx.Node:
+        node = self.graph.call_function(operator.mul, (batch, multiple))
+        self.facts[node] = NodeFacts(tuple(size * multiple for size in _BATCH_SIZES), 0)
         return node
 
     def _wake_dropout(self) -> None:
@@ -235,23 +226,20 @@ class _Simplifier:
             if node.op == "call_function" and node.target is F.dropout:
                 probability = node.args[1] if len(node.args) > 1 else node.kwargs.get("p", 0.5)
                 name = f"recorded_dropout_{place}"
-                self.module.add_submodule(name, nn.Dropout(probability))  # type: ignore[arg-type]
+                self.module.add_submodule(name, nn.Dropout(probability))
                 source = node.args[0] if node.args else node.kwargs["input"]
                 node.op, node.target, node.args, node.kwargs = "call_module", name, (source,), {}
 
     def _mark_images(self) -> None:
         for node in self.graph.nodes:
-            carriers = [source for source in node.all_input_nodes if self._carries(source)]
-            self.facts[node].from_images = node is self.images or bool(carriers)
-
-    def _carries(self, node: fx.Node) -> bool:
-        """Whether what reads `node` depends on the images through it."""
-        facts = self.facts[node]
-        metadata = isinstance(facts.values[0], torch.dtype | torch.device)
-        return facts.from_images and not metadata
+            facts = self.facts[node]
+            # The batch size, a dtype or a device can be had from any value that crosses.
+            elsewhere = isinstance(facts.values[0], torch.dtype | torch.device) or is_batch_size(node)
+            reads = any(self.facts[source].from_images for source in node.all_input_nodes)
+            facts.from_images = node is self.images or (reads and not elsewhere)
 
 
-_NOT_AFFINE = object()
+_NOT_PROPORTIONAL = object()
 
 
 def _is_number(value: Any) -> bool:
@@ -268,6 +256,13 @@ def _replace_uses(node: fx.Node, value: Argument) -> None:
 
         user.args = fx.map_arg(user.args, swap)
         user.kwargs = fx.map_arg(user.kwargs, swap)
+
+
+def is_batch_size(node: fx.Node) -> bool:
+    """Whether a node is the batch size, as read from the images."""
+    source = node.args[0] if node.args else None
+    reads_images = isinstance(source, fx.Node) and source.op == "placeholder"
+    return reads_images and node.op == "call_method" and node.target == "size" and node.args[1:] == (0,)
 
 
 def mutated_input(module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
