@@ -55,7 +55,9 @@ def answers(
 
 
 def data_record(
-    classes: tuple[str, ...] = ("cat", "dog"), unreadable: tuple[str, ...] = (), sizes: tuple[int, int, int] = (500, 150, 150)
+    classes: tuple[str, ...] = ("cat", "dog"),
+    unreadable: tuple[str, ...] = (),
+    sizes: tuple[int, int, int] = (500, 150, 150),
 ) -> DataRecord:
     splits = tuple(
         SplitRecord(name, (size,) * len(classes))
@@ -88,7 +90,7 @@ def run_record(
         "data": data_record(validation.classes), "network": network, "precision": {"evaluation": "float32"},
         "stages": stages, "validation": measured, "test": measure(test, "float32") if test else None,
         "timings": tuple(
-            TimingRecord(part, seconds, None) for part, seconds in (("prefix", 20.0), ("stage 1", 5.0), ("stage 2", 30.0))
+            TimingRecord(part, value, None) for part, value in (("prefix", 20.0), ("stage 1", 5.0), ("stage 2", 30.0))
         ),
         "environment": ENVIRONMENT,
     }  # fmt: skip
@@ -103,7 +105,9 @@ def epochs(seed: int = 0, num: tuple[int, int] = (10, 10), top: float = 0.97) ->
         for epoch in range(number + 1):
             share = 1 - np.exp(-(passed + epoch * 0.7) / 4)
             noise = generator.normal(0, 0.006, 3)
-            train, validation, running = np.clip(np.array([top + 0.02, top, top - 0.03]) * (0.5 + share / 2) + noise, 0, 1)
+            train, validation, running = np.clip(
+                np.array([top + 0.02, top, top - 0.03]) * (0.5 + share / 2) + noise, 0, 1
+            )
             first = epoch == 0
             records.append(
                 EpochRecord(

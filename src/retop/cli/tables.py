@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -10,26 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from retop.evaluation.numerals import count, percent, percent_range, seconds, short, size
-from retop.records import ComparisonRecord, ComparisonRow, GroupRecord, Metrics
+from retop.records import ComparisonRecord, ComparisonRow, GroupRecord, Metrics, PlanRecord
 
 WIDE = 92
-
-
-@dataclass(frozen=True)
-class PlanLine:
-    """One part of the work to come."""
-
-    what: str
-    """E.g. ``"vgg16: prefix"``."""
-
-    how_often: str
-    """What is computed how many times, e.g. ``"2,000 images x 4 views, once"``."""
-
-    seconds: float | None
-    """Estimate; None where nothing was calibrated."""
-
-    disk_bytes: int
-    """Disk it will take; 0 for none."""
+MEDIUM = 72
 
 
 def comparison_table(record: ComparisonRecord) -> RenderableType:
@@ -39,35 +24,38 @@ def comparison_table(record: ComparisonRecord) -> RenderableType:
         record: of the comparison.
 
     Returns:
-        A renderable; on a terminal narrower than 92 columns it keeps one column for all seconds.
+        A renderable; on a terminal narrower than 92 columns it keeps one column for all seconds,
+        narrower than 72 only rank, name and accuracy.
     """
     return _Ranking(record)
 
 
-def plan_table(lines: Sequence[PlanLine], memory_bytes: int, disk_free_bytes: int) -> RenderableType:
+def plan_table(plan: PlanRecord) -> RenderableType:
     """What will be computed, how often, for how long, with how much disk.
 
     Args:
-        lines: parts of the work, in order.
-        memory_bytes: largest memory any part needs.
-        disk_free_bytes: free space where the store lies.
+        plan: of a run or a comparison.
 
     Returns:
         A renderable with the sums in its last line.
     """
     table = _table()
-    table.add_column("part")
+    table.add_column("run", overflow="fold")
+    table.add_column("part", no_wrap=True)
     table.add_column("computed", overflow="fold")
     table.add_column("time", justify="right", no_wrap=True)
     table.add_column("disk", justify="right", no_wrap=True)
-    for line in lines:
-        known = "?" if line.seconds is None else seconds(line.seconds)
-        table.add_row(line.what, line.how_often, known, size(line.disk_bytes) if line.disk_bytes else "")
+    before = ""
+    for part in plan.parts:
+        time = "?" if part.seconds is None else seconds(part.seconds)
+        disk = size(part.disk_bytes) if part.disk_bytes else ""
+        table.add_row(*map(Text, (part.run if part.run != before else "", part.part, part.how_often, time, disk)))
+        before = part.run
     table.add_section()
-    unknown = " + ?" if any(line.seconds is None for line in lines) else ""
-    total = seconds(sum(line.seconds or 0.0 for line in lines)) + unknown
-    table.add_row("all", "", total, size(sum(line.disk_bytes for line in lines)), style="bold")
-    note = f"At most {size(memory_bytes)} of memory; {size(disk_free_bytes)} of disk are free."
+    unknown = " + ?" if any(part.seconds is None for part in plan.parts) else ""
+    total = seconds(sum(part.seconds or 0.0 for part in plan.parts)) + unknown
+    table.add_row("all", "", "", total, size(sum(part.disk_bytes for part in plan.parts)), style="bold")
+    note = f"At most {size(plan.memory_bytes)} of memory; the store may take {size(plan.disk_free_bytes)} of disk."
     return Group(table, Padding(note, (0, 0, 0, 1)))
 
 
@@ -131,7 +119,7 @@ class _Ranking:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self.record.rows:
-            yield self._table(options.max_width >= WIDE)
+            yield self._table(options.max_width)
         yield Padding(Text(self._caption(), style="dim"), (0, 0, 0, 1))
         if self.record.statements:
             yield ""
@@ -140,41 +128,41 @@ class _Ranking:
             bullet.add_row("-", Text(statement))
             yield Padding(bullet, (0, 0, 0, 1))
 
-    def _table(self, wide: bool) -> Table:
-        n, split = self.record.rows[0].metrics.n, self.record.ranked_on
+    def _table(self, room: int) -> Table:
         table = _table()
-        table.add_column("rank", no_wrap=True)
-        table.add_column("backbone", overflow="fold")
-        table.add_column("input", justify="right", no_wrap=True)
-        table.add_column("trained", justify="right", no_wrap=True)
-        table.add_column(f"accuracy, %\n{n:,} {split}", justify="right", no_wrap=True)
-        table.add_column("stage 1\nval., %", justify="right", no_wrap=True)
-        table.add_column("stage 2\nval., %", justify="right", no_wrap=True)
-        for header in ("prefix\ns", "stage 1\ns", "stage 2\ns") if wide else ("all\ns",):
-            table.add_column(header, justify="right", no_wrap=True)
+        for place, (header, justify) in enumerate(self._headers(room)):
+            table.add_column(header, justify=justify, no_wrap=place != 1, overflow="fold")
         for row in self.record.rows:
             chosen = row.name == self.record.recommended
-            table.add_row(*self._cells(row, wide), style="bold" if chosen else "")
+            table.add_row(*map(Text, self._cells(row, room)), style="bold" if chosen else "")
         return table
 
-    def _cells(self, row: ComparisonRow, wide: bool) -> list[Text]:
-        num_validation = sum(next((s.per_class for s in self.record.data.splits if s.name == "validation"), (1000,)))
+    def _headers(self, room: int) -> list[tuple[str, Literal["left", "right"]]]:
+        accuracy = f"accuracy, %\n{self.record.rows[0].metrics.n:,} {self.record.ranked_on}"
+        numbers = [accuracy]
+        if room >= MEDIUM:
+            parts = ("prefix\ns", "stage 1\ns", "stage 2\ns") if room >= WIDE else ("all\ns",)
+            numbers = ["input", "trained", accuracy, "stage 1\nval., %", "stage 2\nval., %", *parts]
+        return [("rank", "left"), ("backbone", "left"), *((text, "right") for text in numbers)]
+
+    def _cells(self, row: ComparisonRow, room: int) -> list[str]:
         mark = " *" if row.name == self.record.recommended else ""
         mean, n = row.seeds.mean, row.metrics.n
+        spread = percent_range(mean, n).removesuffix(" %").replace(" to ", "–")
+        front = [f"{row.rank} tied" if row.tied_with else f"{row.rank}", row.name + mark + " †" * row.recipe_differs]
+        accuracy = f"{_number(mean.value, n)} ({spread})"
+        if room < MEDIUM:
+            return [*front, accuracy]
         height, width = row.input_size
-        cells = [
-            f"{row.rank} tied" if row.tied_with else f"{row.rank}",
-            row.name + mark + (" †" if row.recipe_differs else ""),
-            f"{height}" if height == width else f"{height}x{width}",
-            short(row.parameters_trained),
-            f"{_number(mean.value, n)} ({percent_range(mean, n).removesuffix(' %').replace(' to ', '–')})",
-            *(
-                "" if value is None else _number(value, num_validation)
-                for value in (row.stage1_accuracy, row.stage2_accuracy)
-            ),
-        ]
-        parts = ("prefix", "stage 1", "stage 2") if wide else ("total",)
-        return [Text(cell) for cell in cells + [_seconds(row.seconds.get(part, 0.0)) for part in parts]]
+        square = f"{height}" if height == width else f"{height}x{width}"
+        parts = ("prefix", "stage 1", "stage 2") if room >= WIDE else ("total",)
+        stages = [self._on_validation(value) for value in (row.stage1_accuracy, row.stage2_accuracy)]
+        times = [_seconds(row.seconds.get(part, 0.0)) for part in parts]
+        return [*front, square, short(row.parameters_trained), accuracy, *stages, *times]
+
+    def _on_validation(self, accuracy: float | None) -> str:
+        sizes = {split.name: sum(split.per_class) for split in self.record.data.splits}
+        return "" if accuracy is None else _number(accuracy, sizes.get("validation", 1000))
 
     def _caption(self) -> str:
         record = self.record

@@ -22,8 +22,9 @@ LONGEST_LABEL = 22
 MOST_COLUMNS = 3
 LABEL_INCHES = 0.085
 
-SHADES = LinearSegmentedColormap.from_list("shades", ["#FFFFFF", "#CFE3F3", "#6FAED8", "#0072B2", "#00395C"])
-SHADES.set_bad("#E9E9E9")
+SHADES = LinearSegmentedColormap.from_list(
+    "shades", ["#FFFFFF", "#CFE3F3", "#6FAED8", "#0072B2", "#00395C"]
+).with_extremes(bad="#E9E9E9")
 
 
 def draw_confusion(facts: ConfusionFacts) -> Figure:
@@ -81,7 +82,8 @@ def _draw_matrix(axes: Axes, facts: ConfusionFacts, side: float, title: str) -> 
     # With many classes the errors of interest are small shares; the root makes them visible.
     norm: Normalize = PowerNorm(0.5, 0, 1) if num_classes > MOST_WITH_PERCENT else Normalize(0, 1)
     image = axes.imshow(shares_kk, cmap=SHADES, norm=norm, interpolation="nearest", aspect="equal")
-    axes.spines[:].set_visible(False)
+    axes.spines[:].set_visible(num_classes > MOST_WITH_COUNTS)
+    axes.spines[:].set_color("#C8C8C8")
     if num_classes <= MOST_WITH_COUNTS:
         _write_numbers(axes, facts, side, norm)
         edges = np.arange(num_classes + 1) - 0.5

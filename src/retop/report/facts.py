@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from retop.errors import RunError
 from retop.evaluation import wilson_interval
 from retop.records import ComparisonRecord, EpochRecord, Interval, Metrics, RunRecord
 
@@ -156,6 +157,9 @@ def curve_facts(run: RunRecord, epochs: Sequence[EpochRecord]) -> CurveFacts | N
 
     Returns:
         The facts; None where nothing was trained in epochs (a logistic regression).
+
+    Raises:
+        RunError: the record names an epoch that is not among `epochs`.
     """
     if not epochs:
         return None
@@ -238,6 +242,11 @@ def _stage_curve(run: RunRecord, own: Sequence[EpochRecord], offset: int) -> Sta
     recorded = next((stage.best_epoch for stage in run.stages if stage.stage == number), None)
     # A run that was cut off has no record of its stage yet: its best epoch is the one it would hand on.
     best = max(own, key=lambda epoch: epoch.validation_accuracy).epoch if recorded is None else recorded
+    if all(epoch.epoch != best for epoch in own):
+        raise RunError(
+            f"{run.name}: run.json says that stage {number} kept epoch {best}, which metrics.jsonl does not have; the "
+            f"two files are not of one run"
+        )
     return StageCurve(
         stage=number,
         places=tuple(offset + epoch.epoch for epoch in own),

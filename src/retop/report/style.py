@@ -1,11 +1,15 @@
 """How figures look: one palette that colour-blind eyes tell apart, one size of type, two file formats."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 from matplotlib.ticker import FuncFormatter
 
 # Okabe and Ito's palette; lines differ in dash and marker too, for print without colour.
@@ -13,8 +17,19 @@ TRAIN, VALIDATION, RUNNING = "#0072B2", "#D55E00", "#8A8A8A"
 KIND_COLOURS = {"fine-tuned": "#0072B2", "probe": "#009E73", "scratch": "#8A8A8A"}
 INK, FAINT, BAND = "#222222", "#D8D8D8", "#F6E3D5"
 
+FALLBACK_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Microsoft YaHei",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Arial Unicode MS",
+    "Noto Sans Devanagari",
+    "Noto Sans Arabic",
+)
+
 SETTINGS: Any = {
-    "font.family": "DejaVu Sans",
+    "text.parse_math": False,  # a class may be called "$5"
     "font.size": 9.5,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
@@ -46,9 +61,18 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def settings() -> Any:
-    """The context in which figures are drawn and saved."""
-    return mpl.rc_context(SETTINGS)
+@contextmanager
+def settings() -> Iterator[None]:
+    """The context in which figures are drawn and saved.
+
+    Class names may be in any script. Fonts for the larger ones are used where the machine has them; a name that no
+    font can draw shows boxes, which is no reason to interrupt anybody.
+    """
+    installed = set(get_font_names())
+    families = ["DejaVu Sans", *(name for name in FALLBACK_FONTS if name in installed)]
+    with mpl.rc_context(SETTINGS | {"font.family": families}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
 
 
 def percent_ticks() -> FuncFormatter:

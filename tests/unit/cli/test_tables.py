@@ -1,0 +1,80 @@
+"""Tables on the terminal."""
+
+import io
+
+import pytest
+from rich.console import Console, RenderableType
+
+from example_records import GROUPS, comparison_record, contender
+from retop.cli.tables import comparison_table, groups_table, misses_table, plan_table
+from retop.recipe import Recipe
+from retop.records import PlannedPart, PlanRecord
+
+
+def shown(table: RenderableType, width: int = 100) -> str:
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(table)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, text.splitlines())) <= width
+    return text
+
+
+CONTENDERS = [
+    contender("mobilenetv2_100", accuracy=0.98),
+    contender("inception_v3", accuracy=0.97),
+    contender("probe-mobilenetv2_100", "probe", accuracy=0.7),
+]
+
+
+def test_wide_table_shows_everything() -> None:
+    text = shown(comparison_table(comparison_record(CONTENDERS)))
+    for part in (
+        "1 tied",
+        " * ",
+        "probe-mobilenetv2_100",
+        "224",
+        "2.22 M",
+        "300 test",
+        "prefix",
+        "stage 2",
+    ):
+        assert part in text
+    assert "…" not in text
+    assert "One seed each" in text
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_narrow_table_keeps_every_number_whole(width: int) -> None:
+    text = shown(comparison_table(comparison_record(CONTENDERS)), width)
+    assert "1 tied" in text
+    assert "…" not in text
+
+
+def test_ranking_on_validation_is_labelled_in_the_caption() -> None:
+    text = shown(comparison_table(comparison_record([contender("a", split="validation")])))
+    assert "which selection has touched" in text
+
+
+def test_markup_in_names_is_shown_as_it_is() -> None:
+    one = contender("a", n=30, accuracy=0.5, classes=("[red]cat", "[/]dog"))
+    assert "[red]cat" in shown(misses_table(one.predictions and one.runs[0].test))  # type: ignore[arg-type]
+
+
+def test_misses_are_counted_beyond_those_listed() -> None:
+    metrics = contender("a", n=100, accuracy=0.5).runs[0].test
+    assert metrics is not None
+    assert f"and {metrics.n - metrics.num_right - 3} more" in shown(misses_table(metrics, 3))
+
+
+def test_groups_show_what_is_thawed() -> None:
+    text = shown(groups_table("example", GROUPS, "blocks.1"))
+    assert text.count("frozen") == 2
+    assert text.count("thawed in stage 2") == 1
+    assert "2.24 M" in text
+
+
+def test_plan_adds_up_and_admits_what_it_does_not_know() -> None:
+    parts = PlannedPart("a-0", "prefix", "once", 100, 2**30), PlannedPart("a-0", "stage 2", "15 epochs", None, 0)
+    text = shown(plan_table(PlanRecord("ab", Recipe(), (), parts, 2**31, 2**40)))
+    assert "100 s + ?" in text
+    assert "2.0 GiB of memory" in text

@@ -1,0 +1,28 @@
+"""The HTML table of a notebook."""
+
+from dataclasses import replace
+from html.parser import HTMLParser
+
+from example_records import comparison_record, contender
+from retop.report import comparison_html
+
+
+def test_table_is_complete_and_everything_is_escaped() -> None:
+    record = comparison_record([contender("a"), contender("b", accuracy=0.6)])
+    hostile = replace(record, name="<script>x</script>", statements=('<img src=x onerror="y">',))
+    html = comparison_html(replace(hostile, rows=tuple(replace(row, name=f"<b>{row.name}") for row in hostile.rows)))
+    tags: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            tags.append(tag)
+
+    Reader().feed(html)
+    assert not {"script", "img", "b"} & set(tags)
+    assert tags.count("tr") == 3
+    assert tags.count("td") == 2 * tags.count("th")
+
+
+def test_comparison_without_rows_is_shown() -> None:
+    record = comparison_record([contender("a")])
+    assert "<table" in comparison_html(replace(record, rows=(), pairs=(), recommended=None))
