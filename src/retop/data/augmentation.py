@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retop.data.resampling import resampling_filter, warping_filter
+from retop.data.resampling import resampling_filter
 from retop.records import Preprocessing
 
 CROP_AREA = (0.35, 1.0)
@@ -74,11 +74,11 @@ def augment_original(
 
     Keras' generator reads ``shear_range=0.2`` as radians up to version 2.1 and as degrees since. The original's value
     comes from a tutorial of the first kind, and 0.2 degrees would change nothing, so it is radians here. Zoom is
-    drawn for each axis from 0.8 to 1.2; what lies outside is the nearest edge.
+    drawn for each axis from 0.8 to 1.2; what lies outside is the nearest edge; between pixels it is bilinear, as there.
 
     Args:
         image: mode RGB, any size.
-        preprocessing: size and interpolation of the network.
+        preprocessing: size of the network's input.
         generator: source of the parameters.
 
     Returns:
@@ -101,9 +101,7 @@ def augment_original(
     a, e, d = column_column * scale_x, row_row * scale_y, row_column * scale_y
     c = margin_x + inner_width / 2 - a * width / 2
     f = margin_y + inner_height / 2 - d * width / 2 - e * height / 2
-    view = picture.transform(
-        (width, height), Image.Transform.AFFINE, (a, 0.0, c, d, e, f), warping_filter(preprocessing.interpolation)
-    )
+    view = picture.transform((width, height), Image.Transform.AFFINE, (a, 0.0, c, d, e, f), Image.Resampling.BILINEAR)
     return np.array(view)
 
 

@@ -54,23 +54,25 @@ def decode_batches(
         uint8 [N, 3, H, W] in channels_last memory format.
 
     Raises:
-        ValueError: `rows` and `views` differ in length, or `batch_size` or `threads` is below 1, or `ahead` below 0.
+        ValueError: `rows` and `views` differ in length, `batch_size` or `threads` is below 1, `ahead` is below 0, or
+            the sizes of the batches do not add up to the number of rows.
         UnreadableImageError: a file vanished or changed since it was indexed; the message names it.
     """
     sizes = _sizes(len(rows), batch_size)
-    if len(rows) != len(views) or not sizes or ahead < 0 or (threads is not None and threads < 1):
+    if len(rows) != len(views) or sizes is None or ahead < 0 or (threads is not None and threads < 1):
         raise ValueError(
-            f"rows and views must be of one length, batch_size and threads at least 1 and ahead at least 0; received "
+            f"rows and views must be of one length, batch_size and threads at least 1 (several sizes: adding up to the "
+            f"rows) and ahead at least 0; received "
             f"{len(rows)} rows, {len(views)} views, {batch_size=}, {threads=}, {ahead=}"
         )
     return _decode(_Work(images, preprocessing, recipe), rows, views, sizes, threads or available_cores(), ahead)
 
 
-def _sizes(num_rows: int, batch_size: int | Sequence[int]) -> list[int]:
-    """Sizes of the batches; empty where none fit."""
+def _sizes(num_rows: int, batch_size: int | Sequence[int]) -> list[int] | None:
+    """Sizes of the batches; None where they cannot be cut like that."""
     if isinstance(batch_size, int):
-        return [min(batch_size, num_rows - start) for start in range(0, num_rows, batch_size)] if batch_size > 0 else []
-    return list(batch_size) if sum(batch_size) == num_rows and min(batch_size, default=0) > 0 else []
+        return [min(batch_size, num_rows - at) for at in range(0, num_rows, batch_size)] if batch_size > 0 else None
+    return list(batch_size) if sum(batch_size) == num_rows and min(batch_size, default=1) > 0 else None
 
 
 def _decode(

@@ -90,7 +90,9 @@ def decode_image(content: bytes, path: str, at_least: int | None = None) -> Imag
         path: its name, for messages.
         at_least: shorter side in pixels that is needed; None for all there is. A JPEG whose shorter side is
             at least four times as long is decoded at 1/2, 1/4 or 1/8 of its size, such that twice `at_least`
-            remains. Resized to `at_least`, the result is within 2 levels (mean over an image) of the full decode.
+            remains. After resizing to `at_least`, pixels differ from those of the full decode by 0.3 levels of 255 in
+            the mean on enlarged photos, by 1.2 (at most 8) on textures as rough as nature's (1/f), and by up to 7 on
+            full-contrast stripes a few pixels wide, which are the worst case known.
 
     Returns:
         An image of mode RGB.

@@ -22,17 +22,3 @@ def resampling_filter(interpolation: str) -> Image.Resampling:
         The filter.
     """
     return _FILTERS[interpolation]
-
-
-def warping_filter(interpolation: str) -> Image.Resampling:
-    """Pillow's filter for affine maps, which know three of the six interpolations.
-
-    Args:
-        interpolation: as for `resampling_filter`.
-
-    Returns:
-        The same filter where it exists, else bicubic for ``lanczos`` and bilinear for the others.
-    """
-    if interpolation in ("nearest", "bilinear", "bicubic"):
-        return _FILTERS[interpolation]
-    return Image.Resampling.BICUBIC if interpolation == "lanczos" else Image.Resampling.BILINEAR

@@ -1,0 +1,219 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from retop.data import open_source
+from retop.errors import DataError, UnreadableImageError
+from retop.events import Notice, ignore
+
+from .pictures import encoded, picture, write_classes
+
+
+def scanned(folder, listener=ignore):
+    rows = open_source(folder).scan(listener).to_pylist()
+    return {row["path"]: (row["split"], row["label"]) for row in rows}
+
+
+def test_class_folders_give_labels_and_no_split(tmp_path):
+    write_classes(tmp_path, {"cats": 2, "dogs": 1})
+    source = open_source(tmp_path)
+    assert source.split_by == "retop" and source.location == str(tmp_path)
+    assert scanned(tmp_path) == {
+        "cats/0.png": (None, "cats"),
+        "cats/1.png": (None, "cats"),
+        "dogs/2.png": (None, "dogs"),
+    }
+
+
+def test_rows_carry_size_and_time(tmp_path):
+    write_classes(tmp_path, {"a": 1, "b": 1})
+    os.utime(tmp_path / "a/0.png", ns=(5, 1_234_567_890_123_456_700))
+    row = next(row for row in open_source(tmp_path).scan(ignore).to_pylist() if row["path"] == "a/0.png")
+    assert row["size_bytes"] == (tmp_path / "a/0.png").stat().st_size
+    assert row["modified_ns"] == (tmp_path / "a/0.png").stat().st_mtime_ns
+
+
+@pytest.mark.parametrize("validation", ["validation", "val", "valid", "Val"])
+def test_split_folders_are_recognised(tmp_path, validation):
+    for n, part in enumerate(["train", validation, "test"]):
+        write_classes(tmp_path / part, {"a": 1, "b": 1}, 10 * n)
+    assert open_source(tmp_path).split_by == "folders"
+    assert scanned(tmp_path)[f"{validation}/a/10.png"] == ("validation", "a")
+    assert {split for split, _ in scanned(tmp_path).values()} == {"train", "validation", "test"}
+
+
+def test_nested_class_folders_are_joined(tmp_path):
+    write_classes(tmp_path, {"birds/owl": 1, "birds/hawk": 1, "cats": 1})
+    assert {label for _, label in scanned(tmp_path).values()} == {"birds/owl", "birds/hawk", "cats"}
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    write_classes(tmp_path, {"train": 1, "bus": 1, "test": 1})
+    assert {label for _, label in scanned(tmp_path).values()} == {"train", "bus", "test"}
+
+
+def test_tool_files_and_hidden_folders_are_ignored(tmp_path):
+    write_classes(
+        tmp_path, {"a": 1, "b": 1, ".ipynb_checkpoints": 1, "__MACOSX/a": 1, "a/.thumbnails": 1, "a/@eaDir": 1}
+    )
+    for name in ("Thumbs.db", ".DS_Store", "a/desktop.ini", "a/._0.png"):
+        (tmp_path / name).write_bytes(b"x")
+    assert len(scanned(tmp_path)) == 2
+
+
+def test_files_that_are_clearly_no_images_are_counted_in_one_notice(tmp_path):
+    write_classes(tmp_path, {"a": 1, "b": 1})
+    for name in ("a/labels.csv", "a/notes.txt", "b/more.txt", "b/meta.JSON"):
+        (tmp_path / name).write_bytes(b"x")
+    events = []
+    assert len(scanned(tmp_path, events.append)) == 2
+    assert len(events) == 1 and isinstance(events[0], Notice)
+    assert "4 files" in events[0].message and "2 .txt" in events[0].message
+
+
+def test_names_do_not_decide_what_an_image_is(tmp_path):
+    write_classes(tmp_path, {"a": 1, "b": 1})
+    for name in ("a/noextension", "a/picture.dat", "b/photo.jpg.bak"):
+        (tmp_path / name).write_bytes(b"x")
+    assert len(scanned(tmp_path)) == 5
+
+
+def test_images_beside_class_folders_are_named_and_ignored(tmp_path):
+    write_classes(tmp_path, {"a": 1, "b": 1})
+    (tmp_path / "stray.png").write_bytes(encoded(picture(1)))
+    events = []
+    assert len(scanned(tmp_path, events.append)) == 2
+    assert [event.level for event in events] == ["warning"] and "stray.png" in events[0].message
+
+
+def test_folders_beside_train_are_named_and_ignored(tmp_path):
+    write_classes(tmp_path / "train", {"a": 1, "b": 1})
+    write_classes(tmp_path, {"extra": 1}, 5)
+    events = []
+    assert len(scanned(tmp_path, events.append)) == 2
+    assert "extra" in events[0].message and "ignored" in events[0].message
+
+
+def refused(folder):
+    with pytest.raises(DataError) as caught:
+        open_source(folder).scan(ignore)
+    return str(caught.value)
+
+
+def test_a_missing_location_is_refused_with_what_is_supported(tmp_path):
+    assert "does not exist; give a folder with train/" in refused(tmp_path / "nowhere")
+
+
+def test_a_file_is_refused_with_what_is_supported(tmp_path):
+    (tmp_path / "data.csv").write_text("path,label\n")
+    assert "is a file" in refused(tmp_path / "data.csv") and "class" in refused(tmp_path / "data.csv")
+
+
+def test_an_address_is_refused():
+    assert "addresses cannot be read" in refused("s3://bucket/images")
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    assert "is empty" in refused(tmp_path)
+
+
+def test_images_directly_in_the_folder_are_refused(tmp_path):
+    (tmp_path / "one.png").write_bytes(encoded(picture(1)))
+    assert "1 files (one.png) but no class folders" in refused(tmp_path)
+
+
+def test_images_directly_in_train_are_refused(tmp_path):
+    write_classes(tmp_path, {"train": 2, "val": 1})
+    assert "do not lie in class folders" in refused(tmp_path)
+
+
+def test_class_folders_without_images_are_refused(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    assert "no images in them" in refused(tmp_path)
+
+
+def test_two_validation_folders_are_refused(tmp_path):
+    for part in ("train", "val", "validation"):
+        write_classes(tmp_path / part, {"a": 1, "b": 1})
+    assert "2 validation folders, val and validation" in refused(tmp_path)
+
+
+def test_a_folder_too_many_is_refused_with_the_right_one(tmp_path):
+    write_classes(tmp_path / "photos/train", {"a": 1, "b": 1})
+    assert f"give {tmp_path / 'photos'} instead" in refused(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and pipes of POSIX")
+def test_loops_pipes_and_broken_links_do_no_harm(tmp_path):
+    write_classes(tmp_path, {"a": 1, "b/c": 1})
+    (tmp_path / "a/back").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "b/self").symlink_to(tmp_path / "b", target_is_directory=True)
+    (tmp_path / "a/gone.png").symlink_to(tmp_path / "nothing.png")
+    os.mkfifo(tmp_path / "a/pipe.png")
+    found = scanned(tmp_path)
+    assert found["a/0.png"] == (None, "a") and found["b/c/1.png"] == (None, "b/c")
+    assert not any("pipe" in path or "gone" in path for path in found)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links of POSIX")
+def test_a_linked_class_folder_is_followed(tmp_path):
+    write_classes(tmp_path / "elsewhere", {"a": 1})
+    write_classes(tmp_path / "data", {"b": 1}, 5)
+    (tmp_path / "data/a").symlink_to(tmp_path / "elsewhere/a", target_is_directory=True)
+    assert {label for _, label in scanned(tmp_path / "data").values()} == {"a", "b"}
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may open every folder")
+def test_a_closed_folder_is_named_and_ignored(tmp_path):
+    write_classes(tmp_path, {"a": 1, "b": 1, "closed": 1})
+    (tmp_path / "closed").chmod(0)
+    events = []
+    try:
+        assert len(scanned(tmp_path, events.append)) == 2
+    finally:
+        (tmp_path / "closed").chmod(0o755)
+    assert "closed" in events[0].message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems store names as Unicode")
+def test_names_that_are_not_unicode_can_be_listed_and_read(tmp_path):
+    write_classes(tmp_path, {"a": 1, "b": 1})
+    odd = os.fsencode(tmp_path) + b"/a/\xff\xfe.png"
+    with open(odd, "wb") as file:  # noqa: PTH123
+        file.write(b"content")
+    source = open_source(tmp_path)
+    paths = source.scan(ignore)["path"].to_pylist()
+    assert r"a/\xff\xfe.png" in paths
+    assert source.read(r"a/\xff\xfe.png") == b"content"
+
+
+def test_class_names_are_the_same_text_however_the_system_spells_them(tmp_path):
+    write_classes(tmp_path, {"e\u0301te\u0301": 1, "b \u202e x": 1})
+    source = open_source(tmp_path)
+    table = source.scan(ignore)
+    assert set(table["label"].to_pylist()) == {"\u00e9t\u00e9", "b \u202e x"}
+    assert all(source.read(path) for path in table["path"].to_pylist())
+
+
+def test_a_vanished_file_is_reported_by_name(tmp_path):
+    write_classes(tmp_path, {"a": 1, "b": 1})
+    source = open_source(tmp_path)
+    source.scan(ignore)
+    (tmp_path / "a/0.png").unlink()
+    with pytest.raises(UnreadableImageError, match=r"a/0\.png: the file is no longer there"):
+        source.read("a/0.png")
+
+
+def test_a_folder_is_no_image(tmp_path):
+    write_classes(tmp_path, {"a": 1, "b": 1})
+    with pytest.raises(UnreadableImageError, match="not a regular file"):
+        open_source(tmp_path).read("a")
+
+
+def test_data_is_imported_without_torch():
+    code = "import sys, retop.data as d; print('torch' in sys.modules); d.decode_batches; print('torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert answer.stdout.split() == ["False", "True"]
