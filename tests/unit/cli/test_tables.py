@@ -36,11 +36,12 @@ def test_wide_table_shows_everything() -> None:
         "2.22 M",
         "300 test",
         "prefix",
-        "stage 2",
+        "st. 2",
     ):
         assert part in text
     assert "…" not in text
     assert "One seed each" in text
+    assert any(line.startswith(" 1 tied  mobilenetv2_100") for line in text.splitlines())
 
 
 @pytest.mark.parametrize("width", [60, 80])
