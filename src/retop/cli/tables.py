@@ -142,7 +142,7 @@ class _Ranking:
         numbers = [accuracy]
         if room >= MEDIUM:
             parts = ("prefix\ns", "st. 1\ns", "st. 2\ns") if room >= WIDE else ("all\ns",)
-            numbers = ["input", "trained", accuracy, "st. 1\nval., %", "st. 2\nval., %", *parts]
+            numbers = ["input", "trained", accuracy, "st. 1\nval. %", "st. 2\nval. %", *parts]
         return [("rank", "left"), ("backbone", "left"), *((text, "right") for text in numbers)]
 
     def _cells(self, row: ComparisonRow, room: int) -> list[str]:
@@ -170,8 +170,8 @@ class _Ranking:
         notes = [
             f"Recipe {record.recipe.name}, the same for all{' but those with †' * _any_differs(record)}; "
             f"{'seed' if len(record.seeds) == 1 else 'seeds'} {seeds}; ranked on {record.ranked_on}"
-            f"{', which selection has touched' * (record.ranked_on == 'validation')}; in brackets the 95 % interval; st.: "
-            f"stage, val.: validation."
+            f"{', which selection has touched' * (record.ranked_on == 'validation')}; in brackets the 95 % interval; "
+            f"st.: stage, val.: validation."
         ]
         if any(row.tied_with for row in record.rows):
             notes.append("Tied: no difference established.")
