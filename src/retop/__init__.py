@@ -1,3 +1,52 @@
-"""retop: replace the top of a pretrained network, thaw what lies beneath."""
+"""retop: replace the top of a pretrained image network, thaw what lies beneath, and compare the results honestly."""
 
-__version__ = "0.1.0"
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from retop.version import __version__
+
+if TYPE_CHECKING:
+    from retop.api import Comparison, compare, evaluate, load, plan, train
+    from retop.errors import RetopError
+    from retop.predictor import Prediction, Predictor
+    from retop.recipe import Recipe, load_recipe
+
+_HOMES = {
+    "Comparison": "retop.api",
+    "Prediction": "retop.predictor",
+    "Predictor": "retop.predictor",
+    "Recipe": "retop.recipe",
+    "RetopError": "retop.errors",
+    "compare": "retop.api",
+    "evaluate": "retop.api",
+    "load": "retop.api",
+    "load_recipe": "retop.recipe",
+    "plan": "retop.api",
+    "train": "retop.api",
+}
+
+__all__ = [
+    "Comparison",
+    "Prediction",
+    "Predictor",
+    "Recipe",
+    "RetopError",
+    "__version__",
+    "compare",
+    "evaluate",
+    "load",
+    "load_recipe",
+    "plan",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Names are loaded on first use: importing retop must not load torch.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'retop' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

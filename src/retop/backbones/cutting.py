@@ -1,8 +1,8 @@
 """Where to cut a graph so that the least is stored.
 
-Hot nodes hold or depend on trainable parameters and must lie in the suffix. Nodes that cost real work lie in
-the prefix if they are cold, unless nothing after them can be stored. The rest (activations, pooling, reshaping, normalisation) may lie on either side. The
-least storage is then a minimum cut: every value is an edge whose capacity is its size.
+Hot nodes hold or depend on trainable parameters and must lie in the suffix. Cold nodes that cost real work lie in
+the prefix, unless nothing after them can be stored. The rest (activations, pooling, reshaping, normalisation) may
+lie on either side. The least storage is then a minimum cut: every value is an edge whose capacity is its size.
 """
 
 from collections import deque

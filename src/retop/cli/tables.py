@@ -88,6 +88,31 @@ def groups_table(name: str, groups: Sequence[GroupRecord], boundary: str | None 
     return Group(table, Padding(note, (0, 0, 0, 1)))
 
 
+def metrics_table(metrics: Metrics) -> RenderableType:
+    """Quality on one split, and per class.
+
+    Args:
+        metrics: as measured.
+
+    Returns:
+        A renderable.
+    """
+    table = _table(f"{metrics.split}, {metrics.n:,} images, {metrics.precision}")
+    for name in ("class", "n", "precision", "recall", "F1"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    for row in metrics.classes:
+        values = [f"{value:.3f}" if value is not None else "" for value in (row.precision, row.recall, row.f1)]
+        table.add_row(row.label, f"{row.n:,}", *values)
+    n = metrics.n
+    note = (
+        f"{metrics.num_right:,} of {n:,} right: accuracy {percent(metrics.accuracy.value, n)} "
+        f"({percent_range(metrics.accuracy, n)}); balanced accuracy {percent(metrics.balanced_accuracy.value, n)}; "
+        f"macro F1 {metrics.macro_f1.value:.3f}; log loss {metrics.log_loss:.3f}; "
+        f"calibration error {metrics.calibration_error:.3f}"
+    )
+    return Group(table, Padding(note, (0, 0, 0, 1)))
+
+
 def misses_table(metrics: Metrics, most: int = 20) -> RenderableType:
     """The wrong answers, the most confident first.
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import torch
 
-import retop
 from retop.records import Environment
 from retop.training import Runtime
+from retop.version import __version__
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "scipy", "lightning-fabric")
 
@@ -21,7 +21,7 @@ def describe_environment(runtime: Runtime, command: str) -> Environment:
     return Environment(
         command=command,
         started=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        retop=retop.__version__,
+        retop=__version__,
         python=platform.python_version(),
         packages={name: version(name) for name in PACKAGES},
         platform=platform.platform(),

@@ -54,7 +54,8 @@ def fit_probe(
 
 
 def _scaled(features_nf: Features, head: LinearHead) -> npt.NDArray[np.float32]:
-    return (features_nf - head.mean_f.numpy()) / head.size.numpy()
+    scaled_nf: npt.NDArray[np.float32] = (features_nf - head.mean_f.numpy()) / head.size.numpy()
+    return scaled_nf
 
 
 def _assign(head: LinearHead, coefficients: npt.NDArray[np.float64], intercepts: npt.NDArray[np.float64]) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import nn
 
-import retop
 from retop.artifact import save_model_folder
 from retop.backbones import describe_groups
 from retop.backbones.head import Head, LinearHead, build_head
@@ -40,6 +39,7 @@ from retop.records import (
 from retop.schema import append_json_line
 from retop.training import LabelledInputs, LateNetwork, StageData, StageTrainer, evaluate_inputs, training_mode
 from retop.training.order import derive_seed, epoch_order
+from retop.version import __version__
 
 
 @dataclass
@@ -131,7 +131,7 @@ class _Trainer:
             derive_seed("head", prepared.request.seed),
         )
         for network in (self._head, prepared.network):
-            network.to(setting.runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            setting.runtime.place(network)
 
     def fit(self, train: SplitInputs, validation: SplitInputs) -> _Trained:
         """Stage 1, then stage 2 where late layers are thawed."""
@@ -281,7 +281,7 @@ def _trained_record(prepared: PreparedRun, dataset: Dataset, trained: _Trained) 
         validation_accuracy=trained.validation_accuracy,
         weights=prepared.backbone.weights,
         weights_sha256="",
-        retop=retop.__version__,
+        retop=__version__,
     )
 
 

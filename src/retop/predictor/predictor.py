@@ -5,7 +5,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -127,11 +126,7 @@ class Predictor:
         paths = tuple(images.path(row) for row in range(len(images)))
         return Predictions(images.split, paths, self.classes, images.labels_n, np.concatenate(logits))
 
-    @overload
-    def predict(self, images: Image) -> Prediction: ...
-    @overload
-    def predict(self, images: Sequence[Image]) -> list[Prediction]: ...
-    def predict(self, images: Image | Sequence[Image]) -> Prediction | list[Prediction]:
+    def predict(self, images: Image | list[Image]) -> Prediction | list[Prediction]:
         """Classify one image or several.
 
         Args:
@@ -145,9 +140,9 @@ class Predictor:
         Raises:
             UsageError: something that is no image was given.
         """
-        if isinstance(images, list | tuple):
+        if isinstance(images, list):
             return list(self.stream(images))
-        return next(self.stream([images]))  # type: ignore[list-item]
+        return next(self.stream([images]))
 
     def stream(self, images: Sequence[Image], batch_size: int = EVALUATION_BATCH) -> Iterator[Prediction]:
         """Classify any number of images in bounded memory, in their order."""

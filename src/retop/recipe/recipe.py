@@ -182,7 +182,9 @@ class Recipe:
     head: HeadRecipe = field(default_factory=HeadRecipe)
     """The new top."""
 
-    stage1: StageRecipe = field(default_factory=lambda: StageRecipe(epochs=30, weight_decay="auto", patience=10))
+    stage1: StageRecipe = field(
+        default_factory=lambda: StageRecipe(epochs=30, weight_decay="auto", clip_norm=None, patience=10)
+    )
     """Training of the head on the frozen backbone."""
 
     stage2: StageRecipe = field(default_factory=lambda: StageRecipe(epochs=15, patience=6))

@@ -6,6 +6,7 @@
 from retop.records.comparison import ComparisonRecord, ComparisonRow, FailedRun, PairedComparison
 from retop.records.metrics import ClassMetrics, Interval, Metrics, MissedImage, SeedSummary
 from retop.records.network import GroupRecord, NetworkRecord, Preprocessing, WeightsRecord
+from retop.records.plan import PlannedPart, PlannedRun, PlanRecord
 from retop.records.predictions import PREDICTIONS_SCHEMA, Predictions, read_predictions, write_predictions
 from retop.records.run import (
     DataRecord,
@@ -37,6 +38,9 @@ __all__ = [
     "MissedImage",
     "NetworkRecord",
     "PairedComparison",
+    "PlanRecord",
+    "PlannedPart",
+    "PlannedRun",
     "Predictions",
     "Preprocessing",
     "RunRecord",

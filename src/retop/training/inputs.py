@@ -59,14 +59,15 @@ class StoredInputs:
         with ThreadPoolExecutor(1, "read-activations") as reader:
             coming = reader.submit(self._gather, *parts[0])
             for place, (part_rows, _) in enumerate(parts):
-                tensors = coming.result()
+                tensors: Tensors = coming.result()
                 if place + 1 < len(parts):
                     coming = reader.submit(self._gather, *parts[place + 1])
                 yield part_rows, tensors
 
     def _gather(self, rows: Rows, views: Rows) -> Tensors:
         if (views == views[0]).all():
-            return self._entries[views[0]].gather(rows)
+            only: Tensors = self._entries[views[0]].gather(rows)
+            return only
         order = np.argsort(views, kind="stable")
         used, starts = np.unique(views[order], return_index=True)
         groups = np.split(order, starts[1:])

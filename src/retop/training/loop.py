@@ -137,16 +137,17 @@ def fit(
             loss = share * _loss(logits_nk, labels_n, recipe) + (1 - share) * _loss(logits_nk, other_n, recipe)
             optimiser.zero_grad()
             runtime.fabric.backward(loss)
+            loss_value = float(loss.detach())
             norm = float(nn.utils.clip_grad_norm_(trained_parameters(network), recipe.clip_norm or math.inf))
-            if not math.isfinite(float(loss)) or not math.isfinite(norm):
+            if not math.isfinite(loss_value) or not math.isfinite(norm):
                 raise DivergedError(
                     f"stage {stage}, epoch {epoch}, step {step + 1}: the "
-                    f"{'loss' if not math.isfinite(float(loss)) else 'gradient'} is not finite at learning rate "
+                    f"{'loss' if not math.isfinite(loss_value) else 'gradient'} is not finite at learning rate "
                     f"{rate:.3g}. Use a smaller one: --set stage{stage}.learning_rate={learning_rate / 10:.2g}"
                 )
             optimiser.step()
             largest_norm = max(largest_norm, norm)
-            loss_sum += float(loss.detach()) * len(rows)
+            loss_sum += loss_value * len(rows)
             right += float((logits_nk.argmax(1) == labels_n).sum())
         record = _measure(
             network, train_sample, validation, runtime, stage, epoch,

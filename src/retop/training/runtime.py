@@ -47,7 +47,7 @@ class Runtime:
             module: in evaluation mode; one or several tensors in, a tensor or a tuple out.
             code: text that names the computation.
         """
-        module.to(self.device, memory_format=torch.channels_last)
+        self.place(module)
         return FrozenComputation(
             run=self._without_gradients(module),
             graph=code,
@@ -56,6 +56,11 @@ class Runtime:
             dtype=self.dtype,
             stored=self.stored,
         )
+
+    def place(self, module: nn.Module) -> None:
+        """Move a module to the device, its convolutions channels last."""
+        module.to(self.device)
+        module.to(memory_format=torch.channels_last)
 
     def _without_gradients(self, module: nn.Module) -> Callable[..., tuple[torch.Tensor, ...]]:
         def run(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -92,7 +97,7 @@ def choose_runtime(device: DeviceName = "auto", precision: PrecisionName = "auto
 def has_native_bfloat16(device: str) -> bool:
     """Whether the device multiplies bfloat16 matrices faster than float32 ones."""
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported())
     return False

@@ -1,0 +1,294 @@
+"""The public functions; the command line calls them and prints."""
+
+import datetime
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from retop.activations import ActivationStore
+from retop.comparison import ComparisonRequest, compare_backbones, make_plan
+from retop.comparison.compare import claim_folder
+from retop.comparison.request import Baseline
+from retop.data import Dataset, open_dataset, open_evaluation
+from retop.errors import UsageError
+from retop.evaluation import measure
+from retop.events import Listener, PartFinished, PartStarted, ignore
+from retop.pipeline import Setting
+from retop.predictor import Predictor
+from retop.recipe import Recipe, apply_setting, load_recipe
+from retop.records import ComparisonRecord, Metrics, PlanRecord
+from retop.report import comparison_html, write_comparison_figures, write_run_figures
+from retop.training import choose_runtime
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished comparison.
+
+    Attributes:
+        record: what comparison.json holds.
+        folder: where everything was written.
+    """
+
+    record: ComparisonRecord
+    folder: Path
+
+    @property
+    def recommended(self) -> Path:
+        """The model folder of the recommended backbone, of its first seed.
+
+        Raises:
+            UsageError: no fine-tuned backbone finished.
+        """
+        for row in self.record.rows:
+            if row.name == self.record.recommended:
+                return self.folder / row.runs[0] / "model"
+        raise UsageError(f"{self.folder} has no recommended model: no fine-tuned backbone finished")
+
+    def load(self) -> Predictor:
+        """The recommended model, ready to predict."""
+        return Predictor(self.recommended)
+
+    def _repr_html_(self) -> str:
+        return comparison_html(self.record)
+
+
+def compare(
+    data: str | Path,
+    backbones: Sequence[str],
+    *,
+    weights: str | Path | None = None,
+    recipe: str | Path | Recipe = "default",
+    settings: Mapping[str, Any] | None = None,
+    seeds: int | Sequence[int] = 1,
+    baselines: Sequence[Baseline] = (),
+    out: str | Path | None = None,
+    device: DeviceName = "auto",
+    cache: bool | str | Path = True,
+    cache_limit_bytes: int | None = None,
+    listener: Listener = ignore,
+    on_plan: Callable[[PlanRecord], None] | None = None,
+) -> Comparison:
+    """Fine-tune several backbones on a folder of labelled images and compare them.
+
+    Args:
+        data: the folder: ``train/``, ``validation/`` and perhaps ``test/`` with one sub-folder per class, or just
+            one sub-folder per class.
+        backbones: names: ``vgg16``, ``resnet50``, ``inception_v3``, ``xception``, or any of timm's.
+        weights: None for the hub; a folder or ``.safetensors`` file; ``"random"``.
+        recipe: a preset's name, a YAML file, or a recipe.
+        settings: changes to the recipe, ``{"stage2.epochs": 5}``; with a backbone's name in front for that one alone,
+            ``{"vgg16.thaw": "block4"}``.
+        seeds: how many, or which.
+        baselines: ``"probe"``, ``"scratch"``.
+        out: folder of the comparison; None for ``runs/<data>-<time>``. An interrupted comparison goes on in its
+            folder.
+        device: ``auto`` takes a GPU if there is one.
+        cache: True for the usual activation store, False for none, or a folder.
+        cache_limit_bytes: most that the store may hold; None for half of the free disk.
+        listener: receives progress.
+        on_plan: receives the plan before the work begins.
+
+    Returns:
+        The comparison, which also shows itself in a notebook.
+
+    Raises:
+        UsageError: options contradict each other or do not exist.
+        DataError: the images cannot be used.
+        BackboneError: no such network, or no weights.
+        RunError: the output folder holds something else, or no run finished.
+    """
+    request = build_request(backbones, weights, recipe, settings, seeds, baselines)
+    setting = build_setting(request.recipe, device, cache, cache_limit_bytes, listener)
+    dataset = _open(data, request.recipe, listener)
+    folder = Path(out) if out is not None else default_folder(data)
+    prepared = make_plan(request, dataset, setting)
+    claim_folder(folder, prepared)
+    if on_plan is not None:
+        on_plan(prepared)
+    record = compare_backbones(request, dataset, prepared, setting, folder)
+    draw(folder, record)
+    return Comparison(record, folder)
+
+
+def train(data: str | Path, backbone: str, **options: Any) -> Comparison:
+    """Fine-tune one backbone; the options are those of `compare`.
+
+    Args:
+        data: as in `compare`.
+        backbone: name of the network.
+        **options: as in `compare`.
+
+    Returns:
+        A comparison with one contender, baselines aside.
+
+    Raises:
+        RetopError: as `compare`.
+    """
+    return compare(data, [backbone], **options)
+
+
+def plan(
+    data: str | Path,
+    backbones: Sequence[str],
+    *,
+    weights: str | Path | None = None,
+    recipe: str | Path | Recipe = "default",
+    settings: Mapping[str, Any] | None = None,
+    seeds: int | Sequence[int] = 1,
+    baselines: Sequence[Baseline] = (),
+    device: DeviceName = "auto",
+    cache: bool | str | Path = True,
+    cache_limit_bytes: int | None = None,
+    listener: Listener = ignore,
+) -> PlanRecord:
+    """Say what `compare` with the same arguments would compute, how often, for how long, with how much disk.
+
+    Args:
+        data: as in `compare`, like all the others.
+        backbones: see `compare`.
+        weights: see `compare`.
+        recipe: see `compare`.
+        settings: see `compare`.
+        seeds: see `compare`.
+        baselines: see `compare`.
+        device: see `compare`.
+        cache: see `compare`.
+        cache_limit_bytes: see `compare`.
+        listener: receives progress.
+
+    Returns:
+        The plan.
+
+    Raises:
+        RetopError: as `compare`.
+    """
+    request = build_request(backbones, weights, recipe, settings, seeds, baselines)
+    setting = build_setting(request.recipe, device, cache, cache_limit_bytes, listener)
+    return make_plan(request, _open(data, request.recipe, listener), setting)
+
+
+def load(model: str | Path, device: str = "cpu") -> Predictor:
+    """Load a trained model.
+
+    Args:
+        model: a model folder, or a run's folder.
+        device: ``cpu``, ``cuda`` or ``mps``.
+
+    Returns:
+        A predictor: ``load(folder).predict("photo.jpg")``.
+
+    Raises:
+        ModelFolderError: the folder cannot be loaded.
+    """
+    return Predictor(model, device)
+
+
+def evaluate(
+    model: str | Path | Predictor, data: str | Path, *, device: str = "cpu", listener: Listener = ignore
+) -> Metrics:
+    """Measure a trained model on labelled images.
+
+    Args:
+        model: a model folder, or a loaded predictor.
+        data: a folder as for `compare`: its test images are used, or its validation images, or all where there is no
+            split.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        listener: receives progress.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        ModelFolderError: the folder cannot be loaded.
+        DataError: the images cannot be used.
+    """
+    predictor = model if isinstance(model, Predictor) else Predictor(model, device)
+    images = open_evaluation(data, predictor.classes, listener)
+    listener(PartStarted("evaluation", len(images), "images"))
+    predictions = predictor.evaluate(images, "evaluation", listener)
+    listener(PartFinished("evaluation", 0.0))
+    return measure(predictions, predictor.precision)
+
+
+def build_request(
+    backbones: Sequence[str],
+    weights: str | Path | None,
+    recipe: str | Path | Recipe,
+    settings: Mapping[str, Any] | None,
+    seeds: int | Sequence[int],
+    baselines: Sequence[Baseline],
+) -> ComparisonRequest:
+    """The request that the arguments of `compare` make.
+
+    Raises:
+        UsageError: they contradict each other or do not exist.
+    """
+    if isinstance(backbones, str):
+        raise UsageError(f"backbones must be a list of names; received the text {backbones!r}")
+    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    overrides = []
+    for key, value in (settings or {}).items():
+        backbone = next((name for name in (*backbones, "scratch") if key.startswith(f"{name}.")), None)
+        text = "null" if value is None else str(value)
+        if backbone is None:
+            chosen = apply_setting(chosen, key, text)
+        else:
+            overrides.append((backbone, key.removeprefix(f"{backbone}."), text))
+    return ComparisonRequest(
+        backbones=tuple(backbones),
+        weights=None if weights is None else str(weights),
+        recipe=chosen,
+        overrides=tuple(overrides),
+        seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
+        baselines=tuple(baselines),
+    )
+
+
+def build_setting(
+    recipe: Recipe, device: DeviceName, cache: bool | str | Path, cache_limit_bytes: int | None, listener: Listener
+) -> Setting:
+    """Device, store and listener of a comparison.
+
+    Raises:
+        UsageError: the device is not there.
+    """
+    folder = None if cache is True else Path(str(cache))
+    store = None if cache is False else ActivationStore(folder, cache_limit_bytes)
+    return Setting(choose_runtime(device, recipe.precision), store, _command(), listener)
+
+
+def default_folder(data: str | Path) -> Path:
+    """``runs/<name of the data>-<time>``."""
+    name = re.sub(r"[^\w.-]+", "-", Path(str(data)).resolve().name) or "data"
+    return Path("runs") / f"{name}-{datetime.datetime.now().astimezone():%Y%m%d-%H%M%S}"
+
+
+def draw(folder: Path, record: ComparisonRecord) -> tuple[Path, ...]:
+    """Curves and confusion matrices of every run and of the whole.
+
+    Args:
+        folder: of the comparison.
+        record: what comparison.json holds.
+
+    Returns:
+        The files.
+    """
+    files: list[Path] = []
+    for row in record.rows:
+        for run in row.runs:
+            files += write_run_figures(folder / run)
+    return (*files, *write_comparison_figures(folder))
+
+
+def _open(data: str | Path, recipe: Recipe, listener: Listener) -> Dataset:
+    return open_dataset(data, recipe.data, listener)
+
+
+def _command() -> str:
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])

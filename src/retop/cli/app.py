@@ -1,0 +1,61 @@
+"""The command `retop` and what its exit codes mean."""
+
+import sys
+
+import typer
+
+from retop.cli.backbones import backbones
+from retop.cli.cache import cache
+from retop.cli.compare import compare
+from retop.cli.evaluate import evaluate
+from retop.cli.plan import plan
+from retop.cli.predict import predict
+from retop.cli.train import train
+from retop.errors import RetopError
+from retop.version import __version__
+
+INTERRUPTED = 130
+
+EPILOG = (
+    "Exit codes: 0 done; 2 wrong options or recipe; 3 images or labels; 4 networks or weights; 5 activation store; "
+    "6 model folder; 7 a run failed; 130 interrupted."
+)
+
+app = typer.Typer(
+    name="retop",
+    help="Fine-tune pretrained image networks on a folder of labelled images, and compare them honestly.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"retop {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Fine-tune pretrained image networks on a folder of labelled images, and compare them honestly."""
+
+
+for command in (compare, train, plan, predict, evaluate, backbones, cache):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line and exit with a code that means something."""
+    try:
+        app()
+    except RetopError as error:
+        typer.echo(f"retop: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("retop: interrupted. Finished runs are kept: the same command with the same --out goes on", err=True)
+        sys.exit(INTERRUPTED)

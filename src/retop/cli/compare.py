@@ -1,0 +1,52 @@
+"""`retop compare`."""
+
+from retop.cli.options import (
+    BackbonesOption,
+    BaselineOption,
+    CacheLimitOption,
+    CacheOption,
+    DataArgument,
+    Device,
+    DeviceOption,
+    EpochsOption,
+    JsonOption,
+    OutOption,
+    PrecisionOption,
+    RecipeOption,
+    SeedsOption,
+    SetOption,
+    ThawOption,
+    ViewsOption,
+    WeightsOption,
+    read_names,
+)
+from retop.cli.running import TrainingOptions, run_comparison
+
+
+def compare(
+    data: DataArgument,
+    backbones: BackbonesOption = "vgg16,resnet50,inception_v3,xception",
+    weights: WeightsOption = None,
+    recipe: RecipeOption = "default",
+    set_: SetOption = None,
+    epochs: EpochsOption = None,
+    thaw: ThawOption = None,
+    views: ViewsOption = None,
+    seeds: SeedsOption = "1",
+    baseline: BaselineOption = None,
+    out: OutOption = None,
+    device: DeviceOption = Device.AUTO,
+    precision: PrecisionOption = None,
+    cache: CacheOption = "on",
+    cache_limit: CacheLimitOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Fine-tune several networks on the same images and rank them."""
+    run_comparison(
+        TrainingOptions(
+            data, read_names(backbones), weights, recipe, set_, epochs, thaw, views, seeds, baseline, device, precision,
+            cache, cache_limit,
+        ),
+        out,
+        json,
+    )  # fmt: skip

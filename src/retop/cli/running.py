@@ -1,0 +1,115 @@
+"""What compare, train and plan share: from options to the API, and from records to the terminal."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+
+from retop.cli.options import Device, Precision, limit_bytes, read_cache, read_names, read_seeds, read_settings
+from retop.cli.progress import ProgressDisplay
+from retop.errors import RunError
+from retop.schema import to_plain
+
+if TYPE_CHECKING:
+    from retop.api import Comparison
+    from retop.records import PlanRecord
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Options as they were typed."""
+
+    data: Path
+    backbones: list[str]
+    weights: str | None
+    recipe: str
+    assignments: list[str] | None
+    epochs: str | None
+    thaw: str | None
+    views: int | None
+    seeds: str
+    baseline: str | None
+    device: Device
+    precision: Precision | None
+    cache: str
+    cache_limit: float | None
+
+    def arguments(self) -> dict[str, Any]:
+        """The same as arguments of the API.
+
+        Raises:
+            UsageError: an option cannot be read.
+        """
+        return {
+            "data": self.data,
+            "backbones": self.backbones,
+            "weights": self.weights,
+            "recipe": self.recipe,
+            "settings": read_settings(self.assignments, self.epochs, self.thaw, self.views, self.precision),
+            "seeds": read_seeds(self.seeds),
+            "baselines": read_names(self.baseline),
+            "device": self.device.value,
+            "cache": read_cache(self.cache),
+            "cache_limit_bytes": limit_bytes(self.cache_limit),
+        }
+
+
+def run_comparison(options: TrainingOptions, out: Path | None, as_json: bool) -> None:
+    """Run a comparison and print its table, or its record as JSON.
+
+    Raises:
+        RunError: some runs failed; the others are printed first.
+    """
+    arguments = options.arguments()
+    from retop import api
+
+    messages = Console(stderr=True)
+    with ProgressDisplay(messages) as listener:
+
+        def show(plan: "PlanRecord") -> None:
+            _show_plan(plan, messages)
+
+        comparison = api.compare(**arguments, out=out, listener=listener, on_plan=show)
+    if as_json:
+        typer.echo(json.dumps(to_plain(comparison.record), indent=1, ensure_ascii=False))
+    else:
+        _show(comparison)
+    if comparison.record.failed:
+        names = ", ".join(run.name for run in comparison.record.failed)
+        raise RunError(f"{len(comparison.record.failed)} of the runs failed: {names}; the reasons stand above")
+
+
+def print_plan(options: TrainingOptions, as_json: bool) -> None:
+    """Print the plan alone."""
+    arguments = options.arguments()
+    from retop import api
+
+    with ProgressDisplay(Console(stderr=True)) as listener:
+        plan = api.plan(**arguments, listener=listener)
+    if as_json:
+        typer.echo(json.dumps(to_plain(plan), indent=1, ensure_ascii=False))
+    else:
+        _show_plan(plan, Console())
+
+
+def _show_plan(plan: "PlanRecord", console: Console) -> None:
+    from retop.cli.tables import plan_table
+
+    console.print(plan_table(plan))
+
+
+def _show(comparison: "Comparison") -> None:
+    from retop.cli.tables import comparison_table, misses_table
+
+    console = Console()
+    console.print(comparison_table(comparison.record))
+    for row in comparison.record.rows:
+        if row.name == comparison.record.recommended and row.metrics.missed:
+            console.print(misses_table(row.metrics))
+    folder = comparison.folder
+    console.print(f"Curves and confusion matrices: {folder / 'figures'} and {folder}/*/figures", highlight=False)
+    if comparison.record.recommended is not None:
+        console.print(f"Use the recommended model: retop predict {comparison.recommended} photo.jpg", highlight=False)

@@ -1,0 +1,150 @@
+"""Run a comparison: every run, serially; then the ranking."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from retop.comparison.ranking import Contender, rank, recommended
+from retop.comparison.request import ComparisonRequest
+from retop.comparison.statements import describe
+from retop.data import Dataset
+from retop.errors import RetopError, RunError, RunExistsError
+from retop.events import Notice
+from retop.pipeline import RunFolder, RunRequest, Setting, run_backbone
+from retop.pipeline.environment import describe_environment
+from retop.records import (
+    ComparisonRecord,
+    FailedRun,
+    PlanRecord,
+    RunRecord,
+    read_predictions,
+    read_record,
+    write_record,
+)
+from retop.schema import to_plain
+
+COMPARISON, PLAN = "comparison.json", "plan.json"
+
+
+def compare_backbones(
+    request: ComparisonRequest, dataset: Dataset, plan: PlanRecord, setting: Setting, folder: Path
+) -> ComparisonRecord:
+    """Make every run of a comparison, rank them, and write comparison.json.
+
+    Runs that are finished in the folder are kept. A run that fails does not stop the others.
+
+    Args:
+        request: the comparison.
+        dataset: the images.
+        plan: as `make_plan` gave it.
+        setting: device, store and listener.
+        folder: where to; new, or of the same comparison.
+
+    Returns:
+        The record; `failed` names the runs that did not finish.
+
+    Raises:
+        RunExistsError: the folder holds something else.
+        RunError: no run finished.
+    """
+    claim_folder(folder, plan)
+    finished: list[RunRecord] = []
+    failed: list[FailedRun] = []
+    for run in request.runs():
+        try:
+            finished.append(_finish(run, dataset, setting, folder, plan))
+        except (RetopError, OSError, RuntimeError, MemoryError) as error:
+            failed.append(FailedRun(run.name, f"{type(error).__name__}: {error}"))
+            setting.listener(Notice("warning", f"{run.name} failed: {error}"))
+    if not finished:
+        raise RunError("; ".join(f"{run.name}: {run.error}" for run in failed))
+    record = _rank(request, dataset, setting, folder, finished, failed)
+    write_record(folder / COMPARISON, record)
+    return record
+
+
+def claim_folder(folder: Path, plan: PlanRecord) -> None:
+    """Make the folder, or make sure that it belongs to the same comparison.
+
+    Raises:
+        RunExistsError: it holds something else.
+    """
+    if (folder / PLAN).is_file():
+        if differences := _differences(read_record(PlanRecord, folder / PLAN), plan):
+            raise RunExistsError(
+                f"{folder} holds another comparison: {', '.join(differences)}. Choose another folder with --out"
+            )
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise RunExistsError(f"{folder} is not empty and holds no comparison of ours; choose another with --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_record(folder / PLAN, plan)
+
+
+def _differences(before: PlanRecord, now: PlanRecord) -> list[str]:
+    found = []
+    if before.data_fingerprint != now.data_fingerprint:
+        found.append("its images differ")
+    old, new = ({run.name: run for run in plan.runs} for plan in (before, now))
+    if old.keys() != new.keys():
+        found.append(f"its runs are {', '.join(old)}")
+    for name in old.keys() & new.keys():
+        changed = [key for key, value in to_plain(old[name]).items() if value != to_plain(new[name])[key]]
+        if changed:
+            found.append(f"{name} differs in {', '.join(changed)}")
+    return found
+
+
+def _finish(run: RunRequest, dataset: Dataset, setting: Setting, folder: Path, plan: PlanRecord) -> RunRecord:
+    files = RunFolder(folder / run.name)
+    if files.run.exists():
+        return read_record(RunRecord, files.run)
+    planned = {part.part: part.seconds for part in plan.parts if part.run == run.name and part.seconds is not None}
+    return run_backbone(run, dataset, setting, files, planned)
+
+
+def _rank(
+    request: ComparisonRequest,
+    dataset: Dataset,
+    setting: Setting,
+    folder: Path,
+    finished: Sequence[RunRecord],
+    failed: Sequence[FailedRun],
+) -> ComparisonRecord:
+    ranked_on: Literal["test", "validation"] = "test" if dataset.test is not None else "validation"
+    contenders = _contenders(request, folder, finished, ranked_on)
+    rows, pairs = rank(contenders, request.recipe)
+    best = recommended(contenders)
+    return ComparisonRecord(
+        name=folder.name,
+        data=dataset.record,
+        recipe=request.recipe,
+        seeds=request.seeds,
+        ranked_on=ranked_on,
+        rows=rows,
+        pairs=pairs,
+        recommended=best,
+        statements=describe(rows, pairs, dataset.record, best, failed),
+        failed=tuple(failed),
+        environment=describe_environment(setting.runtime, setting.command),
+    )
+
+
+def _contenders(
+    request: ComparisonRequest, folder: Path, finished: Sequence[RunRecord], ranked_on: str
+) -> list[Contender]:
+    by_name = {run.name: run for run in finished}
+    grouped: dict[str, list[RunRequest]] = {}
+    for run in request.runs():
+        if run.name in by_name:
+            grouped.setdefault(run.contender, []).append(run)
+    return [
+        Contender(
+            name=name,
+            kind=runs[0].kind,
+            runs=tuple(by_name[run.name] for run in runs),
+            predictions=tuple(read_predictions(RunFolder(folder / run.name).predictions, ranked_on) for run in runs),
+            run_folders=tuple(run.name for run in runs),
+        )
+        for name, runs in grouped.items()
+    ]

@@ -1,0 +1,76 @@
+"""plan.json: what a comparison was asked for, and what it was expected to cost."""
+
+from dataclasses import dataclass
+
+from retop.recipe import Recipe
+
+PLAN_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a comparison."""
+
+    name: str
+    """Folder of the run."""
+
+    backbone: str
+    """Name of the network."""
+
+    kind: str
+    """As in run.json."""
+
+    weights: str | None
+    """As ``--weights``; None for the hub."""
+
+    seed: int
+    """The run's seed."""
+
+    recipe: Recipe
+    """The run's own recipe."""
+
+
+@dataclass(frozen=True)
+class PlannedPart:
+    """One part of a run."""
+
+    run: str
+    """Folder of the run."""
+
+    part: str
+    """As in `TimingRecord`."""
+
+    how_often: str
+    """What is computed how many times."""
+
+    seconds: float | None
+    """Estimate from a short calibration; None where nothing was calibrated."""
+
+    disk_bytes: int
+    """Disk that the store needs for it; 0 for none."""
+
+
+@dataclass(frozen=True)
+class PlanRecord:
+    """plan.json, written before any work starts."""
+
+    data_fingerprint: str
+    """Fingerprint of the data."""
+
+    recipe: Recipe
+    """The comparison's recipe."""
+
+    runs: tuple[PlannedRun, ...]
+    """In the order in which they are made."""
+
+    parts: tuple[PlannedPart, ...]
+    """In the order in which they are made."""
+
+    memory_bytes: int
+    """Largest memory that any part is expected to need."""
+
+    disk_free_bytes: int
+    """What the activation store may still take."""
+
+    version: int = PLAN_VERSION
+    """Version of this record."""
