@@ -8,7 +8,7 @@ from retop.backbones.boundary import Boundary, choose_boundary
 from retop.backbones.build import Backbone, assemble, create_network
 from retop.backbones.catalogue import Group
 from retop.backbones.network import ImageNetwork
-from retop.backbones.operations import OperationCounter, WithoutContent, run_on_meta
+from retop.backbones.operations import OperationCounter, WithoutContent, run_without_content
 from retop.backbones.sources import random_source
 from retop.backbones.splitting import find_crossings
 from retop.backbones.tracing import trace
@@ -137,7 +137,7 @@ def _count_flops(backbone: Backbone) -> list[int]:
     size = (1, 3, backbone.preprocessing.height, backbone.preprocessing.width)
     try:
         with OperationCounter() as counter:
-            run_on_meta(backbone.network, torch.zeros(size, dtype=dtype, device="meta"))
+            run_without_content(backbone.network, size, dtype)
         enter(current)
     finally:
         for hook in hooks:

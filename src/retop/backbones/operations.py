@@ -1,10 +1,10 @@
 """Counting floating-point operations without computing anything."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -20,7 +20,7 @@ class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run an operation and count it."""
-        if func is torch.ops.aten.native_batch_norm.default and args[0].is_meta:
+        if func is torch.ops.aten.native_batch_norm.default and args[0].device.type == "meta":
             # What torch does here on meta tensors takes most of the time of describing a network.
             return torch.empty_like(args[0]), args[0].new_empty(0), args[0].new_empty(0)
         output = func(*args, **(kwargs or {}))
@@ -56,18 +56,29 @@ class WithoutContent(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._device.__exit__(*problem)
 
 
-def run_on_meta(module: nn.Module, inputs: Tensor) -> Any:
+def run_without_content(module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     """Run a module on tensors without content: shapes and types come out, nothing is computed.
 
     Args:
         module: left as it is.
-        inputs: on the meta device.
+        shape: of its input.
+        dtype: of its input.
 
-    Returns:
-        The module's output, on the meta device.
+    Raises:
+        Exception: whatever the module raises.
     """
-    state: Mapping[str, Tensor] = {
+    try:
+        _run_on_meta(module, torch.zeros(shape, dtype=dtype, device="meta"))
+    except (RuntimeError, NotImplementedError, TypeError):
+        # Slower, but it also takes in tensors that the network holds without saying so.
+        device = next(module.parameters()).device
+        with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
+            module(torch.zeros(shape, dtype=dtype, device=device))
+
+
+def _run_on_meta(module: nn.Module, inputs: Tensor) -> None:
+    state = {
         name: tensor.detach().to("meta") for name, tensor in (*module.named_parameters(), *module.named_buffers())
     }
     with torch.no_grad():
-        return torch.func.functional_call(module, dict(state), (inputs,))
+        torch.func.functional_call(module, state, (inputs,))

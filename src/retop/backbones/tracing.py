@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import Argument
 
 from retop.backbones.network import ImageNetwork, Normalisation
-from retop.backbones.operations import OperationCounter, run_on_meta
+from retop.backbones.operations import OperationCounter, run_without_content
 from retop.errors import NotTraceableError
 
 # A number that is the same at both sizes is a constant; one in proportion to them is a multiple of the batch size.
@@ -150,7 +150,7 @@ class _Recorder(nn.Module):
 def _propagate(module: fx.GraphModule, image_size: tuple[int, int]) -> dict[fx.Node, NodeFacts]:
     recorders = [_Recorder(module) for _ in _BATCH_SIZES]
     for recorder, size in zip(recorders, _BATCH_SIZES, strict=True):
-        run_on_meta(recorder, torch.zeros((size, 3, *image_size), dtype=torch.uint8, device="meta"))
+        run_without_content(recorder, (size, 3, *image_size), torch.uint8)
     return {
         node: NodeFacts(
             tuple(recorder.values[node] for recorder in recorders), recorders[0].flops[node] // _BATCH_SIZES[0]
@@ -226,7 +226,7 @@ class _Simplifier:
             if node.op == "call_function" and node.target is F.dropout:
                 probability = node.args[1] if len(node.args) > 1 else node.kwargs.get("p", 0.5)
                 name = f"recorded_dropout_{place}"
-                self.module.add_submodule(name, nn.Dropout(probability))
+                self.module.add_submodule(name, nn.Dropout(probability).eval())
                 source = node.args[0] if node.args else node.kwargs["input"]
                 node.op, node.target, node.args, node.kwargs = "call_module", name, (source,), {}
 

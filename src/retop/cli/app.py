@@ -1,6 +1,7 @@
 """The command `retop` and what its exit codes mean."""
 
 import sys
+import warnings
 
 import typer
 
@@ -51,6 +52,8 @@ for command in (compare, train, plan, predict, evaluate, backbones, cache):
 
 def main() -> None:
     """Run the command line and exit with a code that means something."""
+    # Pillow warns of odd metadata; what cannot be read is reported by name.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         app()
     except RetopError as error:

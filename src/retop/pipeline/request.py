@@ -6,7 +6,7 @@ from typing import Literal
 
 from retop.activations import ActivationStore
 from retop.events import Listener, ignore
-from retop.recipe import Recipe, StageRecipe, ViewsRecipe
+from retop.recipe import HeadRecipe, Recipe, StageRecipe, ViewsRecipe
 from retop.training import Runtime
 
 Kind = Literal["fine-tuned", "scratch", "probe"]
@@ -130,6 +130,7 @@ def probe_request(request: RunRequest) -> RunRequest:
     recipe = replace(
         request.recipe,
         name=f"{request.recipe.name}, probe",
+        head=HeadRecipe(),
         views=ViewsRecipe(preset="none", count=1, seed=request.recipe.views.seed),
     )
     return RunRequest(request.backbone, request.weights, recipe, request.seed, "probe")

@@ -15,12 +15,12 @@ from retop.artifact import LoadedModel, load_model_folder
 from retop.data import ImageSet
 from retop.data.batches import decode_batches
 from retop.data.colour import to_rgb
-from retop.data.decoding import decode_image
-from retop.data.views import evaluation_view
+from retop.data.orientation import read_orientation, turn_upright
+from retop.data.views import evaluation_view, preprocess_bytes
 from retop.errors import UnreadableImageError, UsageError
 from retop.events import Listener, PartAdvanced, ignore
 from retop.recipe import ViewsRecipe
-from retop.records import Predictions, TrainedRecord
+from retop.records import Predictions, Preprocessing, TrainedRecord
 
 EVALUATION_BATCH = 32
 NO_AUGMENTATION = ViewsRecipe(preset="none", count=1)
@@ -154,7 +154,7 @@ class Predictor:
         pixels: list[npt.NDArray[np.uint8] | UnreadableImageError] = []
         for image, name in zip(images, named, strict=True):
             try:
-                pixels.append(evaluation_view(_decoded(image, name), self.trained.preprocessing))
+                pixels.append(_pixels(image, name, self.trained.preprocessing))
             except UnreadableImageError as error:
                 pixels.append(error)
         readable = [item for item in pixels if not isinstance(item, UnreadableImageError)]
@@ -182,19 +182,19 @@ def _described(image: Image) -> str:
     return f"{type(image).__name__}"
 
 
-def _decoded(image: Image, name: str) -> PIL.Image.Image:
+def _pixels(image: Image, name: str, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    """The evaluation view [H, W, 3]; files take the path that evaluation takes."""
     if isinstance(image, str | Path):
         try:
-            content = Path(image).read_bytes()
+            return preprocess_bytes(Path(image).read_bytes(), name, preprocessing)
         except OSError as error:
             raise UnreadableImageError(name, error.strerror or str(error)) from error
-        return decode_image(content, name)
     if isinstance(image, bytes):
-        return decode_image(image, name)
+        return preprocess_bytes(image, name, preprocessing)
     if isinstance(image, PIL.Image.Image):
-        return to_rgb(image)
+        return evaluation_view(to_rgb(turn_upright(image, read_orientation(image))), preprocessing)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
-        return to_rgb(PIL.Image.fromarray(image))
+        return evaluation_view(to_rgb(PIL.Image.fromarray(image)), preprocessing)
     raise UsageError(
         f"expected a path, bytes, a PIL image or an array [H, W, 3] of uint8; received {type(image).__name__}"
         f"{f' {image.shape} {image.dtype}' if isinstance(image, np.ndarray) else ''}"
