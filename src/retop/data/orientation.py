@@ -2,7 +2,7 @@
 
 import struct
 
-from PIL import Image, ImageFile
+from PIL import Image
 
 _ORIENTATION_TAG = 0x0112
 _SHORT = 3
@@ -17,13 +17,13 @@ _TURNS = {
 }
 
 
-def read_orientation(image: ImageFile.ImageFile) -> int:
+def read_orientation(image: Image.Image) -> int:
     """Read the orientation from an image's EXIF block (JPEG, PNG, WebP, AVIF) or its own tags (TIFF).
 
     The block is read here rather than by Pillow, which warns about, or fails on, damage elsewhere in it.
 
     Args:
-        image: as opened; its pixels are loaded already, since PNG may keep the block behind them.
+        image: as opened or in memory; its pixels are loaded already, since PNG may keep the block behind them.
 
     Returns:
         1 to 8; 1, upright, where nothing or nonsense is said.

@@ -192,7 +192,7 @@ def _pixels(image: Image, name: str, preprocessing: Preprocessing) -> npt.NDArra
     if isinstance(image, bytes):
         return preprocess_bytes(image, name, preprocessing)
     if isinstance(image, PIL.Image.Image):
-        return evaluation_view(to_rgb(turn_upright(image, read_orientation(image))), preprocessing)
+        return evaluation_view(turn_upright(to_rgb(image), read_orientation(image)), preprocessing)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
         return evaluation_view(to_rgb(PIL.Image.fromarray(image)), preprocessing)
     raise UsageError(
