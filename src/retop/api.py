@@ -1,6 +1,7 @@
 """The public functions; the command line calls them and prints."""
 
 import datetime
+import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -235,7 +236,7 @@ def build_request(
     overrides = []
     for key, value in (settings or {}).items():
         backbone = next((name for name in (*backbones, "scratch") if key.startswith(f"{name}.")), None)
-        text = "null" if value is None else str(value)
+        text = value if isinstance(value, str) else json.dumps(value)
         if backbone is None:
             chosen = apply_setting(chosen, key, text)
         else:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from torch import nn
 from retop.recipe import ViewsRecipe
 from retop.records import Preprocessing
 from retop.schema import to_plain
+from retop.version import __version__
 
 FORMAT_VERSION = 1
 
@@ -70,12 +72,17 @@ def augmentation_key(recipe: ViewsRecipe, view: int) -> str:
 
 def library_versions() -> str:
     """Versions of the libraries that decode, resample and compute."""
-    return " ".join(f"{name} {version(name)}" for name in ("torch", "timm", "pillow"))
+    libraries = (f"{name} {version(name)}" for name in ("torch", "timm", "pillow", "numpy"))
+    return " ".join([f"retop {__version__}", *libraries])
 
 
 def arithmetic_key(device: torch.device, dtype: torch.dtype) -> str:
     """The part of the key that names device and number format."""
-    kind = torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else torch.cuda.get_device_name(device)
+    kind = platform.processor() or platform.machine()
+    if device.type == "cpu":
+        kind = torch.backends.cpu.get_cpu_capability()
+    elif device.type == "cuda":
+        kind = torch.cuda.get_device_name(device)
     return f"{device.type} {kind} {str(dtype).removeprefix('torch.')}"
 
 

@@ -1,6 +1,8 @@
 """How tensors lie in a part's file."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from retop.activations.key import EntryKey
+from retop.schema import to_plain
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class EntryRecord:
         num_rows: rows when complete.
         layout: one per crossing.
         parts: what has been written, in order.
+        seal: checksum of all of the above; see `sealed`.
     """
 
     about: str
@@ -90,6 +94,20 @@ class EntryRecord:
     num_rows: int
     layout: tuple[ArrayLayout, ...]
     parts: tuple[PartRecord, ...]
+    seal: str = ""
+
+    def sealed(self) -> Self:
+        """The same record with its checksum, which tells a damaged entry.json from a sound one."""
+        return replace(self, seal=self._checksum())
+
+    @property
+    def intact(self) -> bool:
+        """Whether the record is as it was sealed."""
+        return self.seal == self._checksum()
+
+    def _checksum(self) -> str:
+        plain = to_plain(replace(self, seal=""))
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     @property
     def rows_done(self) -> int:

@@ -6,15 +6,17 @@
 
 Parts are bounded, written as temporary files and renamed; entry.json is rewritten after each, so a fill that was
 interrupted goes on at the first missing row. A part whose checksum does not fit is dropped with all after it
-and computed again.
+and computed again; so is an entry whose entry.json is damaged.
 """
 
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +86,9 @@ class ActivationStore:
     def __init__(self, folder: Path | None = None, limit_bytes: int | None = None) -> None:
         self.folder = folder or cache_folder() / "activations"
         self._limit_bytes = limit_bytes
-        self._open: dict[str, Entry] = {}
+        # Entries that somebody still reads; what nobody holds any more may be evicted.
+        self._open: WeakValueDictionary[str, Entry] = WeakValueDictionary()
+        self._verified: dict[str, list[tuple[int, int]]] = {}
 
     @property
     def limit_bytes(self) -> int:
@@ -115,6 +119,7 @@ class ActivationStore:
             Bytes that were freed.
         """
         self._open.clear()
+        self._verified.clear()
         return sum(_remove(folder) for folder in list(self._folders()))
 
     def fits(self, num_bytes: int) -> bool:
@@ -124,15 +129,14 @@ class ActivationStore:
     def find(self, key: EntryKey) -> Entry | None:
         """The complete, undamaged entry of that key, or None."""
         digest = key.digest()
-        if digest in self._open:
-            return self._open[digest]
+        if (entry := self._open.get(digest)) is not None:
+            return entry
         folder = self._folder(digest)
         record = self._read(folder, key)
         if record is None or not record.complete:
             return None
-        intact = _intact_parts(folder, record)
-        if len(intact) < len(record.parts):
-            write_record(folder / "entry.json", _with_parts(record, intact))
+        # Hashing takes seconds for each gigabyte, and every seed asks again.
+        if self._verified.get(digest) != _stamps(folder, record) and _intact_parts(folder, record) != record.parts:
             return None
         return self._opened(digest, folder, record)
 
@@ -168,7 +172,8 @@ class ActivationStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             record = self._resumable(folder, key, num_rows, about)
-            for layout, arrays in _in_parts(compute(record.rows_done), num_rows - record.rows_done):
+            batches = compute(record.rows_done)
+            for layout, arrays in _in_parts(batches, num_rows - record.rows_done, record.layout):
                 record = self._append(folder, record, layout, arrays)
         except OSError as error:
             raise StoreError(
@@ -180,26 +185,32 @@ class ActivationStore:
             raise StoreError(f"{folder} has {record.rows_done} rows of {num_rows}; this is a defect of retop")
         return self._opened(digest, folder, record)
 
-    def make_room(self, num_bytes: int) -> None:
-        """Evict the least recently used entries, never those in use here, until that many bytes fit the cap."""
+    def make_room(self, num_bytes: int, keep: Collection[str] = ()) -> None:
+        """Evict the least recently used entries until that many bytes fit the cap.
+
+        Args:
+            num_bytes: that are about to be written.
+            keep: digests of entries that stay, besides those in use here.
+        """
         folders = sorted(self._folders(), key=_last_used)
         used = sum(map(_folder_bytes, folders))
         limit = self.limit_bytes
         for folder in folders:
             if used + num_bytes <= limit:
                 return
-            if folder.name not in self._open:
+            if folder.name not in self._open and folder.name not in keep:
                 used -= _remove(folder)
 
     def _append(
         self, folder: Path, record: EntryRecord, layout: tuple[ArrayLayout, ...], arrays: list[npt.NDArray[np.uint8]]
     ) -> EntryRecord:
         content = b"".join(array.tobytes() for array in arrays)
+        self.make_room(len(content), keep=(folder.name,))
         part = PartRecord(
             f"part-{len(record.parts):05d}.bin", len(arrays[0]), len(content), hashlib.sha256(content).hexdigest()
         )
         write_bytes(folder / part.file, content)
-        record = replace(record, layout=layout, parts=(*record.parts, part))
+        record = replace(record, layout=layout, parts=(*record.parts, part)).sealed()
         write_record(folder / "entry.json", record)
         return record
 
@@ -207,17 +218,21 @@ class ActivationStore:
         record = self._read(folder, key)
         if record is None:
             return EntryRecord(about=about, key=key, num_rows=num_rows, layout=(), parts=())
-        return _with_parts(record, _intact_parts(folder, record))
+        intact = _intact_parts(folder, record)
+        return replace(record, layout=record.layout if intact else (), parts=intact)
 
     def _read(self, folder: Path, key: EntryKey) -> EntryRecord | None:
         try:
             record = read_record(EntryRecord, folder / "entry.json")
         except RunError:
             return None
-        return record if record.key == key else None
+        return record if record.intact and record.key == key else None
 
     def _opened(self, digest: str, folder: Path, record: EntryRecord) -> Entry:
-        (folder / "last-used").write_text(str(time.time()))
+        # A store that may only be read is still of use.
+        with suppress(OSError):
+            (folder / "last-used").write_text(str(time.time()))
+        self._verified[digest] = _stamps(folder, record)
         self._open[digest] = entry = Entry(folder, record)
         return entry
 
@@ -234,15 +249,14 @@ def available_memory_bytes() -> int:
 
 
 def _in_parts(
-    batches: Iterable[Tensors], rows_missing: int
+    batches: Iterable[Tensors], rows_missing: int, layout: tuple[ArrayLayout, ...]
 ) -> Iterator[tuple[tuple[ArrayLayout, ...], list[npt.NDArray[np.uint8]]]]:
-    """Collect batches into parts of bounded size."""
-    layout: tuple[ArrayLayout, ...] = ()
+    """Collect batches into parts of bounded size; a layout that earlier parts have is kept."""
     buffers: list[npt.NDArray[np.uint8]] = []
     filled = 0
     for tensors in batches:
-        if not layout:
-            layout = tuple(ArrayLayout.of(tensor) for tensor in tensors)
+        layout = layout or tuple(ArrayLayout.of(tensor) for tensor in tensors)
+        if not buffers:
             capacity = max(1, min(rows_missing, PART_BYTES // sum(item.row_bytes for item in layout)))
             buffers = [np.empty((capacity, item.row_bytes), dtype=np.uint8) for item in layout]
         rows = [item.to_bytes(tensor) for item, tensor in zip(layout, tensors, strict=True)]
@@ -288,8 +302,12 @@ def _checksum(path: Path) -> str | None:
         return None
 
 
-def _with_parts(record: EntryRecord, parts: tuple[PartRecord, ...]) -> EntryRecord:
-    return replace(record, parts=parts)
+def _stamps(folder: Path, record: EntryRecord) -> list[tuple[int, int]]:
+    """Size and time of every part: as long as they stay, so does the content."""
+    with suppress(OSError):
+        found = [(folder / part.file).stat() for part in record.parts]
+        return [(stat.st_size, stat.st_mtime_ns) for stat in found]
+    return []
 
 
 def _last_used(folder: Path) -> float:
@@ -300,7 +318,10 @@ def _last_used(folder: Path) -> float:
 
 
 def _folder_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    # Another process may clear the store at this moment.
+    with suppress(OSError):
+        return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    return 0
 
 
 def _remove(folder: Path) -> int:

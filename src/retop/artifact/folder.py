@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -25,7 +26,7 @@ from torch import nn
 from retop.artifact.classifier import Classifier, plain_head
 from retop.backbones import Backbone
 from retop.backbones.build import create_network
-from retop.errors import BackboneError, ModelFolderError
+from retop.errors import BackboneError, ModelFolderError, RecipeError
 from retop.records import MODEL_FOLDER_VERSION, TrainedRecord
 from retop.schema import SchemaError, from_plain, to_plain, write_bytes, write_json
 
@@ -96,12 +97,11 @@ def load_model_folder(folder: str | Path) -> LoadedModel:
     state = _read_weights(path, trained)
     try:
         network = create_network(config["architecture"], config.get("model_args") or {})
-    except (BackboneError, KeyError, TypeError) as error:
+        head = plain_head(trained.head, trained.head_features, len(trained.classes))
+    except (BackboneError, KeyError, TypeError, RuntimeError, MemoryError) as error:
         raise ModelFolderError(f"{path / CONFIG} names a network that cannot be built: {error}") from error
     backbone = _backbone(config, trained, network)
-    classifier = Classifier(
-        backbone, plain_head(trained.head, trained.head_features, len(trained.classes)), trained.head.kind
-    )
+    classifier = Classifier(backbone, head, trained.head.kind)
     _assign(classifier, _head_prefix(trained, backbone.classifier), state, path)
     return LoadedModel(classifier.eval(), trained, path)
 
@@ -156,6 +156,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise ModelFolderError(f"{folder / CONFIG} cannot be read: {error}") from error
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
         raise ModelFolderError(f"{folder / CONFIG} does not name an architecture")
+    # timm would fetch what a name such as hf-hub:OWNER/NAME points to.
+    if not timm.is_model(config["architecture"]):
+        raise ModelFolderError(f"{folder / CONFIG} names the architecture {config['architecture']!r}, unknown to timm")
+    if not isinstance(config.get("pretrained_cfg", {}), dict):
+        raise ModelFolderError(f"{folder / CONFIG}: pretrained_cfg should be a mapping")
     return config
 
 
@@ -174,7 +179,7 @@ def _read_trained(folder: Path, config: dict[str, Any]) -> TrainedRecord:
         )
     try:
         return from_plain(TrainedRecord, section, where="retop", allow_unknown=True)
-    except SchemaError as error:
+    except (SchemaError, RecipeError) as error:
         raise ModelFolderError(f"{folder / CONFIG}: {error}") from error
 
 

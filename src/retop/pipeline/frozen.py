@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from retop.activations import Entry, StoredView, store_features, store_view
-from retop.activations.fill import FrozenComputation
+from retop.activations import ActivationStore, Entry, StoredView, store_features, store_view
+from retop.activations.fill import FrozenComputation, view_key
 from retop.data import Dataset, ImageSet
 from retop.errors import RunError
 from retop.pipeline.clock import Clock
-from retop.pipeline.prepared import PreparedRun, stored_bytes
+from retop.pipeline.prepared import PreparedRun
 from retop.pipeline.request import Setting
 from retop.training import DecodedInputs, Inputs, StoredInputs
 
@@ -82,7 +82,7 @@ class FrozenPart:
             raise RunError("nothing can be stored with the store switched off; this is a defect of retop")
         prepared = self._prepared
         if prepared.split is not None and part == "prefix":
-            store.make_room(stored_bytes(prepared.split, self._dataset, prepared.num_views, self._setting))
+            self._make_room(store, sets, frozen, prepared.split.bytes_per_image(self._setting.runtime.stored))
         total = sum(len(images) * len(views) for images, views in sets)
         with self._clock.part("prefix", total, "images") as shown:
             return [
@@ -107,7 +107,7 @@ class FrozenPart:
         store, split = self._setting.store, self._prepared.split
         if store is None or split is None:
             raise RunError("features were asked for without activations; this is a defect of retop")
-        frozen = self._setting.runtime.frozen(split.suffix, f"features {self._prepared.network.output}")
+        frozen = self._setting.runtime.frozen(split.suffix, self._network_code)
         about = f"{self._prepared.backbone.name} features"
         with self._clock.part("features", sum(map(len, activations)), "views"):
             return [[store_features(store, view, frozen, about) for view in views] for views in activations]
@@ -119,9 +119,30 @@ class FrozenPart:
         return self._setting.runtime.frozen(split.prefix, split.fingerprint_code)
 
     def _whole(self) -> FrozenComputation:
-        backbone = self._prepared.backbone
-        code = f"{backbone.architecture} {sorted(backbone.model_args.items())} {self._prepared.network}"
-        return self._setting.runtime.frozen(self._prepared.network, code)
+        return self._setting.runtime.frozen(self._prepared.network, self._network_code)
+
+    @property
+    def _network_code(self) -> str:
+        """Text that, with the weights, determines the features of an input."""
+        backbone, network = self._prepared.backbone, self._prepared.network
+        return f"{network.output} {backbone.architecture} {sorted(backbone.model_args.items())} {network}"
+
+    def _make_room(
+        self,
+        store: ActivationStore,
+        sets: Sequence[tuple[ImageSet, Sequence[int]]],
+        frozen: FrozenComputation,
+        row_bytes: int,
+    ) -> None:
+        """Evict for what is missing, and nothing that this run will read."""
+        preprocessing, recipe = self._prepared.backbone.preprocessing, self._prepared.request.recipe.views
+        sizes = {
+            view_key(images, preprocessing, recipe, view, frozen): len(images)
+            for images, views in sets
+            for view in views
+        }
+        missing = sum(rows for key, rows in sizes.items() if not store.holds(key))
+        store.make_room(missing * row_bytes, keep={key.digest() for key in sizes})
 
     def _decoded(self, images: ImageSet) -> DecodedInputs:
         return DecodedInputs(images, self._prepared.backbone.preprocessing, self._prepared.request.recipe.views)

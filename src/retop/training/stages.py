@@ -94,15 +94,21 @@ class StageTrainer:
         """Train the stage; the network then holds the best epoch.
 
         Raises:
-            DivergedError: even a tenth of the step size diverged.
+            DivergedError: even a tenth of the step size diverged, with every penalty.
         """
         best: tuple[Fitted, float, float] | None = None
         best_state = self._start
+        diverged: DivergedError | None = None
         for weight_decay in self._penalties():
-            fitted, rate = self._attempt(weight_decay)
+            try:
+                fitted, rate = self._attempt(weight_decay)
+            except DivergedError as error:
+                diverged = error
+                continue
             if best is None or fitted.best.validation_loss < best[0].best.validation_loss:
                 best, best_state = (fitted, rate, weight_decay), trained_state(self.network)
-        assert best is not None
+        if best is None:
+            raise diverged or DivergedError(f"stage {self._stage} has no penalty to try")
         self.network.load_state_dict(best_state, strict=False)
         return self._result(*best)
 
