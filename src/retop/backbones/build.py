@@ -97,13 +97,29 @@ def create_network(architecture: str, model_args: dict[str, Any], num_classes: i
     if reserved := sorted(_RESERVED_ARGS & set(model_args)):
         raise WeightsError(f"model_args may not hold {', '.join(reserved)}: retop sets them itself")
     try:
-        network: nn.Module = timm.create_model(architecture, num_classes=num_classes, **model_args)
+        network = _create(architecture, {"num_classes": num_classes, **model_args})
     except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
         raise WeightsError(f"timm cannot build {architecture!r} with model_args {model_args}: {error}") from error
-    if num_classes == 0 and isinstance(network, timm.models.VGG):
-        network.pre_logits = nn.Identity()  # type: ignore[assignment]
-        network.head_hidden_size = network.num_features
     return network.eval()
+
+
+def _create(architecture: str, arguments: dict[str, Any]) -> nn.Module:
+    if not architecture.startswith("vgg") or arguments["num_classes"]:
+        network: nn.Module = timm.create_model(architecture, **arguments)
+        return network
+    # fc6 and fc7 hold 120 million numbers that would be drawn only to be thrown away.
+    with WithoutContent():
+        vgg: Any = timm.create_model(architecture, **arguments)
+    vgg.pre_logits = nn.Identity()
+    vgg.head_hidden_size = vgg.num_features
+    if torch.get_default_device().type == "meta":
+        return vgg  # type: ignore[no-any-return]
+    vgg.to_empty(device=torch.get_default_device())
+    for layer in vgg.modules():
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+    vgg._initialize_weights()
+    return vgg  # type: ignore[no-any-return]
 
 
 def assemble(name: str, source: WeightsSource, network: nn.Module) -> Backbone:

@@ -59,10 +59,13 @@ def describe_backbone(name: str) -> BackboneDescription:
     """
     source = random_source(name, 0)
     with WithoutContent():
-        network = create_network(source.architecture, source.model_args)
-    backbone = assemble(name, source, network)
-    config = source.pretrained_cfg
+        backbone = assemble(name, source, create_network(source.architecture, source.model_args))
     groups, problem = _describe(backbone)
+    if problem:
+        # A few networks hold numbers that decide their graph; those need to exist.
+        backbone = assemble(name, source, create_network(source.architecture, source.model_args))
+        groups, problem = _describe(backbone)
+    config = source.pretrained_cfg
     return BackboneDescription(
         name=name,
         architecture=backbone.architecture,
@@ -122,6 +125,11 @@ def _count_flops(backbone: Backbone) -> list[int]:
     """Operations of each group: whatever runs from when one of its layers is entered until another group's is."""
     flops, current, counted = [0] * len(backbone.groups), 0, 0
 
+    def begin() -> None:
+        nonlocal current, counted
+        flops[:] = [0] * len(flops)
+        current, counted = 0, counter.flops
+
     def enter(place: int) -> None:
         nonlocal current, counted
         flops[current] += counter.flops - counted
@@ -137,7 +145,7 @@ def _count_flops(backbone: Backbone) -> list[int]:
     size = (1, 3, backbone.preprocessing.height, backbone.preprocessing.width)
     try:
         with OperationCounter() as counter:
-            run_without_content(backbone.network, size, dtype)
+            run_without_content(backbone.network, size, dtype, begin)
         enter(current)
     finally:
         for hook in hooks:

@@ -1,5 +1,6 @@
 """Counting floating-point operations without computing anything."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -56,29 +57,32 @@ class WithoutContent(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._device.__exit__(*problem)
 
 
-def run_without_content(module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def run_without_content(
+    module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, begin: Callable[[], None] = lambda: None
+) -> None:
     """Run a module on tensors without content: shapes and types come out, nothing is computed.
 
     Args:
         module: left as it is.
         shape: of its input.
         dtype: of its input.
+        begin: called before the run, again if the run has to be started anew.
 
     Raises:
         Exception: whatever the module raises.
     """
+    begin()
     try:
         _run_on_meta(module, torch.zeros(shape, dtype=dtype, device="meta"))
     except (RuntimeError, NotImplementedError, TypeError):
         # Slower, but it also takes in tensors that the network holds without saying so.
+        begin()
         device = next(module.parameters()).device
         with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
             module(torch.zeros(shape, dtype=dtype, device=device))
 
 
 def _run_on_meta(module: nn.Module, inputs: Tensor) -> None:
-    state = {
-        name: tensor.detach().to("meta") for name, tensor in (*module.named_parameters(), *module.named_buffers())
-    }
+    state = {name: tensor.detach().to("meta") for name, tensor in (*module.named_parameters(), *module.named_buffers())}
     with torch.no_grad():
         torch.func.functional_call(module, state, (inputs,))

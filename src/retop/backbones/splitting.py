@@ -69,8 +69,8 @@ class SplitNetwork:
 def split_network(network: ImageNetwork, trainable: Collection[str], image_size: tuple[int, int]) -> SplitNetwork:
     """Cut a network so that everything trainable lies in the suffix and the least is stored between the parts.
 
-    Layers that change a crossing in place are switched to making a new value (``inplace = False``), in the network
-    itself; nothing else of it is touched.
+    The network itself is not touched; a layer that would change a crossing in place is replaced by a copy that does
+    not.
 
     Args:
         network: the whole network.

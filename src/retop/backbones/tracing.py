@@ -3,7 +3,9 @@
 N batch.
 """
 
+import copy
 import operator
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,11 +31,13 @@ _TRAINING_AWARE = (DropPath, PatchDropout, DropBlock2d)
 class NetworkTracer(fx.Tracer):
     """Records a network down to torch's own modules and those that timm says not to look into."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: ImageNetwork) -> None:
         super().__init__(
             autowrap_functions=tuple(get_notrace_functions()),  # type: ignore[no-untyped-call]
             param_shapes_constant=True,
         )
+        # fx looks for these functions where it sees a module called; the body's forward_features is called directly.
+        self._autowrap_search.append(sys.modules[type(network.body).__module__])
         self.leaves = (*get_notrace_modules(), *_TRAINING_AWARE, Normalisation)  # type: ignore[no-untyped-call]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -104,7 +108,7 @@ def trace(network: ImageNetwork, image_size: tuple[int, int]) -> TracedNetwork:
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
-        graph = NetworkTracer().trace(network)
+        graph = NetworkTracer(network).trace(network)
         module = fx.GraphModule(network, graph)
         facts = _propagate(module, image_size)
     except NotTraceableError:
@@ -302,11 +306,14 @@ def without_mutation(module: fx.GraphModule, node: fx.Node) -> None:
     """Let a node that changes its input in place make a new value instead.
 
     Args:
-        module: the graph's module; a layer's ``inplace`` is switched off in the layer itself.
+        module: the graph's module; it gets a copy of the layer, because the network itself may rely on the change.
         node: the node.
     """
     if node.op == "call_module":
-        module.get_submodule(str(node.target)).inplace = False  # type: ignore[assignment]
+        layer = copy.copy(module.get_submodule(str(node.target)))
+        layer.inplace = False  # type: ignore[assignment]
+        node.target = f"not_in_place_{node.name}"
+        module.add_submodule(node.target, layer)
     elif node.target in _IN_PLACE:
         node.target = _IN_PLACE[node.target]
     elif node.kwargs.get("inplace"):
