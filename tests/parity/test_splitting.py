@@ -105,8 +105,7 @@ def check_other_inputs(network: nn.Module, prefix: nn.Module, suffix: nn.Module,
 
 def chosen_boundaries(backbone: Backbone, every: bool) -> list[str]:
     names = [group.name for group in backbone.groups]
-    some = names if every else [names[len(names) // 2], names[-1]]
-    return [*some, "all", "none"]
+    return [*names, "all", "none"] if every else [names[len(names) // 2], names[-1]]
 
 
 @pytest.mark.parametrize(("name", "side"), QUICK)
