@@ -2,8 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from retop.data import Dataset
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -22,3 +26,31 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     """Every test has an empty cache of its own, and no access to a model hub."""
     monkeypatch.setenv("RETOP_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of small networks that take images of 64 pixels, for `weights`."""
+    from small_runs import write_weights
+
+    root = tmp_path_factory.mktemp("weights")
+    for backbone in ("test_resnet", "test_convnext", "test_efficientnet"):
+        write_weights(root, backbone, 64)
+    return root
+
+
+@pytest.fixture(scope="session")
+def shapes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn shapes in three classes: 45 images to learn from, 15 for validation, 21 for the test."""
+    from images import write_split_shapes
+
+    return write_split_shapes(tmp_path_factory.mktemp("shapes"), train=15, validation=5, test=7)
+
+
+@pytest.fixture
+def shapes(shapes_folder: Path) -> "Dataset":
+    """The same, opened."""
+    from retop.data import open_dataset
+    from retop.recipe import DataRecipe
+
+    return open_dataset(shapes_folder, DataRecipe())

@@ -1,0 +1,78 @@
+"""Real image folders, small and learnable: drawn shapes on noisy grounds, and handwritten digits."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+SHAPES = ("disc", "square", "stripes")
+
+
+def draw_shape(name: str, seed: int, side: int = 64) -> Image.Image:
+    """One picture of a class; colours, place, size and noise come from the seed."""
+    generator = np.random.default_rng([SHAPES.index(name), seed])
+    ground = generator.integers(0, 110, 3) + generator.integers(0, 30, (side, side, 1))
+    image = Image.fromarray(np.broadcast_to(ground, (side, side, 3)).astype(np.uint8))
+    colour = tuple(int(value) for value in generator.integers(150, 256, 3))
+    centre_x, centre_y = (int(value) for value in generator.integers(side // 3, side - side // 3, 2))
+    radius = int(generator.integers(side // 6, side // 3))
+    _PAINTERS[name](ImageDraw.Draw(image), centre_x, centre_y, radius, colour)
+    return image
+
+
+def write_shapes(
+    folder: Path, per_class: int, classes: Sequence[str] = SHAPES, first_seed: int = 0, side: int = 64
+) -> Path:
+    """A folder with one sub-folder per class; every third picture is a JPEG, the others are PNG."""
+    for name in classes:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for seed in range(first_seed, first_seed + per_class):
+            kind, options = ("jpg", {"quality": 92}) if seed % 3 == 0 else ("png", {})
+            draw_shape(name, seed, side).save(folder / name / f"{name}-{seed:04d}.{kind}", **options)
+    return folder
+
+
+def write_split_shapes(
+    folder: Path, train: int, validation: int, test: int = 0, classes: Sequence[str] = SHAPES, side: int = 64
+) -> Path:
+    """A folder with train, validation and, if asked for, test; so many pictures of each class."""
+    first_seed = 0
+    for split, per_class in (("train", train), ("validation", validation), ("test", test)):
+        if per_class:
+            write_shapes(folder / split, per_class, classes, first_seed, side)
+        first_seed += per_class
+    return folder
+
+
+def write_digits(folder: Path, per_class: int, classes: Sequence[int] = range(10), side: int = 64) -> Path:
+    """Handwritten digits of scikit-learn, 8 x 8 pixels enlarged, as a folder of class folders of PNGs."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for digit in classes:
+        place = folder / f"digit-{digit}"
+        place.mkdir(parents=True, exist_ok=True)
+        for number, row in enumerate(np.flatnonzero(digits.target == digit)[:per_class]):
+            small = Image.fromarray((digits.images[row] * 15.9).astype(np.uint8))
+            small.resize((side, side), Image.Resampling.BICUBIC).convert("RGB").save(place / f"{number:04d}.png")
+    return folder
+
+
+_Painter = Callable[[ImageDraw.ImageDraw, int, int, int, tuple[int, ...]], None]
+
+
+def _paint_disc(draw: ImageDraw.ImageDraw, x: int, y: int, radius: int, colour: tuple[int, ...]) -> None:
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+
+
+def _paint_square(draw: ImageDraw.ImageDraw, x: int, y: int, radius: int, colour: tuple[int, ...]) -> None:
+    draw.rectangle((x - radius, y - radius, x + radius, y + radius), outline=colour, width=3)
+
+
+def _paint_stripes(draw: ImageDraw.ImageDraw, x: int, y: int, radius: int, colour: tuple[int, ...]) -> None:
+    for offset in range(-radius, radius, 5):
+        draw.line((x - radius, y + offset, x + radius, y + offset), fill=colour, width=2)
+
+
+_PAINTERS: dict[str, _Painter] = {"disc": _paint_disc, "square": _paint_square, "stripes": _paint_stripes}

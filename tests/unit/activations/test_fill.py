@@ -1,0 +1,108 @@
+"""Filling the store from images."""
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from torch import nn
+
+from images import write_shapes
+from retop.activations import ActivationStore, StoredView, store, store_features, store_view
+from retop.data import Dataset, open_dataset
+from retop.events import Event, PartAdvanced, ignore
+from retop.recipe import DataRecipe, ViewsRecipe
+from retop.records import Preprocessing
+from retop.training import choose_runtime
+
+PREPROCESSING = Preprocessing(32, 32, 1.0, "center", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+VIEWS = ViewsRecipe("standard", 3)
+
+
+class Widen(nn.Module):
+    """A frozen part whose result is larger than its input."""
+
+    def forward(self, images_nchw: torch.Tensor) -> torch.Tensor:
+        return images_nchw.float().repeat(1, 8, 1, 1) / 255
+
+
+def fill(where: ActivationStore, data: Dataset, view: int = 0, events: list[Event] | None = None) -> StoredView:
+    frozen = choose_runtime("cpu", "fp32").frozen(Widen(), "widen")
+    listener = ignore if events is None else events.append
+    return store_view(where, data.train, PREPROCESSING, VIEWS, view, frozen, "widen", "prefix", listener)
+
+
+def test_row_i_belongs_to_image_i_and_the_second_time_nothing_is_computed(shapes: Dataset) -> None:
+    ours = ActivationStore()
+    first = fill(ours, shapes)
+    events: list[Event] = []
+    assert fill(ours, shapes, events=events).entry is first.entry
+    assert events == [PartAdvanced("prefix", len(shapes.train), "from the store")]
+    from retop.data.batches import decode_batches
+
+    rows = np.array([7, 0, 30])
+    (pixels,) = decode_batches(shapes.train, rows, np.zeros(3, dtype=np.int64), PREPROCESSING, VIEWS, 3)
+    assert torch.equal(first.entry.gather(rows)[0], Widen()(pixels))
+
+
+def test_views_are_entries_of_their_own(shapes: Dataset) -> None:
+    ours = ActivationStore()
+    plain, augmented, other = (fill(ours, shapes, view).entry.gather(np.arange(5))[0] for view in range(3))
+    assert not torch.equal(plain, augmented)
+    assert not torch.equal(augmented, other)
+
+
+def test_a_changed_image_does_not_hit(tmp_path: Path) -> None:
+    ours = ActivationStore()
+    folder = write_shapes(tmp_path / "data", 8)
+    before = fill(ours, open_dataset(folder, DataRecipe()))
+    changed = sorted((folder / "disc").iterdir())[0]
+    changed.write_bytes((folder / "square" / sorted((folder / "square").iterdir())[5].name).read_bytes() + b"\0")
+    after = fill(ours, open_dataset(folder, DataRecipe()))
+    assert before.key.images != after.key.images
+
+
+def test_features_are_computed_from_stored_activations(shapes: Dataset) -> None:
+    ours = ActivationStore()
+    view = fill(ours, shapes)
+    pooled = choose_runtime("cpu", "fp32").frozen(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), "pool")
+    features = store_features(ours, view, pooled, "features")
+    rows = np.arange(len(shapes.train))
+    torch.testing.assert_close(features.entry.gather(rows)[0], view.entry.gather(rows)[0].mean((2, 3)))
+    assert store_features(ActivationStore(), view, pooled, "features").key == features.key
+
+
+def peak_growth(data: Dataset, folder: Path) -> int:
+    """Bytes by which the process grows at most while the store is filled."""
+    process = psutil.Process()
+    before = process.memory_info().rss
+    peak, done = [before], threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            peak[0] = max(peak[0], process.memory_info().rss)
+            time.sleep(0.002)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        fill(ActivationStore(folder), data)
+    finally:
+        done.set()
+        watcher.join()
+    return peak[0] - before
+
+
+def test_peak_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "PART_BYTES", 4 * 2**20)
+    few = open_dataset(write_shapes(tmp_path / "few", 100, side=32), DataRecipe())
+    many = open_dataset(write_shapes(tmp_path / "many", 500, side=32), DataRecipe())
+    peak_growth(few, tmp_path / "warm")
+    few_bytes = peak_growth(few, tmp_path / "a")
+    many_bytes = peak_growth(many, tmp_path / "b")
+    entry_bytes = ActivationStore(tmp_path / "b").used_bytes()
+    assert entry_bytes > 90 * 2**20
+    assert many_bytes < few_bytes + 30 * 2**20
