@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional
 
@@ -22,10 +23,12 @@ from retop.training.optimiser import build_optimiser, set_learning_rate
 from retop.training.order import derive_seed, epoch_order
 from retop.training.runtime import Runtime
 
+Series = npt.NDArray[np.float64]
+
 NUM_STEPS = 40
-SMOOTHING = 0.7
 RISE = 0.3
-DISTANCE = 20.0
+SMALLEST_SCALE = 0.5
+DISTANCE = 40.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def find_learning_rate(
     stage: int,
     runtime: Runtime,
 ) -> float:
-    """Raise the step size geometrically from batch to batch and keep well below where the loss rises.
+    """Raise the step size geometrically from step to step and keep well below where the loss rises.
 
     The network is handed back as it came.
 
@@ -86,23 +89,20 @@ def find_learning_rate(
     return float(min(tried.ceiling, edge(rates, losses) / DISTANCE))
 
 
-def edge(rates: np.ndarray, losses: np.ndarray) -> float:
-    """The smallest step size after which the smoothed loss stays above its best by a clear margin.
+def edge(rates: Series, losses: Series) -> float:
+    """The smallest step size after which the loss has clearly risen.
 
     Args:
         rates: step sizes, rising.
-        losses: loss of the batch before each step; shorter than `rates` if the test ended early.
+        losses: loss before each step, of the same images every time; shorter than `rates` if the test ended early.
 
     Returns:
-        The edge; the last step size tried if the loss never rose.
+        The first step size at which the loss stands above the lowest before it by `RISE` of the first (or of
+        `SMALLEST_SCALE` nats, for a network that is right already); the last step
+        size tried if it never did.
     """
-    smooth, value = [], float(losses[0])
-    for loss in losses:
-        value = SMOOTHING * value + (1 - SMOOTHING) * float(loss)
-        smooth.append(value)
-    limit = max(np.minimum.accumulate(smooth)[-1] * (1 + RISE), smooth[0] * (1 + RISE / 2))
-    above = np.flatnonzero(np.asarray(smooth) > limit)
-    return float(rates[above[0]] if len(above) else rates[min(len(losses), len(rates)) - 1])
+    risen = np.flatnonzero(losses > np.minimum.accumulate(losses) + RISE * max(losses[0], SMALLEST_SCALE))
+    return float(rates[risen[0] if len(risen) else len(losses) - 1])
 
 
 def _losses(
@@ -110,26 +110,28 @@ def _losses(
     enter_training: Callable[[], None],
     train: LabelledInputs,
     recipe: StageRecipe,
-    rates: np.ndarray,
+    rates: Series,
     weight_decay: float,
     seed: int,
     runtime: Runtime,
-) -> np.ndarray:
+) -> Series:
+    """One batch, again and again: what the loss then does is the step size's doing, not the sample's."""
     optimiser = build_optimiser(network, recipe, rates[0], weight_decay)
-    enter_training()
-    torch.manual_seed(derive_seed("range test", seed))
-    rows = np.resize(train.rows[epoch_order(seed, 0, 0, len(train.rows))], NUM_STEPS * recipe.batch_size)
+    rows = train.rows[epoch_order(seed, 0, 0, len(train.rows))[: recipe.batch_size]]
+    rows, crossings = next(iter(train.inputs.batches(rows, np.zeros_like(rows), len(rows))))
+    inputs = on_device(crossings, runtime)
+    labels_n = torch.from_numpy(train.labels_n[rows]).to(runtime.device)
     losses: list[float] = []
-    batches = train.inputs.batches(rows, np.zeros_like(rows), recipe.batch_size)
-    for rate, (batch_rows, crossings) in zip(rates, batches, strict=False):
+    for rate in rates:
+        enter_training()
+        torch.manual_seed(derive_seed("range test", seed))
         set_learning_rate(optimiser, float(rate))
-        labels_n = torch.from_numpy(train.labels_n[batch_rows]).to(runtime.device)
         with runtime.autocast():
-            logits_nk = network(*on_device(crossings, runtime)).float()
+            logits_nk = network(*inputs).float()
         loss = functional.cross_entropy(logits_nk, labels_n)
         losses.append(float(loss.detach()))
-        if not np.isfinite(losses[-1]) or losses[-1] > 4 * losses[0] + 4:
-            losses[-1] = 4 * losses[0] + 4
+        if not np.isfinite(losses[-1]) or losses[-1] > 4 * losses[0]:
+            losses[-1] = 4 * losses[0]
             break
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
