@@ -182,7 +182,7 @@ class TimingRecord:
     """Seconds of one part of a run."""
 
     part: str
-    """``scan``, ``build``, ``prefix``, ``features``, ``stage 1``, ``stage 2``, ``evaluation``, ``other``."""
+    """``build``, ``prefix``, ``features``, ``stage 1``, ``stage 2``, ``evaluation``, ``other``."""
 
     seconds: float
     """Measured."""
