@@ -47,7 +47,7 @@ def _match_coarsely(network: nn.Module) -> list[list[str]]:
     names = [name for name, _ in network.named_parameters()]
     try:
         matched = match_parameters(network, network.group_matcher(coarse=True), reverse=True)  # type: ignore[operator]
-    except (AttributeError, NotImplementedError, TypeError, KeyError):
+    except (AssertionError, AttributeError, NotImplementedError, TypeError, KeyError):
         matched = {}
     outside = _unmatched(network, matched)
     layers: dict[int, list[str]] = {}
