@@ -22,7 +22,16 @@ FAMILIES = [
     *("efficientnet_b0", "mobilenetv2_100", "mobilenetv3_small_100", "convnext_atto", "regnety_002"),
     *("vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "vit_small_patch14_dinov2", "inception_v4"),
     *("xception41", "deit_tiny_distilled_patch16_224", "ghostnet_100", "hrnet_w18_small", "dla34", "mixer_s32_224"),
-    *("poolformer_s12", "levit_128s", "mobilevit_xxs", "nfnet_f0", "repvgg_a0", "cait_xxs24_224", "fastvit_t8"),
+    *(
+        "poolformer_s12",
+        "levit_128s",
+        "mobilevit_xxs",
+        "nfnet_f0",
+        "repvgg_a0",
+        "cait_xxs24_224",
+        "fastvit_t8",
+        "rdnet_tiny",
+    ),
     *timm.list_models("test_*"),
 ]
 
