@@ -192,10 +192,20 @@ def _pixels(image: Image, name: str, preprocessing: Preprocessing) -> npt.NDArra
     if isinstance(image, bytes):
         return preprocess_bytes(image, name, preprocessing)
     if isinstance(image, PIL.Image.Image):
-        return evaluation_view(turn_upright(to_rgb(image), read_orientation(image)), preprocessing)
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
+        try:
+            image.load()
+            return evaluation_view(turn_upright(to_rgb(image), read_orientation(image)), preprocessing)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UnreadableImageError(name, str(error)) from error
+    if isinstance(image, np.ndarray) and _holds_pixels(image):
         return evaluation_view(to_rgb(PIL.Image.fromarray(image)), preprocessing)
     raise UsageError(
         f"expected a path, bytes, a PIL image or an array [H, W, 3] of uint8; received {type(image).__name__}"
         f"{f' {image.shape} {image.dtype}' if isinstance(image, np.ndarray) else ''}"
     )
+
+
+def _holds_pixels(array: npt.NDArray[np.uint8]) -> bool:
+    """Whether an array is grey [H, W], or [H, W, 3] or [H, W, 4] with transparency."""
+    shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    return shaped and array.dtype == np.uint8 and array.size > 0
