@@ -71,6 +71,7 @@ def write_weights(root: Path, backbone: str, side: int) -> None:
     network = timm.create_model(backbone, num_classes=0)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.running_mean, 0, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     config = {

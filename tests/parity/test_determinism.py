@@ -1,0 +1,75 @@
+"""The same inputs give the same numbers, bit for bit, wherever the data lies and whatever its files are called."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from images import write_digits
+from retop.activations import ActivationStore
+from retop.data import Dataset, open_dataset
+from retop.recipe import DataRecipe
+from retop.records import EpochRecord, read_predictions
+from retop.schema import to_plain
+from small_runs import run_small, saved_epochs
+
+
+def without_clock(epoch: EpochRecord) -> dict[str, object]:
+    return {key: value for key, value in to_plain(epoch).items() if key != "seconds"}
+
+
+def model_bytes(run: Path) -> bytes:
+    return (run / "model" / "model.safetensors").read_bytes()
+
+
+def logits(run: Path) -> dict[tuple[str, str], np.ndarray]:
+    return {
+        (split, path): row
+        for split in ("validation", "test")
+        for predictions in [read_predictions(run / "predictions.parquet", split)]
+        for path, row in zip(predictions.paths, predictions.logits_nk, strict=True)
+    }
+
+
+SETTINGS: dict[str, object] = {"views.preset": "standard", "views.count": 2, "head.dropout": 0.2}
+
+
+def test_the_same_seed_gives_the_same_model_bit_for_bit(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    for name, seed, store in (("a", 3, "one"), ("b", 3, "two"), ("c", 4, "one")):
+        where = ActivationStore(tmp_path / store)
+        run_small(tmp_path / name, shapes, weights=small_weights, store=where, settings=SETTINGS, seed=seed)
+    assert model_bytes(tmp_path / "a") == model_bytes(tmp_path / "b")
+    histories = [[without_clock(epoch) for epoch in saved_epochs(tmp_path / name)] for name in "abc"]
+    assert histories[0] == histories[1]
+    assert all(np.array_equal(row, logits(tmp_path / "b")[key]) for key, row in logits(tmp_path / "a").items())
+    assert model_bytes(tmp_path / "a") != model_bytes(tmp_path / "c")
+    assert histories[0] != histories[2]
+
+
+def test_names_and_places_of_files_change_nothing(small_weights: Path, tmp_path: Path) -> None:
+    original = write_digits(tmp_path / "digits", 14, classes=(0, 1, 2))
+    moved = tmp_path / "elsewhere" / "other name"
+    names = np.random.default_rng(0).permutation(10_000)
+    for number, path in enumerate(sorted(original.rglob("*.png"), reverse=True)):
+        (moved / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, moved / path.parent.name / f"{names[number]}.png")
+    runs = []
+    for name, folder in (("a", original), ("b", moved)):
+        data = open_dataset(folder, DataRecipe())
+        store = ActivationStore(tmp_path / f"store {name}")
+        runs.append(run_small(tmp_path / name, data, weights=small_weights, store=store, settings=SETTINGS))
+    assert runs[0].data.fingerprint == runs[1].data.fingerprint
+    assert model_bytes(tmp_path / "a") == model_bytes(tmp_path / "b")
+    ours, theirs = (list(logits(tmp_path / name).values()) for name in "ab")
+    assert np.array_equal(np.stack(ours), np.stack(theirs))
+
+
+@pytest.mark.parametrize("change", ["one pixel less", "one image more"])
+def test_other_images_have_another_fingerprint(tmp_path: Path, change: str) -> None:
+    folder = write_digits(tmp_path / "digits", 10, classes=(0, 1))
+    before = open_dataset(folder, DataRecipe()).record.fingerprint
+    target = folder / "digit-0" / "0000.png"
+    place = target if change == "one pixel less" else folder / "digit-0" / "more.png"
+    place.write_bytes(target.read_bytes() + b"\0")
+    assert open_dataset(folder, DataRecipe()).record.fingerprint != before
