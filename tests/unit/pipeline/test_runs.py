@@ -1,0 +1,190 @@
+"""One run from data to model folder: what is shared, what is recorded, what is measured."""
+
+import gc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from retop.activations import ActivationStore
+from retop.data import Dataset
+from retop.errors import RunExistsError
+from retop.pipeline import RunFolder, RunRequest, probe_request, run_backbone, scratch_request
+from retop.predictor import Predictor
+from retop.records import RunRecord, read_predictions, read_record
+from small_runs import run_small, saved_epochs, small_recipe, small_setting
+
+
+def contents(store: ActivationStore) -> dict[str, int]:
+    """What the store holds, and when it was written."""
+    return {record.about: (folder / "entry.json").stat().st_mtime_ns for folder, record in store.entries()}
+
+
+def test_seeds_step_sizes_and_heads_share_one_store(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    store = ActivationStore()
+    run_small(tmp_path / "a", shapes, weights=small_weights, store=store)
+    before = contents(store)
+    run_small(tmp_path / "b", shapes, weights=small_weights, store=ActivationStore(), seed=1)
+    changed = {"stage1.learning_rate": 0.01, "stage2.epochs": 1, "head.dropout": 0.3}
+    run_small(tmp_path / "c", shapes, weights=small_weights, store=ActivationStore(), settings=changed)
+    assert contents(store) == before
+
+
+@pytest.mark.parametrize("thaw", ["none", "last"])
+def test_heads_that_read_other_features_share_none(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, thaw: str
+) -> None:
+    """The pooled features of the linear head are not the flattened map of the other one."""
+    store = ActivationStore()
+    for kind in ("linear", "mlp"):
+        settings = {"head.kind": kind, "head.hidden": 8, "thaw": thaw}
+        run_small(tmp_path / kind, shapes, weights=small_weights, store=store, settings=settings)
+    rows = {record.layout[0].shape for _, record in store.entries() if "features" in record.about}
+    assert len(rows) == 2
+
+
+def test_a_full_store_keeps_what_the_run_will_read(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    run_small(tmp_path / "a", shapes, weights=small_weights, store=ActivationStore())
+    gc.collect()
+    before = contents(ActivationStore())
+    tight = ActivationStore(limit_bytes=int(1.2 * ActivationStore().used_bytes()))
+    run_small(tmp_path / "b", shapes, weights=small_weights, store=tight, seed=1)
+    assert contents(tight) == before
+    gc.collect()
+    run_small(tmp_path / "c", shapes, "test_efficientnet", weights=small_weights, store=tight)
+    gc.collect()
+    assert tight.used_bytes() <= tight.limit_bytes
+
+
+def test_what_does_not_fit_trains_without_a_store_and_says_so(
+    small_weights: Path, shapes: Dataset, tmp_path: Path
+) -> None:
+    record = run_small(tmp_path / "a", shapes, weights=small_weights, store=ActivationStore(limit_bytes=2**17))
+    assert record.network.loop == "whole"
+    assert "GiB and the store may hold" in str(record.network.loop_reason)
+    assert "--views" in record.warnings[0]
+
+
+def test_metrics_are_scikit_learns_on_the_saved_predictions(
+    small_weights: Path, shapes: Dataset, tmp_path: Path
+) -> None:
+    record = run_small(tmp_path / "a", shapes, weights=small_weights, store=ActivationStore())
+    assert record == read_record(RunRecord, tmp_path / "a" / "run.json")
+    assert record.test is not None
+    for split, ours in (("validation", record.validation), ("test", record.test)):
+        saved = read_predictions(tmp_path / "a" / "predictions.parquet", split)
+        answers_n = saved.logits_nk.argmax(1)
+        wide_nk = np.exp(saved.logits_nk.astype(np.float64))
+        assert ours.n == len(saved.labels_n)
+        assert ours.accuracy.value == pytest.approx(sklearn_metrics.accuracy_score(saved.labels_n, answers_n))
+        assert ours.balanced_accuracy.value == pytest.approx(
+            sklearn_metrics.balanced_accuracy_score(saved.labels_n, answers_n)
+        )
+        assert ours.macro_f1.value == pytest.approx(
+            sklearn_metrics.f1_score(saved.labels_n, answers_n, average="macro", zero_division=0)
+        )
+        assert ours.log_loss == pytest.approx(
+            sklearn_metrics.log_loss(saved.labels_n, wide_nk / wide_nk.sum(1, keepdims=True), labels=range(3)), rel=1e-5
+        )
+        assert np.array_equal(ours.confusion, sklearn_metrics.confusion_matrix(saved.labels_n, answers_n))
+
+
+def test_the_table_of_predictions_is_the_predictors(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    run_small(tmp_path / "a", shapes, weights=small_weights, store=ActivationStore())
+    saved = read_predictions(tmp_path / "a" / "predictions.parquet", "validation")
+    again = Predictor(tmp_path / "a").evaluate(shapes.validation)
+    assert again.paths == saved.paths
+    assert np.array_equal(again.logits_nk, saved.logits_nk)
+
+
+def test_stored_in_half_precision_the_saved_model_still_answers_as_in_training(
+    small_weights: Path, shapes: Dataset, tmp_path: Path
+) -> None:
+    store = ActivationStore()
+    record = run_small(tmp_path / "a", shapes, weights=small_weights, store=store, settings={"precision": "auto"})
+    assert record.precision["stored"] == "bfloat16"
+    assert record.validation.log_loss == pytest.approx(record.stages[-1].validation_loss, abs=0.02)
+
+
+def test_a_finished_run_is_not_made_again(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    run_small(tmp_path / "a", shapes, weights=small_weights, store=ActivationStore())
+    with pytest.raises(RunExistsError, match=r"finished run already.*--out"):
+        run_small(tmp_path / "a", shapes, weights=small_weights, store=ActivationStore())
+
+
+def test_what_an_unfinished_run_left_is_replaced(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    run_small(tmp_path / "a", shapes, weights=small_weights, store=ActivationStore())
+    (tmp_path / "a" / "run.json").unlink()
+    run_small(tmp_path / "a", shapes, weights=small_weights, store=ActivationStore())
+    epochs = [(epoch.stage, epoch.epoch) for epoch in saved_epochs(tmp_path / "a")]
+    assert epochs == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_the_probe_reads_pooled_features_from_the_same_store(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, head: str
+) -> None:
+    recipe = small_recipe({"head.kind": head, "head.hidden": 8})
+    store = ActivationStore()
+    request = RunRequest("test_resnet", str(small_weights), recipe, 0)
+    run_backbone(request, shapes, small_setting(recipe, store), RunFolder(tmp_path / "a"))
+    before = contents(store)
+    probe = run_backbone(probe_request(request), shapes, small_setting(recipe, store), RunFolder(tmp_path / "b"))
+    prefixes = {about for about in contents(store) if "prefix" in about}
+    assert prefixes == {about for about in before if "prefix" in about}
+    assert probe.kind == "probe"
+    assert probe.network.boundary is None
+    assert probe.validation.accuracy.value == pytest.approx(probe.stages[0].validation_accuracy)
+    assert probe.validation.log_loss == pytest.approx(probe.stages[0].validation_loss, abs=1e-4)
+
+
+def test_the_probe_is_scikit_learns_best_logistic_regression() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    from retop.pipeline.probe import PENALTIES_C, fit_probe
+
+    generator = np.random.default_rng(0)
+    labels_n = np.arange(120) % 3
+    features_nf = (generator.normal(size=(120, 8)) * 5 + 2 * np.eye(3, 8)[labels_n]).astype(np.float32)
+    head, c = fit_probe(features_nf[:80], labels_n[:80], features_nf[80:], labels_n[80:], 3)
+    centre = features_nf[:80].mean(0)
+    size = np.sqrt((features_nf[:80] - centre).var())
+    losses = {}
+    for penalty in PENALTIES_C:
+        model = LogisticRegression(C=penalty, max_iter=1000).fit((features_nf[:80] - centre) / size, labels_n[:80])
+        answers_nk = model.predict_proba((features_nf[80:] - centre) / size)
+        losses[penalty] = sklearn_metrics.log_loss(labels_n[80:], answers_nk)
+    assert c == min(losses, key=lambda penalty: losses[penalty])
+    import torch
+
+    ours_nk = head(torch.from_numpy(features_nf[80:])).softmax(1).detach().numpy()
+    assert sklearn_metrics.log_loss(labels_n[80:], ours_nk) == pytest.approx(losses[c], abs=1e-4)
+
+
+def test_two_classes_of_the_probe_are_two_logits() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    from retop.pipeline.probe import fit_probe
+
+    generator = np.random.default_rng(0)
+    labels_n = np.arange(60) % 2
+    features_nf = (generator.normal(size=(60, 4)) + labels_n[:, None]).astype(np.float32)
+    head, c = fit_probe(features_nf, labels_n, features_nf, labels_n, 2)
+    import torch
+
+    ours_nk = head(torch.from_numpy(features_nf)).softmax(1).detach().numpy()
+    scaled_nf = (features_nf - head.mean_f.numpy()) / head.size.numpy()
+    theirs_nk = LogisticRegression(C=c, max_iter=1000).fit(scaled_nf, labels_n).predict_proba(scaled_nf)
+    np.testing.assert_allclose(ours_nk, theirs_nk, atol=1e-3)
+
+
+def test_scratch_trains_everything_from_random_weights(shapes: Dataset, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    recipe = small_recipe()
+    request = scratch_request(recipe, 0)
+    short = replace(request, recipe=replace(request.recipe, stage2=replace(request.recipe.stage2, epochs=1)))
+    record = run_backbone(short, shapes, small_setting(recipe, ActivationStore()), RunFolder(tmp_path / "a"))
+    assert record.network.parameters_trained == record.network.parameters
+    assert [stage.stage for stage in record.stages] == [2]
