@@ -42,6 +42,8 @@ class ComparisonRequest:
         for baseline in self.baselines:
             if baseline not in BASELINES:
                 raise UsageError(f"no baseline {baseline!r} (--baseline); there are {', '.join(BASELINES)}")
+        if "scratch" in self.backbones and "scratch" in self.baselines:
+            raise UsageError("scratch is given as a backbone and as a baseline (--baseline); leave one of them out")
         for backbone, key, _ in self.overrides:
             if backbone not in self.backbones and backbone != "scratch":
                 raise UsageError(
