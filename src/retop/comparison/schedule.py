@@ -1,13 +1,17 @@
 """The plan of a comparison: what will be computed, how often, for how long."""
 
 import time
+from dataclasses import replace
 
 from retop.comparison.request import ComparisonRequest
 from retop.data import Dataset
 from retop.events import PartAdvanced, PartFinished, PartStarted
 from retop.pipeline import RunRequest, Setting
 from retop.pipeline.plan import RunPlanner
+from retop.pipeline.probe import PENALTIES_C
 from retop.records import PlannedPart, PlannedRun, PlanRecord
+
+FIT_SECONDS = 5.0
 
 
 def make_plan(request: ComparisonRequest, dataset: Dataset, setting: Setting) -> PlanRecord:
@@ -31,13 +35,14 @@ def make_plan(request: ComparisonRequest, dataset: Dataset, setting: Setting) ->
     started = time.perf_counter()
     setting.listener(PartStarted("plan", len(runs), "runs"))
     for run in runs:
-        if run.contender in calibrated:
+        if run.kind == "probe":
+            parts += _probe_after(run, calibrated[run.backbone])
+        elif run.contender in calibrated:
             parts += _again(run, calibrated[run.contender])
         else:
             planner = RunPlanner(run, dataset, setting)
-            calibrated[run.contender] = planner.parts()
+            parts += calibrated.setdefault(run.contender, planner.parts())
             memory_bytes = max(memory_bytes, planner.memory_bytes())
-            parts += _probe_after(run, calibrated) if run.kind == "probe" else calibrated[run.contender]
         setting.listener(PartAdvanced("plan", 1, run.name))
     setting.listener(PartFinished("plan", time.perf_counter() - started))
     return PlanRecord(
@@ -59,16 +64,22 @@ def _again(run: RunRequest, parts: tuple[PlannedPart, ...]) -> list[PlannedPart]
     return [
         PlannedPart(run.name, part.part, "in the store", 0.0, 0)
         if part.part in ("prefix", "features") and run.weights != "random"
-        else PlannedPart(run.name, part.part, part.how_often, part.seconds, part.disk_bytes)
+        else replace(part, run=run.name)
         for part in parts
     ]
 
 
-def _probe_after(run: RunRequest, calibrated: dict[str, tuple[PlannedPart, ...]]) -> list[PlannedPart]:
-    """A probe reads what its backbone's run has stored before."""
-    if run.backbone not in calibrated:
-        return list(calibrated[run.contender])
+def _probe_after(run: RunRequest, parts: tuple[PlannedPart, ...]) -> list[PlannedPart]:
+    """A probe follows its backbone: it reads what that has stored, fits, and is evaluated like it."""
+    known = {part.part: part for part in parts}
+    fitting = PlannedPart(run.name, "stage 1", f"{len(PENALTIES_C)} penalties", FIT_SECONDS, 0)
     return [
-        PlannedPart(run.name, part.part, "in the store", 0.0, 0) if part.part in ("prefix", "features") else part
-        for part in calibrated[run.contender]
+        replace(known["build"], run=run.name),
+        *(
+            PlannedPart(run.name, name, "in the store", 0.0, 0)
+            for name in ("prefix", "features")
+            if name in known and run.weights != "random"
+        ),
+        fitting,
+        replace(known["evaluation"], run=run.name),
     ]

@@ -28,7 +28,7 @@ BUILD_SECONDS = 2.0
 
 
 class RunPlanner:
-    """Estimates one run.
+    """Estimates one run of a backbone.
 
     Args:
         request: the run.
@@ -54,10 +54,7 @@ class RunPlanner:
         elif self._prepared.source == "features":
             rows = self._num_train * self._prepared.num_views + self._num_validation
             parts.append(self._part("prefix", self._images_text(rows), rows * self._whole_seconds(), rows * 4096))
-        if self._request.kind == "probe":
-            parts.append(self._part("stage 1", "9 penalties", 2.0 + 2e-4 * self._num_train))
-        else:
-            parts += self._stage_parts()
+        parts += self._stage_parts()
         measured = self._num_validation + self._num_test
         parts.append(self._part("evaluation", f"{measured:,} images", measured * self._evaluation_seconds()))
         return tuple(parts)
@@ -77,7 +74,7 @@ class RunPlanner:
         run = self._setting.runtime.frozen(split.prefix, "").run
         each = self._seconds_with_decoding(run)
         parts = [self._part("prefix", self._images_text(rows), rows * each, rows * bytes_per_row)]
-        if self._request.kind == "probe" or self._request.recipe.stage1.epochs > 0:
+        if self._request.recipe.stage1.epochs > 0:
             crossings = run(self._images)
             suffix = self._setting.runtime.frozen(split.suffix, "").run
             once = _seconds(lambda: suffix(*crossings)) / len(self._images) if rows else 0.0

@@ -83,7 +83,8 @@ def prepare(request: RunRequest, dataset: Dataset, setting: Setting) -> Prepared
     boundary = choose_boundary(backbone, request.recipe.thaw)
     freeze(backbone.network, boundary)
     network = ImageNetwork(backbone, "map" if request.recipe.head.kind == "mlp" else "pooled").eval()
-    split, reason = _split(network, backbone, boundary)
+    example, features = _example(network, backbone)
+    split, reason = _split(network, backbone, boundary, example, features)
     wanted = boundary.group is not None and request.recipe.stage2.epochs > 0
     source: Literal["activations", "features", "images"] = "activations"
     if setting.store is None:
@@ -101,7 +102,7 @@ def prepare(request: RunRequest, dataset: Dataset, setting: Setting) -> Prepared
                 f"{setting.store.limit_bytes / 2**30:.1f} GiB; fewer views (--views 1), a later boundary (--thaw) or "
                 f"more disk (--cache DIR) would do"
             )
-    return PreparedRun(request, backbone, boundary, network, split, source, reason, _num_features(network, backbone))
+    return PreparedRun(request, backbone, boundary, network, split, source, reason, features.shape[1])
 
 
 def stored_bytes(split: SplitNetwork, dataset: Dataset, num_views: int, setting: Setting) -> int:
@@ -129,15 +130,25 @@ def missing_rows(prepared: PreparedRun, dataset: Dataset, setting: Setting) -> i
     return missing
 
 
-def _split(network: ImageNetwork, backbone: Backbone, boundary: Boundary) -> tuple[SplitNetwork | None, str | None]:
+def _example(network: ImageNetwork, backbone: Backbone) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two images of noise and their features."""
+    size = (backbone.preprocessing.height, backbone.preprocessing.width)
+    noise = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        return noise, network(noise)
+
+
+def _split(
+    network: ImageNetwork, backbone: Backbone, boundary: Boundary, example: torch.Tensor, features: torch.Tensor
+) -> tuple[SplitNetwork | None, str | None]:
+    """The network in two parts that together give what the whole gives, or why there is none."""
     size = (backbone.preprocessing.height, backbone.preprocessing.width)
     try:
-        return split_network(network, boundary.parameter_names, size), None
+        split = split_network(network, boundary.parameter_names, size)
     except NotTraceableError as error:
         return None, f"the network's graph cannot be recorded: {error}"
-
-
-def _num_features(network: ImageNetwork, backbone: Backbone) -> int:
-    size = (backbone.preprocessing.height, backbone.preprocessing.width)
     with torch.inference_mode():
-        return int(network(torch.zeros(1, 3, *size, dtype=torch.uint8)).shape[1])
+        again = split.suffix(*split.prefix(example))
+    if not torch.allclose(again, features, rtol=1e-3, atol=1e-4 * float(features.abs().max()), equal_nan=True):
+        return None, "its two parts do not give what the whole network gives"
+    return split, None
