@@ -1,0 +1,55 @@
+"""A CUDA device computes what the CPU computes. Run with: make test-gpu."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from images import write_split_shapes
+from retop.activations import ActivationStore
+from retop.data import open_dataset
+from retop.pipeline import RunFolder, RunRequest, Setting, run_backbone
+from retop.predictor import Predictor
+from retop.recipe import Recipe
+from retop.training import choose_runtime
+from small_runs import small_recipe, write_weights
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    write_weights(folder, "test_resnet", 64)
+    return folder
+
+
+def train_on(device: str, recipe: Recipe, folder: Path, weights: Path) -> Path:
+    dataset = open_dataset(write_split_shapes(folder / "images", 12, 6, 6), recipe.data)
+    setting = Setting(choose_runtime(device, recipe.precision), ActivationStore(folder / "store"), "tests")
+    run_backbone(RunRequest("test_resnet", str(weights), recipe, 0), dataset, setting, RunFolder(folder / "run"))
+    return folder / "run" / "model"
+
+
+def test_a_model_answers_alike_on_both_devices(tmp_path: Path, weights: Path) -> None:
+    model = train_on("cuda", small_recipe(), tmp_path, weights)
+    images = torch.randint(0, 256, (16, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    answers = [torch.from_numpy(Predictor(model, device).logits(images)).softmax(1) for device in ("cpu", "cuda")]
+    assert torch.allclose(answers[0], answers[1], atol=2e-3)
+
+
+def test_training_on_both_devices_gives_nearly_the_same_model(tmp_path: Path, weights: Path) -> None:
+    models = [train_on(device, small_recipe(), tmp_path / device, weights) for device in ("cpu", "cuda")]
+    images = torch.randint(0, 256, (16, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    first, second = (Predictor(model).logits(images) for model in models)
+    assert np.abs(first - second).max() < 0.05
+
+
+def test_bfloat16_training_runs_and_saves_float32(tmp_path: Path, weights: Path) -> None:
+    model = train_on("cuda", small_recipe({"precision": "bf16"}), tmp_path, weights)
+    logits = Predictor(model, "cuda").logits(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+    assert logits.dtype == np.float32 and np.isfinite(logits).all()
