@@ -59,6 +59,9 @@ def main() -> None:
     except RetopError as error:
         typer.echo(f"retop: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("retop: interrupted. Finished runs are kept: the same command with the same --out goes on", err=True)
-        sys.exit(INTERRUPTED)
+    except SystemExit as ending:
+        # Typer turns Ctrl-C into this exit and says nothing.
+        if ending.code == INTERRUPTED:
+            kept = "Finished runs are kept: the same command with the same --out goes on"
+            typer.echo(f"retop: interrupted. {kept}", err=True)
+        raise

@@ -1,0 +1,270 @@
+"""The installed command: what it prints, writes and returns."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from images import draw_shape, write_shapes, write_split_shapes
+
+COMMAND = Path(sys.executable).with_name("retop")
+QUICK = ("--epochs", "2,2", "--views", "1", "--set", "stage1.weight_decay=0.001")
+
+
+class Retop:
+    """Runs the command in a folder and a cache of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = os.environ | {"RETOP_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
+
+    def __call__(self, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [COMMAND, *map(str, arguments)], cwd=self.folder, env=self.environment | environment, text=True,
+            capture_output=True, check=False, timeout=300,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def retop(tmp_path_factory: pytest.TempPathFactory) -> Retop:
+    return Retop(tmp_path_factory.mktemp("work"))
+
+
+@pytest.fixture
+def inside(retop: Retop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> "Command":
+    """The same command in this process, which has loaded torch already."""
+    from retop.cli import main
+
+    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(retop.folder)
+        monkeypatch.setattr(sys, "argv", ["retop", *map(str, arguments)])
+        for name in ("RETOP_CACHE", "COLUMNS"):
+            monkeypatch.setenv(name, retop.environment[name])
+        with pytest.raises(SystemExit) as ending:
+            main()
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(sys.argv, int(ending.value.code or 0), printed.out, printed.err)
+
+    return call
+
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_split_shapes(tmp_path_factory.mktemp("data") / "photos", train=10, validation=4, test=4)
+
+
+@pytest.fixture(scope="module")
+def arguments(photos: Path, small_weights: Path) -> tuple[object, ...]:
+    """One comparison in which a backbone fails: no step size as long as this one can be taken."""
+    return (
+        "compare", photos, "--backbones", "test_resnet,test_efficientnet", "--weights", small_weights, *QUICK,
+        "--baseline", "probe,scratch", "--seeds", "2", "--set", "scratch.stage2.epochs=1",
+        "--set", "scratch.views.count=1", "--set", "test_efficientnet.stage2.learning_rate=1e35",
+        "--set", "test_efficientnet.stage2.clip_norm=null", "--out", "table", "--json",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def compared(retop: Retop, arguments: tuple[object, ...]) -> subprocess.CompletedProcess[str]:
+    return retop(*arguments)
+
+
+def test_compare_ranks_what_finished_and_names_what_failed(
+    retop: Retop, compared: subprocess.CompletedProcess[str]
+) -> None:
+    assert compared.returncode == 7, compared.stderr
+    record = json.loads(compared.stdout)
+    assert record == json.loads((retop.folder / "table" / "comparison.json").read_text())
+    names = {row["name"] for row in record["rows"]}
+    assert names == {"test_resnet", "probe-test_resnet", "probe-test_efficientnet", "scratch"}
+    assert [run["name"] for run in record["failed"]] == ["test_efficientnet-0", "test_efficientnet-1"]
+    assert all("DivergedError" in run["error"] for run in record["failed"])
+    assert "test_efficientnet-0" in compared.stderr
+    assert record["recommended"] == "test_resnet"
+    assert record["ranked_on"] == "test"
+    assert {row["name"]: len(row["runs"]) for row in record["rows"]}["test_resnet"] == 2
+
+
+def test_a_run_folder_holds_what_the_design_says(retop: Retop, compared: subprocess.CompletedProcess[str]) -> None:
+    run = retop.folder / "table" / "test_resnet-0"
+    for file in ("run.json", "metrics.jsonl", "predictions.parquet", "model/config.json", "model/model.safetensors"):
+        assert (run / file).is_file(), file
+    assert list((run / "figures").iterdir())
+    assert list((retop.folder / "table" / "figures").iterdir())
+
+
+def test_the_same_comparison_again_makes_no_run_again(
+    retop: Retop, inside: Command, compared: subprocess.CompletedProcess[str], arguments: tuple[object, ...]
+) -> None:
+    finished = sorted((retop.folder / "table").glob("*/run.json"))
+    times = [path.stat().st_mtime_ns for path in finished]
+    again = inside(*arguments)
+    assert again.returncode == 7
+    assert [path.stat().st_mtime_ns for path in finished] == times
+    assert sorted((retop.folder / "table").glob("*/run.json")) == finished
+
+
+def test_another_recipe_into_the_same_folder_is_refused(
+    inside: Command, compared: subprocess.CompletedProcess[str], arguments: tuple[object, ...]
+) -> None:
+    refused = inside(*arguments, "--set", "stage2.momentum=0.5")
+    assert refused.returncode == 7
+    assert "holds another comparison" in refused.stderr
+    assert "--out" in refused.stderr
+
+
+def test_a_comparison_without_failures_exits_with_zero_twice(
+    retop: Retop, inside: Command, photos: Path, small_weights: Path
+) -> None:
+    words = ("train", photos, "--backbone", "test_resnet", "--weights", small_weights, *QUICK, "--out", "one")
+    first = inside(*words)
+    assert first.returncode == 0, first.stderr
+    assert "test_resnet *" in first.stdout
+    assert "retop predict" in first.stdout
+    written = (retop.folder / "one" / "test_resnet-0" / "run.json").stat().st_mtime_ns
+    again = inside(*words)
+    assert again.returncode == 0, again.stderr
+    assert (retop.folder / "one" / "test_resnet-0" / "run.json").stat().st_mtime_ns == written
+
+
+def test_predict_and_evaluate_agree_with_the_run(
+    retop: Retop, inside: Command, compared: subprocess.CompletedProcess[str], photos: Path
+) -> None:
+    model = retop.folder / "table" / "test_resnet-0" / "model"
+    predicted = inside("predict", model, photos / "test", "--json")
+    assert predicted.returncode == 0, predicted.stderr
+    answers = [json.loads(line) for line in predicted.stdout.splitlines()]
+    right = sum(Path(answer["path"]).parent.name == answer["label"] for answer in answers)
+    run = json.loads((retop.folder / "table" / "test_resnet-0" / "run.json").read_text())
+    assert (len(answers), right) == (run["test"]["n"], run["test"]["num_right"])
+    evaluated = inside("evaluate", model, photos, "--json")
+    assert evaluated.returncode == 0, evaluated.stderr
+    metrics = json.loads(evaluated.stdout)
+    assert metrics["confusion"] == run["test"]["confusion"]
+    assert metrics["log_loss"] == pytest.approx(run["test"]["log_loss"], abs=1e-6)
+
+
+def test_an_unreadable_image_is_named_and_the_exit_code_says_so(
+    retop: Retop, inside: Command, compared: subprocess.CompletedProcess[str], tmp_path: Path
+) -> None:
+    draw_shape("disc", 1).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("no image")
+    predicted = inside("predict", retop.folder / "table" / "test_resnet-0", tmp_path, "--top", "2")
+    assert predicted.returncode == 3
+    first, second = predicted.stdout.splitlines()
+    assert first.count("\t") == 2
+    assert "b.png\tunreadable: " in second
+
+
+def test_plan_prints_and_does_nothing(retop: Retop, inside: Command, photos: Path, small_weights: Path) -> None:
+    words = ("plan", photos, "--backbones", "test_convnext", "--weights", small_weights, *QUICK, "--json")
+    before = sorted(retop.folder.rglob("*.json"))
+    planned = inside(*words)
+    assert planned.returncode == 0, planned.stderr
+    assert {"prefix", "stage 1", "stage 2", "evaluation"} <= {
+        part["part"] for part in json.loads(planned.stdout)["parts"]
+    }
+    assert sorted(retop.folder.rglob("*.json")) == before
+
+
+def test_the_store_is_shown_and_cleared(
+    retop: Retop, inside: Command, compared: subprocess.CompletedProcess[str]
+) -> None:
+    shown = inside("cache")
+    assert shown.returncode == 0, shown.stderr
+    assert "test_resnet prefix, train, view 0" in shown.stdout
+    assert json.loads(inside("cache", "--json").stdout)["used_bytes"] > 0
+    cleared = inside("cache", "--clear")
+    assert cleared.stdout.startswith("freed")
+    assert json.loads(inside("cache", "--json").stdout)["used_bytes"] == 0
+
+
+def test_backbones_are_listed_with_their_groups(inside: Command) -> None:
+    listed = inside("backbones")
+    assert listed.returncode == 0
+    assert all(name in listed.stdout for name in ("vgg16", "resnet50", "inception_v3", "xception"))
+    groups = json.loads(inside("backbones", "vgg16", "--json").stdout)["groups"]
+    assert [group["name"] for group in groups][-1] == "block5"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--set", "stage2.learning_rat=1"), 2, "stage2.learning_rat"),
+        (("--set", "learning_rate"), 2, "KEY=VALUE"),
+        (("--epochs", "3"), 2, "HEAD,LATE"),
+        (("--seeds", "x"), 2, "--seeds"),
+        (("--baseline", "nothing"), 2, "no baseline 'nothing'"),
+        (("--backbones", "test_resnet,test_resnet"), 2, "each backbone once"),
+        (("--recipe", "nothing"), 2, "no recipe 'nothing'"),
+        (("--thaw", "nowhere"), 2, "--thaw nowhere"),
+        (("--device", "cuda"), 2, "--device auto|cpu"),
+        (("--backbones", "resnet5000", "--weights", "random"), 4, "no backbone is called 'resnet5000'"),
+        (("--backbones", "vgg16"), 4, "holds no weights of 'vgg16'"),
+        (("--no-such-option",), 2, "No such option"),
+    ],
+)
+def test_wrong_options_are_named(
+    retop: Retop, inside: Command, photos: Path, small_weights: Path, words: tuple[str, ...], code: int, message: str
+) -> None:
+    result = inside("compare", photos, "--backbones", "test_resnet", "--weights", small_weights, *words)
+    assert result.returncode == code, result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (retop.folder / "runs").exists()
+
+
+def test_wrong_data_is_named(inside: Command, tmp_path: Path, small_weights: Path) -> None:
+    words = ("--backbones", "test_resnet", "--weights", small_weights)
+    missing = inside("compare", tmp_path / "nothing", *words)
+    assert missing.returncode == 3
+    assert "does not exist" in missing.stderr
+    write_shapes(tmp_path / "data" / "train", 3)
+    write_shapes(tmp_path / "data" / "validation", 3, ("disc", "square"))
+    different = inside("compare", tmp_path / "data", *words)
+    assert different.returncode == 3
+    assert "validation/ lacks class 'stripes'" in different.stderr
+
+
+def test_a_folder_that_is_no_model_is_named(inside: Command, tmp_path: Path) -> None:
+    result = inside("predict", tmp_path, tmp_path / "photo.jpg")
+    assert result.returncode == 6
+    assert "is not a model folder" in result.stderr
+
+
+def test_without_a_network_the_missing_weights_are_named_within_seconds(
+    retop: Retop, photos: Path, tmp_path: Path
+) -> None:
+    started = time.monotonic()
+    nowhere = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+    result = retop("compare", photos, "--backbones", "resnet50", **nowhere)
+    assert result.returncode == 4, result.stderr
+    assert "timm/resnet50.tv_in1k" in result.stderr
+    assert "--weights" in result.stderr
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+def test_an_interrupted_command_says_how_to_go_on(retop: Retop, photos: Path, small_weights: Path) -> None:
+    words = ["compare", photos, "--backbones", "test_resnet", "--weights", small_weights, "--out", "stopped"]
+    endless = ["--epochs", "10000,0", "--set", "stage1.patience=null"]
+    process = subprocess.Popen(
+        [COMMAND, *map(str, words), *endless], cwd=retop.folder, env=retop.environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (retop.folder / "stopped" / "test_resnet-0").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 130, messages
+    assert "the same command with the same --out goes on" in messages
