@@ -9,6 +9,9 @@ import pytest
 if TYPE_CHECKING:
     from retop.data import Dataset
 
+# Threads that spin while they wait make small networks many times slower on a machine that others use too.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
