@@ -49,8 +49,8 @@ class SplitNetwork:
         fingerprint_code: text that, with the prefix's weights, determines what the prefix computes.
     """
 
-    prefix: nn.Module
-    suffix: nn.Module
+    prefix: fx.GraphModule
+    suffix: fx.GraphModule
     crossings: tuple[Crossing, ...]
     fingerprint_code: str
 

@@ -10,6 +10,7 @@ import torch
 
 from retop.activations import ActivationStore, Entry, StoredView, store_features, store_view
 from retop.activations.fill import FrozenComputation, view_key
+from retop.backbones.folding import fold_batch_norms
 from retop.data import Dataset, ImageSet
 from retop.errors import RunError
 from retop.pipeline.clock import Clock
@@ -107,7 +108,7 @@ class FrozenPart:
         store, split = self._setting.store, self._prepared.split
         if store is None or split is None:
             raise RunError("features were asked for without activations; this is a defect of retop")
-        frozen = self._setting.runtime.frozen(split.suffix, self._network_code)
+        frozen = self._setting.runtime.frozen(fold_batch_norms(split.suffix), self._network_code)
         about = f"{self._prepared.backbone.name} features"
         with self._clock.part("features", sum(map(len, activations)), "views"):
             return [[store_features(store, view, frozen, about) for view in views] for views in activations]

@@ -16,6 +16,7 @@ from retop.backbones import (
     freeze,
     split_network,
 )
+from retop.backbones.folding import fold_batch_norms
 from retop.data import Dataset
 from retop.errors import NotTraceableError
 from retop.pipeline.request import RunRequest, Setting
@@ -147,6 +148,8 @@ def _split(
         split = split_network(network, boundary.parameter_names, size)
     except NotTraceableError as error:
         return None, f"the network's graph cannot be recorded: {error}"
+    split.prefix = fold_batch_norms(split.prefix)
+    split.fingerprint_code += "\nbatch norms folded"
     with torch.inference_mode():
         again = split.suffix(*split.prefix(example))
     if not torch.allclose(again, features, rtol=1e-3, atol=1e-4 * float(features.abs().max()), equal_nan=True):

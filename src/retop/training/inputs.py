@@ -15,7 +15,7 @@ from retop.data import ImageSet
 from retop.data.batches import decode_batches
 from retop.recipe import ViewsRecipe
 from retop.records import Preprocessing
-from retop.training.order import Rows, batch_bounds, epoch_views
+from retop.training.order import Rows, batch_bounds, derive_seed, epoch_views
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -101,7 +101,7 @@ class DecodedInputs:
         """A new view for every image, or one of the recipe's where there is no augmentation."""
         if self._fixed_views or self._recipe.count == 1:
             return epoch_views(seed, stage, epoch, len(self), self._recipe.count)
-        return np.full(len(self), 1 + 1_000_000 * stage + 1_000 * epoch + seed)
+        return np.full(len(self), derive_seed("fresh view", seed, stage, epoch))
 
     def batches(self, rows: Rows, views: Rows, batch_size: int) -> Iterator[tuple[Rows, Tensors]]:
         """See `Inputs.batches`."""

@@ -98,8 +98,7 @@ def edge(rates: Series, losses: Series) -> float:
 
     Returns:
         The first step size at which the loss stands above the lowest before it by `RISE` of the first (or of
-        `SMALLEST_SCALE` nats, for a network that is right already); the last step
-        size tried if it never did.
+        `SMALLEST_SCALE` nats, for a network that is right already); the last one tried if it never did.
     """
     risen = np.flatnonzero(losses > np.minimum.accumulate(losses) + RISE * max(losses[0], SMALLEST_SCALE))
     return float(rates[risen[0] if len(risen) else len(losses) - 1])
@@ -130,8 +129,9 @@ def _losses(
             logits_nk = network(*inputs).float()
         loss = functional.cross_entropy(logits_nk, labels_n)
         losses.append(float(loss.detach()))
-        if not np.isfinite(losses[-1]) or losses[-1] > 4 * losses[0]:
-            losses[-1] = 4 * losses[0]
+        ceiling = 4 * max(losses[0], SMALLEST_SCALE)
+        if not losses[-1] < ceiling:
+            losses[-1] = ceiling
             break
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
