@@ -44,7 +44,8 @@ def rank(
     """Rank contenders on the images that all of them answered.
 
     A contender's rank is 1 + the number of contenders established as better: more accurate, with a paired p-value
-    below 0.05 after Holm's correction over all pairs.
+    below 0.05 after Holm's correction. The pairs of backbones are one family of tests and the pairs with a baseline
+    another, so that asking for baselines takes nothing away from what is said of the backbones.
 
     Args:
         contenders: in any order, names all different.
@@ -61,11 +62,13 @@ def rank(
     rights = _align(contenders)
     accuracy = {name: float(right_sn.mean()) for name, right_sn in rights.items()}
     names = sorted(rights, key=lambda name: (-accuracy[name], name))
-    pairs = correct_pairs(
-        tuple(compare_pair(rights[first], rights[second], (first, second)) for first, second in combinations(names, 2))
+    by_name = {contender.name: contender for contender in contenders}
+    backbones = {name for name, contender in by_name.items() if contender.kind == "fine-tuned"}
+    pairs = _corrected(
+        tuple(compare_pair(rights[first], rights[second], (first, second)) for first, second in combinations(names, 2)),
+        backbones,
     )
     ranks = _ranks(names, pairs)
-    by_name = {contender.name: contender for contender in contenders}
     ordered = sorted(names, key=lambda name: (ranks[name], names.index(name)))
     rows = tuple(
         _row(by_name[name], rights[name], ranks[name], _tied_with(name, ordered, ranks, pairs), recipe)
@@ -155,6 +158,16 @@ def _difference(first: tuple[str, dict[str, str]], second: tuple[str, dict[str, 
         f"{first[0]} and {second[0]} cannot be compared, for they were measured on different images: "
         f"{'; '.join(parts)}. Run the comparison again on one copy of the data (into another --out)"
     )
+
+
+def _corrected(pairs: tuple[PairedComparison, ...], backbones: set[str]) -> tuple[PairedComparison, ...]:
+    """Holm's correction within each family, in the order of the pairs."""
+    between = [{pair.first, pair.second} <= backbones for pair in pairs]
+    families = [
+        iter(correct_pairs(tuple(pair for pair, inside in zip(pairs, between, strict=True) if inside is family)))
+        for family in (False, True)
+    ]
+    return tuple(next(families[inside]) for inside in between)
 
 
 def _ranks(names: Sequence[str], pairs: tuple[PairedComparison, ...]) -> dict[str, int]:

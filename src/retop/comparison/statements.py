@@ -72,13 +72,18 @@ def _few_images(rows: Sequence[ComparisonRow], pairs: Sequence[PairedComparison]
         f"{percent(best.low, n)} and {percent(best.high, n)}."
     ]
     if pairs and all(pair.test == "exact McNemar" for pair in pairs):
-        sentences.append(_smallest_difference(n, split, len(pairs)))
+        sentences.append(_smallest_difference(n, split, max(1, len(_between_backbones(rows, pairs)))))
     return sentences
+
+
+def _between_backbones(rows: Sequence[ComparisonRow], pairs: Sequence[PairedComparison]) -> list[PairedComparison]:
+    backbones = {row.name for row in rows if row.kind == "fine-tuned"}
+    return [pair for pair in pairs if {pair.first, pair.second} <= backbones]
 
 
 def _smallest_difference(n: int, split: str, num_pairs: int) -> str:
     needed = smallest_decidable(1 - SIGNIFICANCE / num_pairs)
-    given = f"With {count(n, f'{split} image')}" + (f" and {num_pairs} pairs to compare" if num_pairs > 1 else "")
+    given = f"With {count(n, f'{split} image')}" + (f" and {num_pairs} pairs of backbones" if num_pairs > 1 else "")
     if needed > n:
         return f"{given}, no difference can be established, however large it is."
     return (

@@ -108,7 +108,9 @@ class FrozenPart:
         store, split = self._setting.store, self._prepared.split
         if store is None or split is None:
             raise RunError("features were asked for without activations; this is a defect of retop")
-        frozen = self._setting.runtime.frozen(fold_batch_norms(split.suffix), self._network_code)
+        runtime = self._setting.runtime
+        suffix = fold_batch_norms(split.suffix) if runtime.folds else split.suffix
+        frozen = runtime.frozen(suffix, self._network_code)
         about = f"{self._prepared.backbone.name} features"
         with self._clock.part("features", sum(map(len, activations)), "views"):
             return [[store_features(store, view, frozen, about) for view in views] for views in activations]

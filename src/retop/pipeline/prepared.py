@@ -85,7 +85,7 @@ def prepare(request: RunRequest, dataset: Dataset, setting: Setting) -> Prepared
     freeze(backbone.network, boundary)
     network = ImageNetwork(backbone, "map" if request.recipe.head.kind == "mlp" else "pooled").eval()
     example, features = _example(network, backbone)
-    split, reason = _split(network, backbone, boundary, example, features)
+    split, reason = _split(network, backbone, boundary, example, features, setting.runtime.folds)
     wanted = boundary.group is not None and request.recipe.stage2.epochs > 0
     source: Literal["activations", "features", "images"] = "activations"
     if setting.store is None:
@@ -140,7 +140,12 @@ def _example(network: ImageNetwork, backbone: Backbone) -> tuple[torch.Tensor, t
 
 
 def _split(
-    network: ImageNetwork, backbone: Backbone, boundary: Boundary, example: torch.Tensor, features: torch.Tensor
+    network: ImageNetwork,
+    backbone: Backbone,
+    boundary: Boundary,
+    example: torch.Tensor,
+    features: torch.Tensor,
+    fold: bool,
 ) -> tuple[SplitNetwork | None, str | None]:
     """The network in two parts that together give what the whole gives, or why there is none."""
     size = (backbone.preprocessing.height, backbone.preprocessing.width)
@@ -148,8 +153,9 @@ def _split(
         split = split_network(network, boundary.parameter_names, size)
     except NotTraceableError as error:
         return None, f"the network's graph cannot be recorded: {error}"
-    split.prefix = fold_batch_norms(split.prefix)
-    split.fingerprint_code += "\nbatch norms folded"
+    if fold:
+        split.prefix = fold_batch_norms(split.prefix)
+        split.fingerprint_code += "\nbatch norms folded"
     with torch.inference_mode():
         again = split.suffix(*split.prefix(example))
     if not torch.allclose(again, features, rtol=1e-3, atol=1e-4 * float(features.abs().max()), equal_nan=True):

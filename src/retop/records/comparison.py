@@ -86,7 +86,8 @@ class PairedComparison:
     """Two-sided p-value."""
 
     p_holm: float
-    """The same after Holm's correction over all pairs."""
+    """The same after Holm's correction over the pairs of its family: backbones among themselves, or pairs with a
+    baseline."""
 
     established: bool
     """Whether p_holm is below 0.05."""

@@ -36,6 +36,11 @@ class Runtime:
         """Where tensors live."""
         return self.fabric.device
 
+    @property
+    def folds(self) -> bool:
+        """Whether frozen batch norms are folded into convolutions; ``fp32`` asks for the network's own rounding."""
+        return self.stored != torch.float32
+
     def autocast(self) -> AbstractContextManager[object]:
         """Arithmetic of training as a context."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
