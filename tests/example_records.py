@@ -86,7 +86,7 @@ def run_record(
         if kind == "fine-tuned" or (kind == "scratch" and number == 2)
     )  # fmt: skip
     record = {
-        "name": f"{name}-{seed}", "kind": kind, "seed": seed, "status": "finished", "error": None, "recipe": Recipe(),
+        "name": f"{name}-{seed}", "kind": kind, "seed": seed, "recipe": Recipe(),
         "data": data_record(validation.classes), "network": network, "precision": {"evaluation": "float32"},
         "stages": stages, "validation": measured, "test": measure(test, "float32") if test else None,
         "timings": tuple(

@@ -11,12 +11,11 @@
     │   ├── WeightsError            4   weights that are missing, damaged or of another network
     │   └── NotTraceableError       4   the graph cannot be split; the whole-network loop takes over
     ├── StoreError                  5   the activation store
-    │   └── DamagedEntryError       5   an entry whose checksum does not fit; recomputed
     ├── ModelFolderError            6   a model folder that cannot be loaded
     ├── RunError                    7   a run or comparison
     │   ├── RunExistsError          7   the output folder holds another run
     │   └── DivergedError           7   the loss or the weights are no longer finite
-    └── MissingExtraError           2   an optional dependency is not installed
+    └── SchemaError                 2   plain data that does not fit the dataclass it is read into
 
 Each message says what is wrong, what was received, and the way out.
 """
@@ -90,10 +89,6 @@ class StoreError(RetopError):
     exit_code = 5
 
 
-class DamagedEntryError(StoreError):
-    """A store entry whose content does not fit its checksum."""
-
-
 class ModelFolderError(RetopError):
     """A model folder that is incomplete, damaged, hostile or of an unknown version."""
 
@@ -114,13 +109,7 @@ class DivergedError(RunError):
     """Loss, gradient or weights are no longer finite."""
 
 
-class MissingExtraError(RetopError):
-    """An optional dependency is not installed."""
+class SchemaError(RetopError):
+    """Plain data that does not fit the dataclass it is read into; parts translate it into an error of their own."""
 
     exit_code = 2
-
-    def __init__(self, package: str, extra: str, feature: str) -> None:
-        super().__init__(
-            f"{feature} needs the package {package!r}, which is not installed. "
-            f"Install it with: pip install 'retop[{extra}]'"
-        )

@@ -13,15 +13,9 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from retop.errors import RetopError
+from retop.errors import SchemaError
 
 T = TypeVar("T")
-
-
-class SchemaError(RetopError):
-    """Plain data that does not fit the dataclass it is read into."""
-
-    exit_code = 2
 
 
 def to_plain(value: Any) -> Any:

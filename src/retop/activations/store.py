@@ -20,7 +20,6 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 import torch
 
 from retop.activations.key import EntryKey
@@ -241,11 +240,6 @@ class ActivationStore:
 
     def _folders(self) -> Iterator[Path]:
         return (path for path in self.folder.glob("[0-9a-f][0-9a-f]/*") if path.is_dir() and len(path.name) == 64)
-
-
-def available_memory_bytes() -> int:
-    """Memory that could be taken without swapping."""
-    return int(psutil.virtual_memory().available)
 
 
 def _in_parts(

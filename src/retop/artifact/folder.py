@@ -26,9 +26,9 @@ from torch import nn
 from retop.artifact.classifier import Classifier, plain_head
 from retop.backbones import Backbone
 from retop.backbones.build import create_network
-from retop.errors import BackboneError, ModelFolderError, RecipeError
+from retop.errors import BackboneError, ModelFolderError, RecipeError, SchemaError
 from retop.records import MODEL_FOLDER_VERSION, TrainedRecord
-from retop.schema import SchemaError, from_plain, to_plain, write_bytes, write_json
+from retop.schema import from_plain, to_plain, write_bytes, write_json
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "card.md"
 MLP_PREFIX = "retop_head"

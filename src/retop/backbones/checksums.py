@@ -5,9 +5,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from retop.errors import WeightsError
+from retop.errors import SchemaError, WeightsError
 from retop.places import cache_folder
-from retop.schema import SchemaError, from_plain, to_plain, write_json
+from retop.schema import from_plain, to_plain, write_json
 
 
 @dataclass(frozen=True)

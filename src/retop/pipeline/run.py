@@ -89,8 +89,6 @@ def run_backbone(
         name=request.name,
         kind=request.kind,
         seed=request.seed,
-        status="finished",
-        error=None,
         recipe=request.recipe,
         data=dataset.record,
         network=_network_record(prepared, trained, setting),

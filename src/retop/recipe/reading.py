@@ -1,14 +1,16 @@
 """Recipes from YAML files and from ``--set key=value``."""
 
+import re
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from retop.errors import RecipeError
+from retop.errors import RecipeError, SchemaError
 from retop.recipe.recipe import Recipe
-from retop.schema import SchemaError, from_plain, to_plain
+from retop.schema import from_plain, to_plain
 
 
 def preset_names() -> tuple[str, ...]:
@@ -29,7 +31,7 @@ def load_recipe(name_or_path: str | Path = "default") -> Recipe:
         The recipe.
 
     Raises:
-        RecipeError: no such preset or file, not YAML, an unknown key, a wrong type, or a contradiction.
+        RecipeError: no such preset or file, it cannot be read, not YAML, an unknown key, a wrong type, or a contradiction.
     """
     text, origin = _read(str(name_or_path))
     try:
@@ -41,8 +43,29 @@ def load_recipe(name_or_path: str | Path = "default") -> Recipe:
     return _build(_merged(to_plain(Recipe()), document, origin, ""), origin)
 
 
+def apply_settings(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
+    """Change values of a recipe, as ``--set key=value`` does; all together, so that their order does not matter.
+
+    Args:
+        recipe: the recipe to start from.
+        changes: new values as YAML text by dotted path, e.g. ``{"stage2.learning_rate": "0.01"}``.
+
+    Returns:
+        The changed recipe.
+
+    Raises:
+        RecipeError: a key does not exist, a value is refused, or the changed recipe contradicts itself.
+    """
+    if not changes:
+        return recipe
+    document = to_plain(recipe)
+    for key, value in changes.items():
+        document = _merged(document, _nested(key, value), f"--set {key}={value}", "")
+    return _build(document, " ".join(f"--set {key}={value}" for key, value in changes.items()))
+
+
 def apply_setting(recipe: Recipe, key: str, value: str) -> Recipe:
-    """Change one value of a recipe, as ``--set key=value`` does.
+    """Change one value of a recipe; see `apply_settings`.
 
     Args:
         recipe: the recipe to start from.
@@ -55,19 +78,17 @@ def apply_setting(recipe: Recipe, key: str, value: str) -> Recipe:
     Raises:
         RecipeError: the key does not exist, or the value is refused.
     """
-    if key == "data.split":
-        value = f"[{value.strip('[]').replace('/', ',')}]"
+    return apply_settings(recipe, {key: value})
+
+
+def _nested(key: str, value: str) -> dict[str, Any]:
     try:
-        parsed: Any = yaml.safe_load(value)
+        change: Any = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {key}={value}: the value is not valid YAML: {error}") from error
-    if isinstance(parsed, str):
-        parsed = _number_or_text(parsed)
-    change: Any = parsed
     for part in reversed(key.split(".")):
         change = {part: change}
-    origin = f"--set {key}={value}"
-    return _build(_merged(to_plain(recipe), change, origin, ""), origin)
+    return change  # type: ignore[no-any-return]
 
 
 def _number_or_text(text: str) -> float | str:
@@ -80,10 +101,18 @@ def _number_or_text(text: str) -> float | str:
 
 def _read(name_or_path: str) -> tuple[str, str]:
     if name_or_path in preset_names():
-        return (resources.files("retop.recipe") / "presets" / f"{name_or_path}.yaml").read_text(), name_or_path
+        return (resources.files("retop.recipe") / "presets" / f"{name_or_path}.yaml").read_text("utf-8"), name_or_path
     path = Path(name_or_path)
-    if path.is_file():
-        return path.read_text(encoding="utf-8"), str(path)
+    try:
+        if path.is_file():
+            return path.read_text(encoding="utf-8"), str(path)
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"the recipe {path} is not UTF-8 text: {error}; save it as UTF-8") from error
+    except OSError as error:
+        raise RecipeError(
+            f"the recipe {path} cannot be read: {error.strerror or error}; check its permissions, or choose a preset: "
+            f"{', '.join(preset_names())}"
+        ) from error
     raise RecipeError(
         f"no recipe {name_or_path!r}: it is neither a file nor one of the presets {', '.join(preset_names())}"
     )
@@ -99,14 +128,17 @@ def _merged(base: dict[str, Any], change: dict[str, Any], origin: str, where: st
             if not isinstance(value, dict):
                 raise RecipeError(f"{origin}: {path} holds several values ({', '.join(base[key])}); received {value!r}")
             merged[key] = _merged(base[key], value, origin, path)
+        elif path == "data.split" and isinstance(value, str):
+            merged[key] = [_number_or_text(part) for part in re.split("[/,]", value)]
         else:
             merged[key] = _number_or_text(value) if isinstance(value, str) and key != "name" else value
     return merged
 
 
 def _build(document: dict[str, Any], origin: str) -> Recipe:
-    if isinstance(document.get("thaw"), int | float) and not isinstance(document["thaw"], bool):
-        document = document | {"thaw": str(int(document["thaw"]))}
+    thaw = document.get("thaw")
+    if isinstance(thaw, int | float) and not isinstance(thaw, bool):
+        document = document | {"thaw": f"{thaw:.15g}"}
     try:
         return from_plain(Recipe, document)
     except (SchemaError, RecipeError) as error:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from retop.errors import RunError
+from retop.errors import RunError, SchemaError
 from retop.recipe import Recipe
 from retop.records.metrics import Metrics
 from retop.records.network import NetworkRecord
-from retop.schema import SchemaError, from_plain
+from retop.schema import from_plain
 
 RUN_VERSION = 1
 
@@ -193,7 +193,7 @@ class TimingRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """run.json."""
+    """run.json, written last: it exists if the run finished."""
 
     name: str
     """Name of the run's folder, e.g. ``vgg16-0``."""
@@ -204,12 +204,6 @@ class RunRecord:
 
     seed: int
     """The run's seed."""
-
-    status: Literal["finished", "failed"]
-    """How it ended."""
-
-    error: str | None
-    """Why it failed; None if it did not."""
 
     recipe: Recipe
     """The recipe, ``--set`` and all overrides applied."""

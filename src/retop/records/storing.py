@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-from retop.errors import RunError
-from retop.schema import SchemaError, from_plain, write_json
+from retop.errors import RunError, SchemaError
+from retop.schema import from_plain, write_json
 
 R = TypeVar("R")
 
