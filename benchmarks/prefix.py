@@ -20,6 +20,7 @@ from retop.backbones import (
     freeze,
     split_network,
 )
+from retop.backbones.folding import fold_batch_norms
 from retop.data import decode_batches, open_dataset
 from retop.recipe import DataRecipe, ViewsRecipe
 from retop.training import Runtime, choose_runtime
@@ -118,7 +119,8 @@ def _prefix_seconds(backbone: Backbone, thaw: str, spec: Spec, runtime: Runtime)
     freeze(backbone.network, boundary)
     network = ImageNetwork(backbone).eval()
     split = split_network(network, boundary.parameter_names, (spec.image_size, spec.image_size))
-    prefix = runtime.frozen(split.prefix, split.fingerprint_code)
+    part = fold_batch_norms(split.prefix) if runtime.folds else split.prefix
+    prefix = runtime.frozen(part, split.fingerprint_code)
     shape = (spec.batch_size, spec.image_size, spec.image_size, 3)
     images_nchw = torch.randint(0, 256, shape, dtype=torch.uint8).permute(0, 3, 1, 2).to(runtime.device)
     return min(_run_seconds(lambda: prefix.run(images_nchw), spec.device) for _ in range(1 + REPEATS)) / spec.batch_size
