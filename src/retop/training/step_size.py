@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from retop.backbones.head import LinearHead
 from retop.recipe import StageRecipe
 from retop.training.loop import LabelledInputs, LateNetwork, on_device, trained_state
 from retop.training.optimiser import build_optimiser, set_learning_rate
@@ -29,6 +30,7 @@ NUM_STEPS = 40
 RISE = 0.3
 SMALLEST_SCALE = 0.5
 DISTANCE = 40.0
+HEAD_CEILING = 5.0
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,18 @@ def find_learning_rate(
     before = trained_state(network)
     losses = _losses(network, enter_training, train, recipe, rates, weight_decay, seed, runtime)
     network.load_state_dict(before, strict=False)
-    return float(min(tried.ceiling, edge(rates, losses) / DISTANCE))
+    return float(min(_ceiling(network, tried), edge(rates, losses) / DISTANCE))
+
+
+def _ceiling(network: LateNetwork, tried: StepSizeRange) -> float:
+    """The largest step size to choose; a head alone has one of its own.
+
+    A batch that the head can separate shows no edge. But on features of unit size the curvature of the loss is known
+    well enough: the largest eigenvalue of their covariance lies between a tenth and a sixth of their number.
+    """
+    if isinstance(network.head, LinearHead) and isinstance(network.suffix, torch.nn.Identity):
+        return min(tried.ceiling, HEAD_CEILING / network.head.linear.in_features)
+    return tried.ceiling
 
 
 def edge(rates: Series, losses: Series) -> float:
