@@ -5,10 +5,11 @@ from typing import Literal
 
 from retop.errors import UsageError
 from retop.pipeline import RunRequest, probe_request, scratch_request
-from retop.recipe import Recipe, apply_setting
+from retop.recipe import Recipe, apply_settings
 
 Baseline = Literal["scratch", "probe"]
 BASELINES: tuple[Baseline, ...] = ("scratch", "probe")
+SHARED = ("data", "precision")
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,8 @@ class ComparisonRequest:
                 raise UsageError(f"no baseline {baseline!r} (--baseline); there are {', '.join(BASELINES)}")
         if "scratch" in self.backbones and "scratch" in self.baselines:
             raise UsageError("scratch is given as a backbone and as a baseline (--baseline); leave one of them out")
-        for backbone, key, _ in self.overrides:
-            if backbone not in self.backbones and backbone != "scratch":
-                raise UsageError(
-                    f"--set {backbone}.{key}: {backbone!r} is none of the backbones {', '.join(self.backbones)}"
-                )
+        for backbone, key, value in self.overrides:
+            self._check_override(backbone, key, value)
 
     def runs(self) -> tuple[RunRequest, ...]:
         """All runs in the order in which they are made; a probe follows its backbone and finds its store filled."""
@@ -65,8 +63,21 @@ class ComparisonRequest:
                 requests.append(RunRequest(request.backbone, request.weights, recipe, seed, "scratch"))
         return tuple(requests)
 
+    def _check_override(self, backbone: str, key: str, value: str) -> None:
+        if backbone == "scratch" and "scratch" not in (*self.backbones, *self.baselines):
+            raise UsageError(
+                f"--set scratch.{key}={value}: scratch is not compared; add --baseline scratch (baselines=['scratch']) "
+                f"or leave the setting out"
+            )
+        if backbone != "scratch" and backbone not in self.backbones:
+            raise UsageError(
+                f"--set {backbone}.{key}={value}: {backbone!r} is none of the backbones {', '.join(self.backbones)}"
+            )
+        if key.partition(".")[0] in SHARED:
+            raise UsageError(
+                f"--set {backbone}.{key}={value}: all runs of a comparison share images and arithmetic; "
+                f"set it for all with --set {key}={value} (settings={{{key!r}: ...}})"
+            )
+
     def _recipe_of(self, backbone: str, recipe: Recipe) -> Recipe:
-        for name, key, value in self.overrides:
-            if name == backbone:
-                recipe = apply_setting(recipe, key, value)
-        return recipe
+        return apply_settings(recipe, {key: value for name, key, value in self.overrides if name == backbone})

@@ -1,6 +1,6 @@
 """What a run shall do: frozen dataclasses, read from YAML, changed with ``--set``."""
 
-from retop.recipe.reading import apply_setting, load_recipe, preset_names
+from retop.recipe.reading import apply_setting, apply_settings, load_recipe, preset_names
 from retop.recipe.recipe import (
     DataRecipe,
     HeadRecipe,
@@ -16,6 +16,7 @@ __all__ = [
     "StageRecipe",
     "ViewsRecipe",
     "apply_setting",
+    "apply_settings",
     "load_recipe",
     "preset_names",
 ]

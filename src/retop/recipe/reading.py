@@ -31,7 +31,8 @@ def load_recipe(name_or_path: str | Path = "default") -> Recipe:
         The recipe.
 
     Raises:
-        RecipeError: no such preset or file, it cannot be read, not YAML, an unknown key, a wrong type, or a contradiction.
+        RecipeError: no such preset or file, one that cannot be read or is not YAML, an unknown key, a wrong type, or
+            a contradiction.
     """
     text, origin = _read(str(name_or_path))
     try:

@@ -1,5 +1,6 @@
 """The recipe: everything that determines a run's numbers, save the data, the backbone and the seed."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,7 +17,7 @@ class DataRecipe:
     """How a folder without splits is divided."""
 
     split: tuple[float, float, float] = (0.70, 0.15, 0.15)
-    """Fractions for train, validation and test; they add up to 1, and test may be 0."""
+    """Fractions for train, validation and test; they add up to 1 (or, as percentages, to 100), and test may be 0."""
 
     split_seed: int = 0
     """Chooses another split of the same images."""
@@ -25,10 +26,13 @@ class DataRecipe:
     """Use at most this many training images of each class (chosen by content); None for all."""
 
     def __post_init__(self) -> None:
+        if abs(sum(self.split) - 100) < 1e-6:
+            object.__setattr__(self, "split", tuple(part / sum(self.split) for part in self.split))
         train, validation, test = self.split
         _require(
             min(train, validation) > 0 and test >= 0 and abs(sum(self.split) - 1) < 1e-6,
-            f"data.split must be three fractions that add up to 1, train and validation above 0; "
+            f"data.split must be three fractions that add up to 1 (or percentages that add up to 100), train and "
+            f"validation above 0; "
             f"received {'/'.join(f'{part:g}' for part in self.split)}",
         )
         _require(
@@ -99,8 +103,8 @@ class StageRecipe:
     """Momentum of SGD; the first beta of Adam and AdamW."""
 
     weight_decay: float | Literal["auto"] = 1e-4
-    """Penalty on weights, not on norms and biases; ``auto`` (stage 1) tries a grid and keeps the best on
-    validation."""
+    """Penalty on weights, not on norms and biases; ``auto`` (stage 1, with ``sgd``) tries a grid and keeps the
+    best on validation."""
 
     batch_size: int = 32
     """Images per step."""
@@ -121,18 +125,19 @@ class StageRecipe:
     """Alpha of the Beta distribution for mixing activations and labels of two images; 0 is off."""
 
     patience: int | None = None
-    """Stop after this many epochs without a better validation accuracy; None never stops early."""
+    """Stop after this many epochs without a better one on validation (higher accuracy, or the same with a lower
+    loss); None never stops early."""
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, f"epochs must be 0 or more; received {self.epochs} (--epochs HEAD,LATE)")
         _require(self.batch_size >= 1, f"batch_size must be at least 1; received {self.batch_size}")
         _require(
-            self.learning_rate == "auto" or self.learning_rate > 0,
-            f"learning_rate must be above 0 or 'auto'; received {self.learning_rate}",
+            self.learning_rate == "auto" or 0 < self.learning_rate < math.inf,
+            f"learning_rate must be a finite number above 0, or 'auto'; received {self.learning_rate}",
         )
         _require(
-            self.weight_decay == "auto" or self.weight_decay >= 0,
-            f"weight_decay must be 0 or more, or 'auto'; received {self.weight_decay}",
+            self.weight_decay == "auto" or 0 <= self.weight_decay < math.inf,
+            f"weight_decay must be a finite number, 0 or more, or 'auto'; received {self.weight_decay}",
         )
         _require(0 <= self.momentum < 1, f"momentum must be in [0, 1); received {self.momentum}")
         _require(
@@ -196,6 +201,17 @@ class Recipe:
             "stage2.weight_decay must be a number; 'auto' exists for stage 1, where trying a grid costs seconds",
         )
         _require(
+            self.stage1.weight_decay != "auto" or self.stage1.optimiser == "sgd",
+            f"stage1.weight_decay is 'auto' but stage1.optimiser is {self.stage1.optimiser!r}; the grid of 'auto' "
+            f"holds L2 penalties, which mean something else to Adam and AdamW. Set stage1.weight_decay to a number or "
+            f"stage1.optimiser to sgd",
+        )
+        _require(
             self.stage1.epochs > 0 or self.stage2.epochs > 0,
             "both stages have 0 epochs, so nothing would be trained; set stage1.epochs or stage2.epochs (--epochs)",
+        )
+        _require(
+            self.stage1.epochs > 0 or self.thaw not in ("none", "0"),
+            f"stage1.epochs is 0 and thaw is {self.thaw!r}, so neither the head nor late layers would be trained; set "
+            f"stage1.epochs (--epochs) or thaw late layers (--thaw last)",
         )
