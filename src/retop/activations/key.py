@@ -83,7 +83,9 @@ def arithmetic_key(device: torch.device, dtype: torch.dtype) -> str:
         kind = torch.backends.cpu.get_cpu_capability()
     elif device.type == "cuda":
         kind = torch.cuda.get_device_name(device)
-    return f"{device.type} {kind} {str(dtype).removeprefix('torch.')}"
+    # On CUDA float32 could also be TensorFloat-32; frozen parts are computed without it.
+    exact = " without TF32" if device.type == "cuda" and dtype == torch.float32 else ""
+    return f"{device.type} {kind} {str(dtype).removeprefix('torch.')}{exact}"
 
 
 def weights_digest(module: nn.Module) -> str:

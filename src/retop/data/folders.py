@@ -149,12 +149,7 @@ class FolderSource:
         """
         file = Path(self._real_paths.get(path) or Path(self._root, *PurePosixPath(path).parts))
         try:
-            status = file.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise UnreadableImageError(path, "not a regular file")
-            if status.st_size > BYTES_LIMIT:
-                raise UnreadableImageError(path, f"{status.st_size:,} bytes; at most {BYTES_LIMIT:,} are read")
-            return file.read_bytes()
+            return read_regular_file(file, path)
         except FileNotFoundError as error:
             raise UnreadableImageError(path, "the file is no longer there") from error
         except OSError as error:
@@ -215,6 +210,61 @@ class FolderSource:
                 f"put the images of each class into a folder with the class's name"
             )
         return f"{self.location} has folders but no images in them; put the images of each class into its folder"
+
+
+def read_regular_file(file: Path, name: str) -> bytes:
+    """Read a file, unless it would never end or is far larger than any image.
+
+    Args:
+        file: which.
+        name: as messages name it.
+
+    Returns:
+        The whole file.
+
+    Raises:
+        UnreadableImageError: it is no regular file, or too large.
+        OSError: it is not there or may not be read.
+    """
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableImageError(name, "not a regular file")
+    if status.st_size > BYTES_LIMIT:
+        raise UnreadableImageError(name, f"{status.st_size:,} bytes; at most {BYTES_LIMIT:,} are read")
+    return file.read_bytes()
+
+
+def find_image_files(folder: Path) -> list[Path]:
+    """All files at any depth that could be images: what a scan of class folders would take, whatever the classes.
+
+    Args:
+        folder: an existing folder.
+
+    Returns:
+        The files in the order of their paths, without hidden files, those of tools, and those that are no images by
+        their name or kind.
+
+    Raises:
+        DataError: a folder cannot be listed, or there is no such file.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be listed: {error.strerror}; check its permissions") from error
+
+    found: list[Path] = []
+    for here, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        place = Path(here).resolve()
+        # A link back to a folder that contains it would never end.
+        above = {place, *place.parents}
+        folders[:] = [f for f in folders if not _is_tool_name(_shown(f)) and (place / f).resolve() not in above]
+        found += [Path(here, name) for name in files if _could_be_image(Path(here, name))]
+    if not found:
+        raise DataError(f"{folder} holds no images; give image files, or a folder that has some")
+    return sorted(found)
+
+
+def _could_be_image(file: Path) -> bool:
+    return not _is_tool_name(_shown(file.name)) and file.suffix.lower() not in _OTHER_FILES and file.is_file()
 
 
 def _list_folder(folder: Path) -> tuple[list[str], list[str]]:

@@ -15,8 +15,10 @@ from retop.artifact import LoadedModel, load_model_folder
 from retop.data import ImageSet
 from retop.data.batches import decode_batches
 from retop.data.colour import to_rgb
+from retop.data.folders import read_regular_file
 from retop.data.orientation import read_orientation, turn_upright
 from retop.data.views import evaluation_view, preprocess_bytes
+from retop.device import choose_device, full_float32
 from retop.errors import UnreadableImageError, UsageError
 from retop.events import Listener, PartAdvanced, ignore
 from retop.recipe import ViewsRecipe
@@ -57,20 +59,21 @@ class Prediction:
 
 
 class Predictor:
-    """A trained model, ready to answer. Arithmetic is float32.
+    """A trained model, ready to answer. Arithmetic is float32, on CUDA without TensorFloat-32.
 
     Args:
         model: a loaded model folder, or its path.
-        device: ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        device: ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"auto"`` for a GPU if there is one.
 
     Raises:
         ModelFolderError: the folder cannot be loaded.
+        UsageError: the device is not there.
     """
 
     def __init__(self, model: LoadedModel | str | Path, device: str = "cpu") -> None:
+        self.device = torch.device(choose_device(device))
         loaded = model if isinstance(model, LoadedModel) else load_model_folder(model)
         self.trained: TrainedRecord = loaded.trained
-        self.device = torch.device(device)
         self._classifier = loaded.classifier.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -92,7 +95,7 @@ class Predictor:
         Returns:
             [N, K] float32.
         """
-        with torch.inference_mode():
+        with torch.inference_mode(), full_float32(self.device):
             logits_nk = self._classifier(images_nchw.to(self.device).contiguous(memory_format=torch.channels_last))
         return logits_nk.float().cpu().numpy()  # type: ignore[no-any-return]
 
@@ -186,7 +189,7 @@ def _pixels(image: Image, name: str, preprocessing: Preprocessing) -> npt.NDArra
     """The evaluation view [H, W, 3]; files take the path that evaluation takes."""
     if isinstance(image, str | Path):
         try:
-            return preprocess_bytes(Path(image).read_bytes(), name, preprocessing)
+            return preprocess_bytes(read_regular_file(Path(image), name), name, preprocessing)
         except OSError as error:
             raise UnreadableImageError(name, error.strerror or str(error)) from error
     if isinstance(image, bytes):

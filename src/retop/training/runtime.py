@@ -11,9 +11,8 @@ from torch import nn
 
 from retop.activations.fill import FrozenComputation
 from retop.activations.key import weights_digest
-from retop.errors import UsageError
+from retop.device import DeviceName, choose_device, full_float32
 
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionName = Literal["auto", "fp32", "bf16"]
 
 
@@ -42,8 +41,10 @@ class Runtime:
         return self.stored != torch.float32
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Arithmetic of training as a context."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
+        """Arithmetic of training as a context: mixed with bfloat16, or float32 without TensorFloat-32."""
+        if self.dtype == torch.bfloat16:
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return full_float32(self.device)
 
     def frozen(self, module: nn.Module, code: str) -> FrozenComputation:
         """A module as a frozen computation on this device.
@@ -90,7 +91,7 @@ def choose_runtime(device: DeviceName = "auto", precision: PrecisionName = "auto
     Raises:
         UsageError: the device is not there.
     """
-    chosen = _device(device)
+    chosen = choose_device(device)
     bfloat16 = precision == "bf16" or (precision == "auto" and has_native_bfloat16(chosen))
     return Runtime(
         fabric=Fabric(accelerator=chosen, devices=1),
@@ -106,16 +107,6 @@ def has_native_bfloat16(device: str) -> bool:
     if device == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported())
     return False
-
-
-def _device(device: DeviceName) -> str:
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if present[name])
-    if not present.get(device, False):
-        there = ", ".join(name for name, found in present.items() if found)
-        raise UsageError(f"device {device!r} is not available here; there is {there} (--device auto|{there})")
-    return device
 
 
 def _widened(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
