@@ -52,7 +52,7 @@ def main() -> None:
             baselines=["probe", "scratch"],
             out=place / "comparison",
             listener=listener,
-            on_plan=lambda plan: console.print(plan_table(plan)),
+            on_plan=lambda plan, _: console.print(plan_table(plan)),
         )
     console.print(comparison_table(comparison.record))
     console.print(f"Curves and confusion matrices: {comparison.folder / 'figures'}", highlight=False)

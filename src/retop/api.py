@@ -4,27 +4,33 @@ import datetime
 import json
 import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from retop.activations import ActivationStore
 from retop.comparison import ComparisonRequest, compare_backbones, make_plan
-from retop.comparison.compare import claim_folder
+from retop.comparison.compare import check_folder, claim_folder
 from retop.comparison.request import Baseline
 from retop.data import Dataset, open_dataset, open_evaluation
+from retop.device import DeviceName
 from retop.errors import UsageError
 from retop.evaluation import measure
-from retop.events import Listener, PartFinished, PartStarted, ignore
+from retop.events import Event, Listener, Notice, PartFinished, PartStarted
 from retop.pipeline import Setting
 from retop.predictor import Predictor
-from retop.recipe import Recipe, apply_setting, load_recipe
+from retop.recipe import Recipe, apply_settings, load_recipe
 from retop.records import ComparisonRecord, Metrics, PlanRecord
 from retop.report import comparison_html, write_comparison_figures, write_run_figures
 from retop.training import choose_runtime
 
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+
+def warn(event: Event) -> None:
+    """The listener of Python programs: warnings become Python's own, the rest is not shown."""
+    if isinstance(event, Notice) and event.level == "warning":
+        warnings.warn(event.message, stacklevel=2)
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,8 @@ def compare(
     device: DeviceName = "auto",
     cache: bool | str | Path = True,
     cache_limit_bytes: int | None = None,
-    listener: Listener = ignore,
-    on_plan: Callable[[PlanRecord], None] | None = None,
+    listener: Listener = warn,
+    on_plan: Callable[[PlanRecord, Path], None] | None = None,
 ) -> Comparison:
     """Fine-tune several backbones on a folder of labelled images and compare them.
 
@@ -90,10 +96,10 @@ def compare(
         out: folder of the comparison; None for ``runs/<data>-<time>``. An interrupted comparison goes on in its
             folder.
         device: ``auto`` takes a GPU if there is one.
-        cache: True for the usual activation store, False for none, or a folder.
+        cache: True or ``"on"`` for the usual activation store, False or ``"off"`` for none, or a folder.
         cache_limit_bytes: most that the store may hold; None for half of the free disk.
-        listener: receives progress.
-        on_plan: receives the plan before the work begins.
+        listener: receives progress and notices; without one, warnings come as Python warnings.
+        on_plan: receives the plan and the output folder before the work begins.
 
     Returns:
         The comparison, which also shows itself in a notebook.
@@ -108,22 +114,48 @@ def compare(
     setting = build_setting(request.recipe, device, cache, cache_limit_bytes, listener)
     dataset = _open(data, request.recipe, listener)
     folder = Path(out) if out is not None else default_folder(data)
-    prepared = make_plan(request, dataset, setting)
+    check_folder(folder, request, dataset)
+    prepared = make_plan(request, dataset, setting, folder)
     claim_folder(folder, prepared)
     if on_plan is not None:
-        on_plan(prepared)
+        on_plan(prepared, folder)
     record = compare_backbones(request, dataset, prepared, setting, folder)
     draw(folder, record)
     return Comparison(record, folder)
 
 
-def train(data: str | Path, backbone: str, **options: Any) -> Comparison:
-    """Fine-tune one backbone; the options are those of `compare`.
+def train(
+    data: str | Path,
+    backbone: str,
+    *,
+    weights: str | Path | None = None,
+    recipe: str | Path | Recipe = "default",
+    settings: Mapping[str, Any] | None = None,
+    seeds: int | Sequence[int] = 1,
+    baselines: Sequence[Baseline] = (),
+    out: str | Path | None = None,
+    device: DeviceName = "auto",
+    cache: bool | str | Path = True,
+    cache_limit_bytes: int | None = None,
+    listener: Listener = warn,
+    on_plan: Callable[[PlanRecord, Path], None] | None = None,
+) -> Comparison:
+    """Fine-tune one backbone: `compare` with one contender, baselines aside.
 
     Args:
-        data: as in `compare`.
+        data: as in `compare`, like all the others.
         backbone: name of the network.
-        **options: as in `compare`.
+        weights: see `compare`.
+        recipe: see `compare`.
+        settings: see `compare`.
+        seeds: see `compare`.
+        baselines: see `compare`.
+        out: see `compare`.
+        device: see `compare`.
+        cache: see `compare`.
+        cache_limit_bytes: see `compare`.
+        listener: see `compare`.
+        on_plan: see `compare`.
 
     Returns:
         A comparison with one contender, baselines aside.
@@ -131,7 +163,21 @@ def train(data: str | Path, backbone: str, **options: Any) -> Comparison:
     Raises:
         RetopError: as `compare`.
     """
-    return compare(data, [backbone], **options)
+    return compare(
+        data,
+        [backbone],
+        weights=weights,
+        recipe=recipe,
+        settings=settings,
+        seeds=seeds,
+        baselines=baselines,
+        out=out,
+        device=device,
+        cache=cache,
+        cache_limit_bytes=cache_limit_bytes,
+        listener=listener,
+        on_plan=on_plan,
+    )
 
 
 def plan(
@@ -146,7 +192,7 @@ def plan(
     device: DeviceName = "auto",
     cache: bool | str | Path = True,
     cache_limit_bytes: int | None = None,
-    listener: Listener = ignore,
+    listener: Listener = warn,
 ) -> PlanRecord:
     """Say what `compare` with the same arguments would compute, how often, for how long, with how much disk.
 
@@ -161,7 +207,7 @@ def plan(
         device: see `compare`.
         cache: see `compare`.
         cache_limit_bytes: see `compare`.
-        listener: receives progress.
+        listener: receives progress and notices; without one, warnings come as Python warnings.
 
     Returns:
         The plan.
@@ -174,43 +220,46 @@ def plan(
     return make_plan(request, _open(data, request.recipe, listener), setting)
 
 
-def load(model: str | Path, device: str = "cpu") -> Predictor:
+def load(model: str | Path, device: DeviceName = "cpu") -> Predictor:
     """Load a trained model.
 
     Args:
         model: a model folder, or a run's folder.
-        device: ``cpu``, ``cuda`` or ``mps``.
+        device: ``cpu``, ``cuda``, ``mps``, or ``auto`` for a GPU if there is one.
 
     Returns:
         A predictor: ``load(folder).predict("photo.jpg")``.
 
     Raises:
         ModelFolderError: the folder cannot be loaded.
+        UsageError: the device is not there.
     """
     return Predictor(model, device)
 
 
 def evaluate(
-    model: str | Path | Predictor, data: str | Path, *, device: str = "cpu", listener: Listener = ignore
+    model: str | Path | Predictor, data: str | Path, *, device: DeviceName = "cpu", listener: Listener = warn
 ) -> Metrics:
     """Measure a trained model on labelled images.
 
     Args:
         model: a model folder, or a loaded predictor.
-        data: a folder as for `compare`: its test images are used, or its validation images, or all where there is no
-            split.
-        device: ``cpu``, ``cuda`` or ``mps``.
-        listener: receives progress.
+        data: a folder as for `compare`: its test images are used, or its validation images. Where there are neither:
+            if the model was trained on this folder with the default split, the test images of that split; otherwise
+            all, with a warning, for the model may have been trained on some of them.
+        device: ``cpu``, ``cuda``, ``mps``, or ``auto`` for a GPU if there is one; a loaded predictor keeps its own.
+        listener: receives progress and notices; without one, warnings come as Python warnings.
 
     Returns:
         The metrics.
 
     Raises:
         ModelFolderError: the folder cannot be loaded.
+        UsageError: the device is not there.
         DataError: the images cannot be used.
     """
     predictor = model if isinstance(model, Predictor) else Predictor(model, device)
-    images = open_evaluation(data, predictor.classes, listener)
+    images = open_evaluation(data, predictor.classes, listener, predictor.trained.data_fingerprint)
     listener(PartStarted("evaluation", len(images), "images"))
     predictions = predictor.evaluate(images, "evaluation", listener)
     listener(PartFinished("evaluation", 0.0))
@@ -233,18 +282,20 @@ def build_request(
     if isinstance(backbones, str):
         raise UsageError(f"backbones must be a list of names; received the text {backbones!r}")
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    overrides = []
+    shared, overrides = {}, []
+    # A name may begin with another one: resnet50.tv_in1k and resnet50.
+    longest_first = sorted((*backbones, "scratch"), key=len, reverse=True)
     for key, value in (settings or {}).items():
-        backbone = next((name for name in (*backbones, "scratch") if key.startswith(f"{name}.")), None)
+        backbone = next((name for name in longest_first if key.startswith(f"{name}.")), None)
         text = value if isinstance(value, str) else json.dumps(value)
         if backbone is None:
-            chosen = apply_setting(chosen, key, text)
+            shared[key] = text
         else:
             overrides.append((backbone, key.removeprefix(f"{backbone}."), text))
     return ComparisonRequest(
         backbones=tuple(backbones),
         weights=None if weights is None else str(weights),
-        recipe=chosen,
+        recipe=apply_settings(chosen, shared),
         overrides=tuple(overrides),
         seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
         baselines=tuple(baselines),
@@ -259,8 +310,8 @@ def build_setting(
     Raises:
         UsageError: the device is not there.
     """
-    folder = None if cache is True else Path(str(cache))
-    store = None if cache is False else ActivationStore(folder, cache_limit_bytes)
+    folder = None if cache in (True, "on") else Path(str(cache))
+    store = None if cache in (False, "off") else ActivationStore(folder, cache_limit_bytes)
     return Setting(choose_runtime(device, recipe.precision), store, _command(), listener)
 
 

@@ -31,7 +31,7 @@ class ImageSet:
     """Where the images are."""
 
     split: str
-    """``train``, ``validation`` or ``test``."""
+    """``train``, ``validation`` or ``test``; ``all`` where an evaluation found no split."""
 
     classes: tuple[str, ...]
     """Class names; a label's number is its place here."""
@@ -161,16 +161,21 @@ def open_dataset(location: str | Path, recipe: DataRecipe, listener: Listener = 
     return Dataset(source, classes, sets["train"], sets["validation"], sets.get("test"), record)
 
 
-def open_evaluation(location: str | Path, classes: tuple[str, ...], listener: Listener = ignore) -> ImageSet:
+def open_evaluation(
+    location: str | Path, classes: tuple[str, ...], listener: Listener = ignore, trained_on: str | None = None
+) -> ImageSet:
     """The labelled images on which a trained model is evaluated.
 
     Args:
         location: what `open_source` accepts.
         classes: the model's classes, in its order.
-        listener: receives progress and notices.
+        listener: receives progress and notices, among them what was chosen where the folders do not say it.
+        trained_on: fingerprint of the data that the model was trained on; None where it is not known.
 
     Returns:
-        The test images where folders make a split, else the validation images; all images where there is no split.
+        The test images where folders make a split, else the validation images. Where there are neither: if
+        `DataRecipe()` splits the images as they were split for training, the test images of that split, else its
+        validation images; otherwise all images, under the split ``train`` or, without any split, ``all``.
 
     Raises:
         DataError: as `open_source`, or no image is readable.
@@ -179,7 +184,7 @@ def open_evaluation(location: str | Path, classes: tuple[str, ...], listener: Li
     source = open_source(location)
     readable, _ = _index(source, listener)
     found = [split for split in pc.unique(readable["split"]).to_pylist() if split]
-    split = next((name for name in ("test", "validation", "train") if name in found), None)
+    split = next((name for name in ("test", "validation") if name in found), None)
     chosen = readable if split is None else readable.filter(pc.equal(readable["split"], split))
     unknown = sorted(set(pc.unique(chosen["label"]).to_pylist()) - set(classes))
     if unknown:
@@ -187,7 +192,44 @@ def open_evaluation(location: str | Path, classes: tuple[str, ...], listener: Li
             f"{source.location} holds {_named(unknown)}, which the model does not know; "
             f"its classes are {', '.join(classes)}. Rename or remove the folders"
         )
-    return _image_set(source, split or "test", chosen, classes)
+    if split is not None:
+        return _image_set(source, split, chosen, classes)
+    return _held_out(source, readable, classes, trained_on, listener) or _unsplit(source, readable, classes, listener)
+
+
+def _held_out(
+    source: ImageSource, table: pa.Table, classes: tuple[str, ...], trained_on: str | None, listener: Listener
+) -> ImageSet | None:
+    """What training did not learn from, where the default split of these images is the one of training."""
+    try:
+        sets = _split(source, table, classes, DataRecipe(), ignore)
+    except DataError:
+        return None
+    if _fingerprint(sets) != trained_on:
+        return None
+    images = sets.get("test") or sets["validation"]
+    listener(
+        Notice(
+            "note",
+            f"{source.location} is what the model was trained on: only the {len(images):,} {images.split} images of "
+            f"that split are evaluated, not the {len(sets['train']):,} it learned from",
+        )
+    )
+    return images
+
+
+def _unsplit(source: ImageSource, table: pa.Table, classes: tuple[str, ...], listener: Listener) -> ImageSet:
+    found = set(pc.unique(table["split"]).to_pylist())
+    images = _image_set(source, "all" if found == {None} else "train", table, classes)
+    listener(
+        Notice(
+            "warning",
+            f"{source.location} has no test/ and no validation/, so all its {len(images):,} images are evaluated; the "
+            f"model may have been trained on some of them, and then the numbers are too good. Put images that it has "
+            f"not seen into test/",
+        )
+    )
+    return images
 
 
 def _index(source: ImageSource, listener: Listener) -> tuple[pa.Table, tuple[UnreadableImage, ...]]:

@@ -59,7 +59,8 @@ class Metrics:
     """Quality on one split, each image counted exactly once."""
 
     split: str
-    """``test``, or ``validation`` where there is no test split (and then selection has touched it)."""
+    """``test``, or ``validation`` where there is no test split (and then selection has touched it). Of `retop
+    evaluate` also ``train`` or ``all``, where the images have no split: the model may have been trained on them."""
 
     n: int
     """Number of images."""

@@ -1,5 +1,6 @@
 """predictions.parquet: the logits of every evaluated image."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from retop.errors import RunError
 # N images, K classes
 PREDICTIONS_SCHEMA = pa.schema(
     [
-        pa.field("split", pa.string(), nullable=False),  # train, validation or test
+        pa.field("split", pa.string(), nullable=False),  # as in Metrics
         pa.field("path", pa.string(), nullable=False),  # as the source names it
         pa.field("label", pa.string(), nullable=False),  # class name
         pa.field("logits", pa.list_(pa.float32()), nullable=False),  # K values, in the order of the class list
     ]
 )
-PREDICTIONS_VERSION = b"1"
+# 1 had the class names joined by newlines, which a name may hold.
+PREDICTIONS_VERSION = b"2"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Predictions:
     """Logits of one split's images.
 
     Attributes:
-        split: ``train``, ``validation`` or ``test``.
+        split: ``train``, ``validation`` or ``test``; ``all`` for images without a split.
         paths: N paths, as the source names them.
         classes: K class names.
         labels_n: [N] int64, index into `classes`.
@@ -49,7 +51,7 @@ def write_predictions(path: Path, parts: tuple[Predictions, ...]) -> None:
         parts: one per split, all with the same classes.
     """
     classes = parts[0].classes
-    metadata = {b"retop.version": PREDICTIONS_VERSION, b"retop.classes": "\n".join(classes).encode()}
+    metadata = {b"retop.version": PREDICTIONS_VERSION, b"retop.classes": json.dumps(classes).encode()}
     tables = [
         pa.table(
             {
@@ -80,11 +82,11 @@ def read_predictions(path: Path, split: str) -> Predictions:
         The predictions; empty where the file has none for that split.
 
     Raises:
-        RunError: the file is missing or not such a table.
+        RunError: the file is missing, of another version, or not such a table.
     """
     try:
         table = pq.read_table(path)
-        classes = tuple((table.schema.metadata or {})[b"retop.classes"].decode().split("\n"))
+        classes = _read_classes(path, table.schema.metadata or {})
         table = table.filter(pa.compute.equal(table["split"], split))
         logits = np.array(table["logits"].to_pylist(), dtype=np.float32).reshape(len(table), len(classes))
         places = {name: place for place, name in enumerate(classes)}
@@ -92,3 +94,15 @@ def read_predictions(path: Path, split: str) -> Predictions:
     except (OSError, pa.ArrowInvalid, KeyError, ValueError) as error:
         raise RunError(f"{path} is not a table of predictions: {error}") from error
     return Predictions(split, tuple(table["path"].to_pylist()), classes, labels, logits)
+
+
+def _read_classes(path: Path, metadata: dict[bytes, bytes]) -> tuple[str, ...]:
+    version = metadata[b"retop.version"]
+    if version == b"1":
+        return tuple(metadata[b"retop.classes"].decode().split("\n"))
+    if version != PREDICTIONS_VERSION:
+        raise RunError(
+            f"{path} has version {version.decode()}; this retop reads up to version {PREDICTIONS_VERSION.decode()}. "
+            f"Update retop, or run the comparison again with another --out"
+        )
+    return tuple(json.loads(metadata[b"retop.classes"]))
