@@ -48,7 +48,7 @@ def fetch_from_url(name: str, url: str, *, offline: bool) -> FetchedWeights:
     if path.is_file() and pin:
         sha256 = pin.sha256
     elif offline:
-        raise _url_error(name, url, path, "the network is switched off (offline=True, --offline or HF_HUB_OFFLINE)")
+        raise _url_error(name, url, path, "the network is switched off (HF_HUB_OFFLINE=1; unset it to download)")
     else:
         sha256 = _download_and_convert(name, url, match[2], path)
     enforce_pin(url, Pin(None, sha256, hash_file(path)), path)

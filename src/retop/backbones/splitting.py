@@ -133,7 +133,7 @@ class _Cut:
             if not self.facts[node].is_batched:
                 raise NotTraceableError(
                     f"{node.name} would have to be stored but does not have one part for each image. "
-                    f"The whole-network loop (--cache off, cache='off') stores nothing"
+                    f"The whole-network loop (--cache off, cache=False) stores nothing"
                 )
         return crossing
 
@@ -206,7 +206,7 @@ class _Constants:
         elif self.cut.facts[node].from_images:
             raise NotTraceableError(
                 f"{node.name} depends on the images but is no tensor that can be stored. "
-                f"The whole-network loop (--cache off, cache='off') stores nothing"
+                f"The whole-network loop (--cache off, cache=False) stores nothing"
             )
         else:
             for source in node.all_input_nodes:

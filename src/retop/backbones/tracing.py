@@ -118,7 +118,7 @@ def trace(network: ImageNetwork, image_size: tuple[int, int]) -> TracedNetwork:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise NotTraceableError(
             f"the graph of {type(network.body).__name__} cannot be recorded: {reason}. "
-            f"The whole-network loop (--cache off, cache='off') needs no graph"
+            f"The whole-network loop (--cache off, cache=False) needs no graph"
         ) from error
     finally:
         for module_, mode in modes.items():

@@ -52,7 +52,7 @@ def _fetch_from_hub(name: str, repository: str, file: str, offline: bool) -> Fet
     if isinstance(cached, str):
         path = Path(cached)
     elif offline:
-        why = "the network is switched off (offline=True, --offline or HF_HUB_OFFLINE)"
+        why = "the network is switched off (HF_HUB_OFFLINE=1; unset it to download)"
         raise _hub_error(name, repository, file, constants.HF_HUB_CACHE, why)
     else:
         path = _download_from_hub(name, repository, file, revision)

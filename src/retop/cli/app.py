@@ -62,6 +62,5 @@ def main() -> None:
     except SystemExit as ending:
         # Typer turns Ctrl-C into this exit and says nothing.
         if ending.code == INTERRUPTED:
-            kept = "Finished runs are kept: the same command with the same --out goes on"
-            typer.echo(f"retop: interrupted. {kept}", err=True)
+            typer.echo("retop: interrupted", err=True)
         raise

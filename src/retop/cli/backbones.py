@@ -43,3 +43,13 @@ def _show(name: str, as_json: bool) -> None:
         return
     console = Console()
     console.print(groups_table(name, description.groups, description.groups[-1].name))
+    size = description.preprocessing
+    facts = {
+        "input": f"{size.width} x {size.height} pixels",
+        "weights": description.weights or "none are published; give your own with --weights",
+        "licence": description.license or "not stated",
+        "not split": description.not_traceable,
+    }
+    for title, fact in facts.items():
+        if fact:
+            console.print(f" {title + ':':10} {fact}", markup=False, highlight=False, soft_wrap=True)

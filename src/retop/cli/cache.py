@@ -19,19 +19,21 @@ def cache(
 
     store = ActivationStore(folder)
     if clear:
-        typer.echo(f"freed {store.clear() / 2**20:,.1f} MiB")
+        freed = store.clear()
+        summary = {"folder": str(store.folder), "freed_bytes": freed}
+        typer.echo(json.dumps(summary, indent=1) if json_ else f"freed {freed / 2**20:,.1f} MiB")
         return
     entries = store.entries()
     if json_:
         rows = [
             {"about": r.about, "rows": r.num_rows, "bytes": r.num_bytes, "complete": r.complete} for _, r in entries
         ]
-        summary = {"folder": str(store.folder), "limit_bytes": store.limit_bytes, "used_bytes": store.used_bytes()}
-        typer.echo(json.dumps(summary | {"entries": rows}, indent=1))
+        state = {"folder": str(store.folder), "limit_bytes": store.limit_bytes, "used_bytes": store.used_bytes()}
+        typer.echo(json.dumps(state | {"entries": rows}, indent=1))
         return
     for _, record in entries:
-        state = "" if record.complete else f"  ({record.rows_done:,} so far)"
-        typer.echo(f"{record.num_bytes / 2**20:10,.1f} MiB  {record.num_rows:8,} rows  {record.about}{state}")
+        unfinished = "" if record.complete else f"  ({record.rows_done:,} so far)"
+        typer.echo(f"{record.num_bytes / 2**20:10,.1f} MiB  {record.num_rows:8,} rows  {record.about}{unfinished}")
     typer.echo(
         f"{store.used_bytes() / 2**20:10,.1f} MiB  in {store.folder}; it may hold {store.limit_bytes / 2**30:,.1f} GiB"
     )

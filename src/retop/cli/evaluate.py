@@ -12,14 +12,14 @@ from retop.schema import to_plain
 
 
 def evaluate(
-    model: ModelArgument, data: DataArgument, device: DeviceOption = Device.CPU, json_: JsonOption = False
+    model: ModelArgument, data: DataArgument, device: DeviceOption = Device.AUTO, json_: JsonOption = False
 ) -> None:
-    """Measure a trained model on labelled images: the test split, or validation, or all."""
+    """Measure a trained model on labelled images: the test split, or validation, or all that there are."""
     from retop import api
     from retop.cli.tables import metrics_table, misses_table
 
     with ProgressDisplay(Console(stderr=True)) as listener:
-        metrics = api.evaluate(model, data, device="cpu" if device is Device.AUTO else device.value, listener=listener)
+        metrics = api.evaluate(model, data, device=device.value, listener=listener)
     if json_:
         typer.echo(json.dumps(to_plain(metrics), indent=1, ensure_ascii=False))
         return

@@ -39,7 +39,7 @@ def plan(
     cache_limit: CacheLimitOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Say what compare would compute, how often and for how long, and do nothing."""
+    """Say what compare would compute, how often and for how long, and train nothing."""
     print_plan(
         TrainingOptions(
             data, read_names(backbones), weights, recipe, set_, epochs, thaw, views, seeds, baseline, device, precision,

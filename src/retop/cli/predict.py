@@ -24,13 +24,13 @@ def predict(
     model: ModelArgument,
     images: ImagesArgument,
     top: Annotated[int, typer.Option("--top", metavar="K", help="Classes to print for each image.")] = 1,
-    device: DeviceOption = Device.CPU,
+    device: DeviceOption = Device.AUTO,
     json_: JsonOption = False,
 ) -> None:
     """Classify images with a trained model; one line each."""
     from retop import api
 
-    predictor = api.load(model, "cpu" if device is Device.AUTO else device.value)
+    predictor = api.load(model, device.value)
     unreadable = 0
     for prediction in predictor.stream(_expand(images)):
         unreadable += prediction.error is not None
@@ -40,14 +40,12 @@ def predict(
 
 
 def _expand(paths: list[Path]) -> list[Path]:
-    """Files as they are, folders as the files in them, in the order of their names."""
-    found = []
+    """Files as they are, folders as the image files in them, in the order of their names."""
+    from retop.data.folders import find_image_files
+
+    found: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            inside = (p for p in path.rglob("*") if p.is_file())
-            found += sorted(p for p in inside if not any(part.startswith(".") for part in p.relative_to(path).parts))
-        else:
-            found.append(path)
+        found += find_image_files(path) if path.is_dir() else [path]
     return found
 
 

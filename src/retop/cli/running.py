@@ -1,6 +1,7 @@
 """What compare, train and plan share: from options to the API, and from records to the terminal."""
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,12 +68,21 @@ def run_comparison(options: TrainingOptions, out: Path | None, as_json: bool) ->
     from retop import api
 
     messages = Console(stderr=True)
-    with ProgressDisplay(messages) as listener:
+    claimed: list[Path] = []
 
-        def show(plan: "PlanRecord") -> None:
-            _show_plan(plan, messages)
+    def show(plan: "PlanRecord", folder: Path) -> None:
+        claimed.append(folder)
+        _show_plan(plan, messages)
+        messages.print(f"Results go to {folder}", markup=False, highlight=False, soft_wrap=True)
 
-        comparison = api.compare(**arguments, out=out, listener=listener, on_plan=show)
+    try:
+        with ProgressDisplay(messages) as listener:
+            comparison = api.compare(**arguments, out=out, listener=listener, on_plan=show)
+    except KeyboardInterrupt:
+        if claimed:
+            again = f"the same command with --out {shlex.quote(str(claimed[0]))} goes on"
+            typer.echo(f"retop: finished runs are kept; {again}", err=True)
+        raise
     if as_json:
         typer.echo(json.dumps(to_plain(comparison.record), indent=1, ensure_ascii=False))
     else:

@@ -97,7 +97,8 @@ def metrics_table(metrics: Metrics) -> RenderableType:
     Returns:
         A renderable.
     """
-    table = _table(f"{metrics.split}, {metrics.n:,} images, {metrics.precision}")
+    split = "no split" if metrics.split == "all" else metrics.split
+    table = _table(f"{split}, {metrics.n:,} images, {metrics.precision}")
     for name in ("class", "n", "precision", "recall", "F1"):
         table.add_column(name, justify="left" if name == "class" else "right")
     for row in metrics.classes:
@@ -124,9 +125,10 @@ def misses_table(metrics: Metrics, most: int = 20) -> RenderableType:
         A renderable; a sentence where nothing was missed.
     """
     missed = metrics.n - metrics.num_right
+    images = count(metrics.n, "image" if metrics.split == "all" else f"{metrics.split} image")
     if not missed:
-        return Text(f"None of {count(metrics.n, f'{metrics.split} image')} missed.")
-    table = _table(f"{missed} of {count(metrics.n, f'{metrics.split} image')} missed")
+        return Text(f"None of {images} missed.")
+    table = _table(f"{missed} of {images} missed")
     table.add_column("image", overflow="fold")
     table.add_column("label", overflow="fold")
     table.add_column("predicted", overflow="fold")
