@@ -1,5 +1,6 @@
 """The model folder: round trip, timm's own loading, and everything that is refused."""
 
+import dataclasses
 import hashlib
 import json
 import pickle
@@ -14,7 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from retop.artifact import Classifier, load_model_folder, save_model_folder
-from retop.backbones import build_backbone
+from retop.artifact.folder import _card
+from retop.backbones import Backbone, build_backbone
 from retop.backbones.head import LinearHead, build_head
 from retop.errors import ModelFolderError
 from retop.recipe import HeadRecipe
@@ -35,12 +37,19 @@ def make_folder(folder: Path, backbone: str = "test_resnet", kind: str = "linear
     if isinstance(head, LinearHead):
         torch.nn.init.normal_(head.linear.weight)
         head = head.folded()
-    trained = TrainedRecord(
+    trained = dataclasses.replace(some_record(network), head=recipe, head_features=num_features)
+    record = save_model_folder(folder, network, head, trained)
+    return Classifier(network, head, kind).eval(), record
+
+
+def some_record(network: Backbone) -> TrainedRecord:
+    """A model's record; the head is linear."""
+    return TrainedRecord(
         classes=CLASSES,
         preprocessing=network.preprocessing,
-        head=recipe,
-        head_features=num_features,
-        backbone=backbone,
+        head=HeadRecipe(),
+        head_features=network.num_features,
+        backbone=network.name,
         boundary=None,
         kind="fine-tuned",
         recipe="default",
@@ -52,8 +61,6 @@ def make_folder(folder: Path, backbone: str = "test_resnet", kind: str = "linear
         weights_sha256="",
         retop="0",
     )
-    record = save_model_folder(folder, network, head, trained)
-    return Classifier(network, head, kind).eval(), record
 
 
 def some_images(record: TrainedRecord) -> torch.Tensor:
@@ -205,3 +212,14 @@ def test_keys_of_a_later_version_are_ignored(tmp_path: Path) -> None:
     make_folder(tmp_path / "model")
     edit_config(tmp_path / "model", lambda config: config["retop"].update(later="more"))
     assert load_model_folder(tmp_path / "model").trained.classes == CLASSES
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"), [("center", "shorter side"), ("squash", "whatever their shape"), ("border", "padded")]
+)
+def test_the_card_describes_the_crop_of_the_network(mode: Any, words: str) -> None:
+    network = build_backbone("test_resnet", "random")
+    preprocessing = dataclasses.replace(network.preprocessing, crop_mode=mode)
+    trained = dataclasses.replace(some_record(network), preprocessing=preprocessing)
+    card = _card(network, trained)
+    assert [words in card, card.count("Images are resized")] == [True, 1]

@@ -1,10 +1,14 @@
 """Which runs a comparison makes, and what is refused before any work begins."""
 
+import inspect
+
 import pytest
 
-from retop.api import build_request
+from retop.activations import ActivationStore
+from retop.api import build_request, build_setting, compare, train, warn
 from retop.comparison import ComparisonRequest
 from retop.errors import RecipeError, UsageError
+from retop.events import Notice
 from retop.recipe import Recipe, load_recipe
 
 
@@ -45,6 +49,9 @@ def test_the_probe_of_the_original_recipe_reads_pooled_features() -> None:
         ({"baselines": ("other",)}, "no baseline 'other'"),
         ({"overrides": (("c", "thaw", "all"),)}, "'c' is none of the backbones"),
         ({"backbones": ("scratch",), "baselines": ("scratch",)}, "leave one of them out"),
+        ({"overrides": (("a", "precision", "fp32"),)}, "set it for all with --set precision=fp32"),
+        ({"overrides": (("a", "data.split", "80/20/0"),)}, "set it for all with --set data.split=80/20/0"),
+        ({"overrides": (("scratch", "thaw", "all"),)}, "scratch is not compared; add --baseline scratch"),
     ],
 )
 def test_contradictions_are_refused(changes: dict[str, object], message: str) -> None:
@@ -76,3 +83,40 @@ def test_text_instead_of_a_list_and_unknown_keys_are_refused() -> None:
         build_request("vgg16", None, "default", None, 1, ())
     with pytest.raises(RecipeError, match="unknown key vgg19"):
         build_request(["vgg16"], None, "default", {"vgg19.thaw": "all"}, 1, ())
+
+
+def test_a_setting_belongs_to_the_longest_name_that_fits() -> None:
+    names = ["resnet50", "resnet50.tv_in1k"]
+    built = build_request(names, None, "default", {"resnet50.tv_in1k.stage2.epochs": 3, "resnet50.thaw": 2}, 1, ())
+    assert built.overrides == (("resnet50.tv_in1k", "stage2.epochs", "3"), ("resnet50", "thaw", "2"))
+
+
+def test_the_order_of_settings_does_not_matter() -> None:
+    for settings in ({"views.preset": "none", "views.count": 1}, {"views.count": 1, "views.preset": "none"}):
+        assert build_request(["a"], None, "default", settings, 1, ()).recipe.views.count == 1
+        of_one = {f"a.{key}": value for key, value in settings.items()}
+        assert build_request(["a"], None, "default", of_one, 1, ()).runs()[0].recipe.views.count == 1
+
+
+@pytest.mark.parametrize("cache", [False, "off"])
+def test_the_store_can_be_switched_off_by_value_or_word(cache: bool | str) -> None:
+    assert build_setting(Recipe(), "cpu", cache, None, warn).store is None
+
+
+@pytest.mark.parametrize("cache", [True, "on"])
+def test_the_usual_store_has_two_names(cache: bool | str) -> None:
+    store = build_setting(Recipe(), "cpu", cache, None, warn).store
+    assert store is not None
+    assert store.folder == ActivationStore().folder
+
+
+def test_without_a_listener_warnings_are_python_warnings() -> None:
+    with pytest.warns(UserWarning, match="too good"):
+        warn(Notice("warning", "too good"))
+    warn(Notice("note", "nothing to worry about"))
+
+
+def test_train_takes_what_compare_takes() -> None:
+    of_train, of_compare = (inspect.signature(function).parameters for function in (train, compare))
+    assert list(of_train)[2:] == list(of_compare)[2:]
+    assert all(of_train[name] == of_compare[name] for name in list(of_compare)[2:])

@@ -258,8 +258,34 @@ def test_evaluation_takes_test_images_in_the_models_class_order(tmp_path):
     assert all(images.path(i).split("/")[1] == images.classes[images.labels_n[i]] for i in range(4))
 
 
-def test_evaluation_takes_every_image_of_one_class_folder(tmp_path):
-    assert len(open_evaluation(write_classes(tmp_path, {"a": 3}), ("a", "b"))) == 3
+def test_evaluation_takes_every_image_of_one_class_folder_and_warns(tmp_path):
+    seen = []
+    images = open_evaluation(write_classes(tmp_path, {"a": 3}), ("a", "b"), seen.append)
+    assert (len(images), images.split) == (3, "all")
+    assert any(isinstance(event, Notice) and "may have been trained on" in event.message for event in seen)
+
+
+@pytest.mark.parametrize("inside", ["", "train"])
+def test_evaluation_on_the_training_folder_takes_what_training_held_out(tmp_path, inside):
+    write_classes(tmp_path / inside, {"a": 20, "b": 20})
+    trained = open_dataset(tmp_path, DataRecipe())
+    held_out = trained.test or trained.validation
+    seen = []
+    images = open_evaluation(tmp_path, trained.classes, seen.append, trained.record.fingerprint)
+    assert (images.split, images.fingerprint) == (held_out.split, held_out.fingerprint)
+    assert not set(images.contents.to_pylist()) & set(trained.train.contents.to_pylist())
+    assert any(isinstance(event, Notice) and "is what the model was trained on" in event.message for event in seen)
+
+
+def test_evaluation_on_other_images_than_those_of_training_takes_all_and_warns(tmp_path):
+    trained = open_dataset(write_classes(tmp_path / "here", {"a": 20, "b": 20}), DataRecipe(split_seed=1))
+    for inside, split in (("", "all"), ("train", "train")):
+        write_classes(tmp_path / f"there-{split}" / inside, {"a": 20, "b": 20}, 50)
+        seen = []
+        location = tmp_path / f"there-{split}"
+        images = open_evaluation(location, trained.classes, seen.append, trained.record.fingerprint)
+        assert (images.split, len(images)) == (split, 40)
+        assert any(isinstance(event, Notice) and event.level == "warning" for event in seen)
 
 
 def test_evaluation_refuses_classes_the_model_does_not_know(tmp_path):

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from retop.data import open_source
+from retop.data.folders import find_image_files
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Notice, ignore
 
@@ -217,3 +218,15 @@ def test_data_is_imported_without_torch():
     code = "import sys, retop.data as d; print('torch' in sys.modules); d.decode_batches; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert answer.stdout.split() == ["False", "True"]
+
+
+def test_folders_are_expanded_to_the_files_that_could_be_images(tmp_path):
+    for name in ("b.png", "a/a.jpg", ".hidden.png", "a/.git/c.png", "notes.txt", "Thumbs.db", "__MACOSX/d.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    assert find_image_files(tmp_path) == [tmp_path / "a" / "a.jpg", tmp_path / "b.png"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no images"):
+        find_image_files(tmp_path / "empty")

@@ -1,5 +1,6 @@
 """A trained model answers as it was measured, whatever form the image has and however many come at once."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -169,3 +170,18 @@ def test_a_prediction_shows_itself_in_a_notebook() -> None:
     shown = Prediction("<b>.jpg", "cat", 0.9, {"cat": 0.9, "dog": 0.1})._repr_html_()
     assert "&lt;b&gt;.jpg" in shown
     assert "90.0 %" in shown
+
+
+def test_a_pipe_and_a_huge_file_are_named_and_not_read(predictor: Predictor, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(50 * 2**30)
+    answers = predictor.predict([tmp_path / "pipe.png", tmp_path / "huge.png"])
+    assert isinstance(answers, list)
+    assert answers[0].error == "not a regular file"
+    assert "bytes; at most" in str(answers[1].error)
+
+
+def test_a_device_that_is_not_there_is_refused(run: Path) -> None:
+    with pytest.raises(UsageError, match="device 'warp' is not available here"):
+        Predictor(run, "warp")
