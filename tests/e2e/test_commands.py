@@ -153,6 +153,23 @@ def test_predict_and_evaluate_agree_with_the_run(
     assert metrics["log_loss"] == pytest.approx(run["test"]["log_loss"], abs=1e-6)
 
 
+def test_evaluate_on_the_training_folder_counts_only_what_was_held_out(
+    retop: Retop, inside: Command, tmp_path: Path, small_weights: Path
+) -> None:
+    folder = write_shapes(tmp_path / "unsplit", 14)
+    words = ("--backbone", "test_resnet", "--weights", small_weights, *QUICK, "--out", "unsplit")
+    assert inside("train", folder, *words).returncode == 0
+    run = json.loads((retop.folder / "unsplit" / "test_resnet-0" / "run.json").read_text())
+    evaluated = inside("evaluate", retop.folder / "unsplit" / "test_resnet-0", folder, "--json")
+    assert "is what the model was trained on" in " ".join(evaluated.stderr.split())
+    metrics = json.loads(evaluated.stdout)
+    assert (metrics["split"], metrics["n"]) == ("test", run["test"]["n"])
+    draw_shape("disc", 99).save(folder / "disc" / "new.png")
+    evaluated = inside("evaluate", retop.folder / "unsplit" / "test_resnet-0", folder, "--json")
+    assert "may have been trained on some of them" in " ".join(evaluated.stderr.split())
+    assert (json.loads(evaluated.stdout)["split"], json.loads(evaluated.stdout)["n"]) == ("all", 43)
+
+
 def test_an_unreadable_image_is_named_and_the_exit_code_says_so(
     retop: Retop, inside: Command, compared: subprocess.CompletedProcess[str], tmp_path: Path
 ) -> None:
@@ -183,8 +200,8 @@ def test_the_store_is_shown_and_cleared(
     assert shown.returncode == 0, shown.stderr
     assert "test_resnet prefix, train, view 0" in shown.stdout
     assert json.loads(inside("cache", "--json").stdout)["used_bytes"] > 0
-    cleared = inside("cache", "--clear")
-    assert cleared.stdout.startswith("freed")
+    assert json.loads(inside("cache", "--clear", "--json").stdout)["freed_bytes"] > 0
+    assert inside("cache", "--clear").stdout.startswith("freed")
     assert json.loads(inside("cache", "--json").stdout)["used_bytes"] == 0
 
 
@@ -192,6 +209,8 @@ def test_backbones_are_listed_with_their_groups(inside: Command) -> None:
     listed = inside("backbones")
     assert listed.returncode == 0
     assert all(name in listed.stdout for name in ("vgg16", "resnet50", "inception_v3", "xception"))
+    shown = inside("backbones", "vgg16").stdout
+    assert all(text in shown for text in ("224 x 224 pixels", "licence: ", "timm/vgg16.tv_in1k"))
     groups = json.loads(inside("backbones", "vgg16", "--json").stdout)["groups"]
     assert [group["name"] for group in groups][-1] == "block5"
 
@@ -208,6 +227,7 @@ def test_backbones_are_listed_with_their_groups(inside: Command) -> None:
         (("--recipe", "nothing"), 2, "no recipe 'nothing'"),
         (("--thaw", "nowhere"), 2, "--thaw nowhere"),
         (("--device", "cuda"), 2, "--device auto|cpu"),
+        (("--set", "test_resnet.precision=fp32"), 2, "--set precision=fp32"),
         (("--backbones", "resnet5000", "--weights", "random"), 4, "no backbone is called 'resnet5000'"),
         (("--backbones", "vgg16"), 4, "holds no weights of 'vgg16'"),
         (("--no-such-option",), 2, "No such option"),
@@ -267,4 +287,5 @@ def test_an_interrupted_command_says_how_to_go_on(retop: Retop, photos: Path, sm
     process.send_signal(signal.SIGINT)
     _, messages = process.communicate(timeout=60)
     assert process.returncode == 130, messages
-    assert "the same command with the same --out goes on" in messages
+    assert "the same command with --out stopped goes on" in messages
+    assert "Results go to stopped" in messages
