@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from retop.device import full_float32
 from retop.errors import DivergedError
 from retop.recipe import StageRecipe
 from retop.records import EpochRecord
@@ -136,7 +137,8 @@ def fit(
                 logits_nk = module(*inputs).float()
             loss = share * _loss(logits_nk, labels_n, recipe) + (1 - share) * _loss(logits_nk, other_n, recipe)
             optimiser.zero_grad()
-            runtime.fabric.backward(loss)
+            with full_float32(runtime.device):
+                runtime.fabric.backward(loss)
             loss_value = float(loss.detach())
             norm = float(nn.utils.clip_grad_norm_(trained_parameters(network), recipe.clip_norm or math.inf))
             if not math.isfinite(loss_value) or not math.isfinite(norm):
@@ -211,7 +213,7 @@ def _measure(
     loss, accuracy = evaluate_inputs(network, validation, runtime)
     sample = evaluate_inputs(network, train_sample, runtime) if train_sample else (None, None)
     if not math.isfinite(loss):
-        raise DivergedError(f"stage {stage}, epoch {epoch}: the validation loss is not finite; use a smaller step size")
+        raise DivergedError(f"stage {stage}, epoch {epoch}: the validation loss is not finite")
     return EpochRecord(
         stage=2 if stage == 2 else 1,
         epoch=epoch,

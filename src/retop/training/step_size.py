@@ -18,6 +18,7 @@ import torch
 from torch.nn import functional
 
 from retop.backbones.head import LinearHead
+from retop.device import full_float32
 from retop.recipe import StageRecipe
 from retop.training.loop import LabelledInputs, LateNetwork, on_device, trained_state
 from retop.training.optimiser import build_optimiser, set_learning_rate
@@ -147,6 +148,7 @@ def _losses(
             losses[-1] = ceiling
             break
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        with full_float32(runtime.device):
+            loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     return np.array(losses)
