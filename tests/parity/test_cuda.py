@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+import retop
 from images import write_split_shapes
 from retop.activations import ActivationStore
 from retop.data import open_dataset
 from retop.pipeline import RunFolder, RunRequest, Setting, run_backbone
 from retop.predictor import Predictor
 from retop.recipe import Recipe
+from retop.records import PlanRecord
 from retop.training import choose_runtime
 from small_runs import small_recipe, write_weights
 
@@ -53,3 +55,22 @@ def test_bfloat16_training_runs_and_saves_float32(tmp_path: Path, weights: Path)
     model = train_on("cuda", small_recipe({"precision": "bf16"}), tmp_path, weights)
     logits = Predictor(model, "cuda").logits(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
     assert logits.dtype == np.float32 and np.isfinite(logits).all()
+
+
+def test_a_comparison_plans_and_runs_on_the_device(tmp_path: Path, weights: Path) -> None:
+    folder = write_split_shapes(tmp_path / "images", 12, 6, 6)
+    for cache in (tmp_path / "store", False):
+        plans: list[PlanRecord] = []
+        comparison = retop.compare(
+            folder,
+            ["test_resnet"],
+            weights=weights,
+            recipe=small_recipe(),
+            baselines=["probe"],
+            device="cuda",
+            cache=cache,
+            out=tmp_path / f"out-{bool(cache)}",
+            on_plan=plans.append,
+        )
+        assert not comparison.record.failed
+        assert all(part.seconds is not None for part in plans[0].parts)

@@ -1,20 +1,23 @@
 """Run a comparison: every run, serially; then the ranking."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from retop.comparison.ranking import Contender, rank, recommended
 from retop.comparison.request import ComparisonRequest
+from retop.comparison.schedule import planned_runs
 from retop.comparison.statements import describe
 from retop.data import Dataset
-from retop.errors import RetopError, RunError, RunExistsError
+from retop.errors import RunError, RunExistsError
 from retop.events import Notice
 from retop.pipeline import RunFolder, RunRequest, Setting, run_backbone
 from retop.pipeline.environment import describe_environment
 from retop.records import (
     ComparisonRecord,
     FailedRun,
+    PlannedRun,
     PlanRecord,
     RunRecord,
     read_predictions,
@@ -38,54 +41,86 @@ def compare_backbones(
         dataset: the images.
         plan: as `make_plan` gave it.
         setting: device, store and listener.
-        folder: where to; new, or of the same comparison.
+        folder: where to; as `claim_folder` left it.
 
     Returns:
         The record; `failed` names the runs that did not finish.
 
     Raises:
-        RunExistsError: the folder holds something else.
-        RunError: no run finished.
+        RunError: no run finished, or the folder cannot be written.
     """
-    claim_folder(folder, plan)
     finished: list[RunRecord] = []
     failed: list[FailedRun] = []
     for run in request.runs():
         try:
             finished.append(_finish(run, dataset, setting, folder, plan))
-        except (RetopError, OSError, RuntimeError, MemoryError) as error:
+        # Hours of other runs must not be lost to whatever one backbone, its library or its device may raise.
+        except Exception as error:  # noqa: BLE001
             failed.append(FailedRun(run.name, f"{type(error).__name__}: {error}"))
             setting.listener(Notice("warning", f"{run.name} failed: {error}"))
     if not finished:
         raise RunError("; ".join(f"{run.name}: {run.error}" for run in failed))
     record = _rank(request, dataset, setting, folder, finished, failed)
-    write_record(folder / COMPARISON, record)
+    with _writing(folder):
+        write_record(folder / COMPARISON, record)
     return record
 
 
-def claim_folder(folder: Path, plan: PlanRecord) -> None:
-    """Make the folder, or make sure that it belongs to the same comparison.
+def check_folder(folder: Path, request: ComparisonRequest, dataset: Dataset) -> None:
+    """Make sure, before anything is computed, that a folder is free or belongs to the same comparison.
+
+    Args:
+        folder: where the comparison is to be written.
+        request: the comparison.
+        dataset: its images.
 
     Raises:
         RunExistsError: it holds something else.
+        RunError: it cannot be read.
     """
     if (folder / PLAN).is_file():
-        if differences := _differences(read_record(PlanRecord, folder / PLAN), plan):
+        before = read_record(PlanRecord, folder / PLAN)
+        if differences := _differences(before, dataset.record.fingerprint, planned_runs(request)):
             raise RunExistsError(
                 f"{folder} holds another comparison: {', '.join(differences)}. Choose another folder with --out"
             )
         return
-    if folder.exists() and any(folder.iterdir()):
-        raise RunExistsError(f"{folder} is not empty and holds no comparison of ours; choose another with --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_record(folder / PLAN, plan)
+    with _writing(folder):
+        if folder.exists() and any(folder.iterdir()):
+            raise RunExistsError(f"{folder} is not empty and holds no comparison of ours; choose another with --out")
 
 
-def _differences(before: PlanRecord, now: PlanRecord) -> list[str]:
+def claim_folder(folder: Path, plan: PlanRecord) -> None:
+    """Make the folder of a comparison, with plan.json in it; the plan of an interrupted comparison stays.
+
+    Args:
+        folder: as `check_folder` passed it.
+        plan: of the comparison.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / PLAN).is_file():
+            write_record(folder / PLAN, plan)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{folder} cannot be written: {error.strerror or error}. Choose another folder with --out (out=)"
+        ) from error
+
+
+def _differences(before: PlanRecord, data_fingerprint: str, runs: Sequence[PlannedRun]) -> list[str]:
     found = []
-    if before.data_fingerprint != now.data_fingerprint:
+    if before.data_fingerprint != data_fingerprint:
         found.append("its images differ")
-    old, new = ({run.name: run for run in plan.runs} for plan in (before, now))
+    old, new = ({run.name: run for run in planned} for planned in (before.runs, runs))
     if old.keys() != new.keys():
         found.append(f"its runs are {', '.join(old)}")
     for name in old.keys() & new.keys():

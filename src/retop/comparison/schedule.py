@@ -2,84 +2,85 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from retop.comparison.request import ComparisonRequest
 from retop.data import Dataset
+from retop.errors import DivergedError
 from retop.events import PartAdvanced, PartFinished, PartStarted
-from retop.pipeline import RunRequest, Setting
+from retop.pipeline import RunFolder, RunRequest, Setting
 from retop.pipeline.plan import RunPlanner
-from retop.pipeline.probe import PENALTIES_C
 from retop.records import PlannedPart, PlannedRun, PlanRecord
 
-FIT_SECONDS = 5.0
 
-
-def make_plan(request: ComparisonRequest, dataset: Dataset, setting: Setting) -> PlanRecord:
+def make_plan(request: ComparisonRequest, dataset: Dataset, setting: Setting, folder: Path | None = None) -> PlanRecord:
     """Calibrate every backbone for a few seconds and estimate the whole.
 
     Args:
         request: the comparison.
         dataset: the images.
         setting: device and store.
+        folder: of the comparison; runs that are finished in it cost nothing. None for a comparison that is new.
 
     Returns:
         The plan.
 
     Raises:
         BackboneError: a network or its weights cannot be had.
+        UsageError: a boundary does not exist.
     """
     runs = request.runs()
     parts: list[PlannedPart] = []
     calibrated: dict[str, tuple[PlannedPart, ...]] = {}
+    coming: set[str] = set()
     memory_bytes = 0
     started = time.perf_counter()
     setting.listener(PartStarted("plan", len(runs), "runs"))
     for run in runs:
-        if run.kind == "probe":
-            parts += _probe_after(run, calibrated[run.backbone])
+        if folder is not None and RunFolder(folder / run.name).run.exists():
+            parts.append(PlannedPart(run.name, "all", "finished already", 0.0, 0))
         elif run.contender in calibrated:
             parts += _again(run, calibrated[run.contender])
         else:
-            planner = RunPlanner(run, dataset, setting)
-            parts += calibrated.setdefault(run.contender, planner.parts())
+            planner = RunPlanner(run, dataset, setting, coming)
+            parts += calibrated.setdefault(run.contender, _calibrated(run, planner))
             memory_bytes = max(memory_bytes, planner.memory_bytes())
         setting.listener(PartAdvanced("plan", 1, run.name))
     setting.listener(PartFinished("plan", time.perf_counter() - started))
     return PlanRecord(
         data_fingerprint=dataset.record.fingerprint,
         recipe=request.recipe,
-        runs=tuple(_planned(run) for run in runs),
+        runs=planned_runs(request),
         parts=tuple(parts),
         memory_bytes=memory_bytes,
         disk_free_bytes=max(0, setting.store.limit_bytes - setting.store.used_bytes()) if setting.store else 0,
     )
 
 
-def _planned(run: RunRequest) -> PlannedRun:
-    return PlannedRun(run.name, run.backbone, run.kind, run.weights, run.seed, run.recipe)
+def planned_runs(request: ComparisonRequest) -> tuple[PlannedRun, ...]:
+    """What makes a comparison, with its data, the one that it is.
+
+    Args:
+        request: the comparison.
+    """
+    return tuple(
+        PlannedRun(run.name, run.backbone, run.kind, run.weights, run.seed, run.recipe) for run in request.runs()
+    )
+
+
+def _calibrated(run: RunRequest, planner: RunPlanner) -> tuple[PlannedPart, ...]:
+    try:
+        return planner.parts()
+    except DivergedError as error:
+        # The run itself will say so; the others are not to suffer from it.
+        return (PlannedPart(run.name, "all", f"not calibrated: {error}", None, 0),)
 
 
 def _again(run: RunRequest, parts: tuple[PlannedPart, ...]) -> list[PlannedPart]:
     """Another seed of the same contender finds the store filled, unless its weights are random."""
     return [
         PlannedPart(run.name, part.part, "in the store", 0.0, 0)
-        if part.part in ("prefix", "features") and run.weights != "random"
+        if part.part in ("prefix", "features") and run.weights != "random" and "in memory" not in part.how_often
         else replace(part, run=run.name)
         for part in parts
-    ]
-
-
-def _probe_after(run: RunRequest, parts: tuple[PlannedPart, ...]) -> list[PlannedPart]:
-    """A probe follows its backbone: it reads what that has stored, fits, and is evaluated like it."""
-    known = {part.part: part for part in parts}
-    fitting = PlannedPart(run.name, "stage 1", f"{len(PENALTIES_C)} penalties", FIT_SECONDS, 0)
-    return [
-        replace(known["build"], run=run.name),
-        *(
-            PlannedPart(run.name, name, "in the store", 0.0, 0)
-            for name in ("prefix", "features")
-            if name in known and run.weights != "random"
-        ),
-        fitting,
-        replace(known["evaluation"], run=run.name),
     ]

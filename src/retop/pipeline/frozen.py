@@ -2,21 +2,24 @@
 
 # N images, F features
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from retop.activations import ActivationStore, Entry, StoredView, store_features, store_view
-from retop.activations.fill import FrozenComputation, view_key
+from retop.activations.fill import PREFIX_BATCH, FrozenComputation
 from retop.backbones.folding import fold_batch_norms
 from retop.data import Dataset, ImageSet
 from retop.errors import RunError
+from retop.events import PartAdvanced
 from retop.pipeline.clock import Clock
-from retop.pipeline.prepared import PreparedRun
+from retop.pipeline.prepared import PreparedRun, stored_keys
 from retop.pipeline.request import Setting
 from retop.training import DecodedInputs, Inputs, StoredInputs
+from retop.training.order import Rows, batch_bounds
 
 FEATURE_BATCH = 256
 
@@ -67,13 +70,9 @@ class FrozenPart:
             late = [self._decoded(images) if self._prepared.trains_late_layers else None for images, _ in sets]
         else:
             activations = self._from_images(sets, self._prefix(), "prefix")
-            features = self._from_activations(activations) if self._needs_features else activations
+            features = self._from_activations(activations) if self._prepared.needs_features else activations
             late = [_stored(views) for views in activations]
         return SplitInputs(_stored(features[0]), late[0]), SplitInputs(_stored(features[1]), late[1])
-
-    @property
-    def _needs_features(self) -> bool:
-        return self._prepared.request.kind == "probe" or self._prepared.request.recipe.stage1.epochs > 0
 
     def _from_images(
         self, sets: Sequence[tuple[ImageSet, Sequence[int]]], frozen: FrozenComputation, part: str
@@ -83,7 +82,7 @@ class FrozenPart:
             raise RunError("nothing can be stored with the store switched off; this is a defect of retop")
         prepared = self._prepared
         if prepared.split is not None and part == "prefix":
-            self._make_room(store, sets, frozen, prepared.split.bytes_per_image(self._setting.runtime.stored))
+            self._make_room(store, frozen, prepared.split.bytes_per_image(self._setting.runtime.stored))
         total = sum(len(images) * len(views) for images, views in sets)
         with self._clock.part("prefix", total, "images") as shown:
             return [
@@ -110,7 +109,7 @@ class FrozenPart:
             raise RunError("features were asked for without activations; this is a defect of retop")
         runtime = self._setting.runtime
         suffix = fold_batch_norms(split.suffix) if runtime.folds else split.suffix
-        frozen = runtime.frozen(suffix, self._network_code)
+        frozen = runtime.frozen(suffix, self._prepared.network_code)
         about = f"{self._prepared.backbone.name} features"
         with self._clock.part("features", sum(map(len, activations)), "views"):
             return [[store_features(store, view, frozen, about) for view in views] for views in activations]
@@ -122,28 +121,16 @@ class FrozenPart:
         return self._setting.runtime.frozen(split.prefix, split.fingerprint_code)
 
     def _whole(self) -> FrozenComputation:
-        return self._setting.runtime.frozen(self._prepared.network, self._network_code)
-
-    @property
-    def _network_code(self) -> str:
-        """Text that, with the weights, determines the features of an input."""
-        backbone, network = self._prepared.backbone, self._prepared.network
-        return f"{network.output} {backbone.architecture} {sorted(backbone.model_args.items())} {network}"
+        return self._setting.runtime.frozen(self._prepared.network, self._prepared.network_code)
 
     def _make_room(
         self,
         store: ActivationStore,
-        sets: Sequence[tuple[ImageSet, Sequence[int]]],
         frozen: FrozenComputation,
         row_bytes: int,
     ) -> None:
         """Evict for what is missing, and nothing that this run will read."""
-        preprocessing, recipe = self._prepared.backbone.preprocessing, self._prepared.request.recipe.views
-        sizes = {
-            view_key(images, preprocessing, recipe, view, frozen): len(images)
-            for images, views in sets
-            for view in views
-        }
+        sizes = stored_keys(self._prepared, self._dataset, frozen)
         missing = sum(rows for key, rows in sizes.items() if not store.holds(key))
         store.make_room(missing * row_bytes, keep={key.digest() for key in sizes})
 
@@ -151,7 +138,31 @@ class FrozenPart:
         return DecodedInputs(images, self._prepared.backbone.preprocessing, self._prepared.request.recipe.views)
 
 
-def feature_batches(inputs: Inputs, network: torch.nn.Module, setting: Setting) -> Iterable[torch.Tensor]:
+class HeldInputs:
+    """Inputs of one view that are held in memory.
+
+    Args:
+        tensors: one [N, ...] per input of the network.
+    """
+
+    def __init__(self, *tensors: torch.Tensor) -> None:
+        self._tensors = tensors
+
+    def __len__(self) -> int:
+        return len(self._tensors[0])
+
+    def views(self, seed: int, stage: int, epoch: int) -> Rows:
+        """View 0 of every image."""
+        return np.zeros(len(self), dtype=np.int64)
+
+    def batches(self, rows: Rows, views: Rows, batch_size: int) -> Iterator[tuple[Rows, tuple[torch.Tensor, ...]]]:
+        """See `Inputs.batches`."""
+        for low, high in batch_bounds(len(rows), batch_size):
+            part = rows[low:high]
+            yield part, tuple(tensor[torch.from_numpy(part)] for tensor in self._tensors)
+
+
+def feature_batches(inputs: Inputs, network: torch.nn.Module, setting: Setting) -> Iterator[torch.Tensor]:
     """Features [N, F] of view 0 of all images, in order, in float32.
 
     Args:
@@ -163,10 +174,36 @@ def feature_batches(inputs: Inputs, network: torch.nn.Module, setting: Setting) 
         Batches on the CPU.
     """
     rows = np.arange(len(inputs))
+    # A batch of images takes the memory of all the network's layers, one of features next to none.
+    batch_size = FEATURE_BATCH if isinstance(inputs, StoredInputs) else PREFIX_BATCH
     with torch.inference_mode():
-        for _, tensors in inputs.batches(rows, np.zeros_like(rows), FEATURE_BATCH):
+        for _, tensors in inputs.batches(rows, np.zeros_like(rows), batch_size):
             with setting.runtime.autocast():
                 yield network(*(tensor.to(setting.runtime.device) for tensor in tensors)).float().cpu()
+
+
+def collect_features(
+    inputs: Inputs, network: torch.nn.Module, num_features: int, setting: Setting, part: str
+) -> npt.NDArray[np.float32]:
+    """Features [N, F] of view 0 of all images in memory, N x F x 4 bytes.
+
+    Args:
+        inputs: as for `feature_batches`.
+        network: as for `feature_batches`.
+        num_features: F.
+        setting: device, arithmetic and listener.
+        part: name of the running part for progress events, in images.
+
+    Returns:
+        The features, in the order of the images.
+    """
+    features_nf = np.empty((len(inputs), num_features), dtype=np.float32)
+    done = 0
+    for batch_nf in feature_batches(inputs, network, setting):
+        features_nf[done : done + len(batch_nf)] = batch_nf.numpy()
+        done += len(batch_nf)
+        setting.listener(PartAdvanced(part, len(batch_nf)))
+    return features_nf
 
 
 def _stored(views: Sequence[StoredView]) -> StoredInputs:

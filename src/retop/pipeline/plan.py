@@ -1,30 +1,44 @@
 """What a run will compute, how often and for how long, from a calibration of a few seconds."""
 
-# N images
+# N images, F features
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import psutil
 import torch
-from torch.nn import functional
+from torch import nn
 
+from retop.activations.fill import PREFIX_BATCH, FrozenComputation
+from retop.activations.key import EntryKey
 from retop.activations.store import PART_BYTES
+from retop.backbones.folding import fold_batch_norms
 from retop.backbones.head import build_head
 from retop.data import Dataset
 from retop.data.batches import decode_batches
-from retop.pipeline.prepared import missing_rows, prepare
+from retop.pipeline.frozen import HeldInputs
+from retop.pipeline.prepared import (
+    PreparedRun,
+    feature_keys,
+    features_bytes,
+    holds_features,
+    only_head,
+    prepare,
+    stored_keys,
+)
+from retop.pipeline.probe import PENALTIES_C as PROBE_PENALTIES_C
 from retop.pipeline.request import RunRequest, Setting
 from retop.records import PlannedPart
-from retop.training import LateNetwork, training_mode
-from retop.training.optimiser import build_optimiser
+from retop.training import DecodedInputs, Inputs, LabelledInputs, LateNetwork, fit, training_mode
 from retop.training.stages import PENALTIES_C
 from retop.training.step_size import NUM_STEPS
 
 CALIBRATION_BATCH = 16
-CALIBRATION_SECONDS = 1.0
-BUILD_SECONDS = 2.0
+CALIBRATION_SECONDS = 0.5
+LARGEST_CALIBRATION = 2048
+PROBE_SECONDS = 5.0
 
 
 class RunPlanner:
@@ -34,154 +48,226 @@ class RunPlanner:
         request: the run.
         dataset: the images.
         setting: device and store.
+        coming: digests of store entries that earlier runs of the plan will have made; those of this run are added.
     """
 
-    def __init__(self, request: RunRequest, dataset: Dataset, setting: Setting) -> None:
+    def __init__(self, request: RunRequest, dataset: Dataset, setting: Setting, coming: set[str]) -> None:
         self._request = request
         self._dataset = dataset
         self._setting = setting
+        self._coming = coming
+        started = time.perf_counter()
         self._prepared = prepare(request, dataset, setting)
-        self._images = self._decoded_batch()
+        self._build_seconds = time.perf_counter() - started
+        rows = np.arange(min(PREFIX_BATCH, len(dataset.train)))
+        self._images = next(iter(self._decoded(rows, view=0)))
         self._num_train = len(dataset.train)
         self._num_validation = len(dataset.validation)
         self._num_test = len(dataset.test) if dataset.test else 0
 
     def parts(self) -> tuple[PlannedPart, ...]:
         """The parts of the run, in their order."""
-        parts = [self._part("build", "once", BUILD_SECONDS)]
+        parts = [self._part("build", "once", self._build_seconds)]
         if self._prepared.source == "activations":
-            parts += self._activation_parts()
+            parts += self._activation_parts(self._prepared)
         elif self._prepared.source == "features":
-            rows = self._num_train * self._prepared.num_views + self._num_validation
-            parts.append(self._part("prefix", self._images_text(rows), rows * self._whole_seconds(), rows * 4096))
-        parts += self._stage_parts()
+            parts.append(self._whole_part())
+        self._setting.runtime.place(self._prepared.network)
+        parts += self._probe_parts() if self._request.kind == "probe" else self._stage_parts()
         measured = self._num_validation + self._num_test
-        parts.append(self._part("evaluation", f"{measured:,} images", measured * self._evaluation_seconds()))
+        seconds = measured * self._frozen_seconds(self._evaluated, view=0)
+        parts.append(self._part("evaluation", f"{measured:,} images", seconds))
         return tuple(parts)
 
     def memory_bytes(self) -> int:
         """Memory of the whole process at the run's largest moment, roughly."""
         weights = sum(p.numel() * 4 for p in self._prepared.network.parameters())
-        return int(psutil.Process().memory_info().rss) + 3 * PART_BYTES + 3 * weights
+        held = features_bytes(self._prepared, self._dataset) if self._holds_features else 0
+        return int(psutil.Process().memory_info().rss) + 3 * PART_BYTES + 3 * weights + held
 
-    def _activation_parts(self) -> list[PlannedPart]:
-        split = self._prepared.split
+    @property
+    def _holds_features(self) -> bool:
+        return self._request.kind == "probe" or holds_features(self._prepared, self._dataset)
+
+    def _activation_parts(self, prepared: PreparedRun) -> list[PlannedPart]:
+        split, runtime = prepared.split, self._setting.runtime
         if split is None:
             return []
-        rows = missing_rows(self._prepared, self._dataset, self._setting)
-        all_rows = self._num_train * self._prepared.num_views + self._num_validation
-        bytes_per_row = split.bytes_per_image(self._setting.runtime.stored)
-        run = self._setting.runtime.frozen(split.prefix, "").run
-        each = self._seconds_with_decoding(run)
-        parts = [self._part("prefix", self._images_text(rows), rows * each, rows * bytes_per_row)]
-        if self._request.recipe.stage1.epochs > 0:
-            crossings = run(self._images)
-            suffix = self._setting.runtime.frozen(split.suffix, "").run
-            once = _seconds(lambda: suffix(*crossings)) / len(self._images) if rows else 0.0
-            parts.append(self._part("features", self._images_text(all_rows if rows else 0), all_rows * once))
+        prefix = runtime.frozen(split.prefix, split.fingerprint_code)
+        keys = stored_keys(prepared, self._dataset, prefix)
+        rows = self._claim_missing(keys)
+        each = self._stored_seconds(prefix) if rows else 0.0
+        parts = [self._part("prefix", self._rows_text(rows), rows * each, rows * split.bytes_per_image(runtime.stored))]
+        if prepared.needs_features:
+            suffix = runtime.frozen(fold_batch_norms(split.suffix), prepared.network_code)
+            rows = self._claim_missing(feature_keys(keys, suffix))
+            each = self._suffix_seconds(prefix, suffix) if rows else 0.0
+            parts.append(self._part("features", self._rows_text(rows), rows * each, rows * self._feature_bytes))
         return parts
+
+    def _whole_part(self) -> PlannedPart:
+        whole = self._setting.runtime.frozen(self._prepared.network, self._prepared.network_code)
+        rows = self._claim_missing(stored_keys(self._prepared, self._dataset, whole))
+        seconds = rows * self._stored_seconds(whole) if rows else 0.0
+        return self._part("prefix", self._rows_text(rows), seconds, rows * self._feature_bytes)
+
+    @property
+    def _feature_bytes(self) -> int:
+        return self._prepared.num_features * self._setting.runtime.stored.itemsize
+
+    def _claim_missing(self, keys: dict[EntryKey, int]) -> int:
+        """Rows that this run will have to compute; later runs then find them."""
+        store = self._setting.store
+        missing = {
+            key.digest(): rows
+            for key, rows in keys.items()
+            if key.digest() not in self._coming and not (store is not None and store.holds(key))
+        }
+        self._coming.update(missing)
+        return sum(missing.values())
+
+    def _held_part(self) -> PlannedPart:
+        rows = self._num_train + self._num_validation
+        seconds = rows * self._frozen_seconds(self._computed, view=0)
+        return self._part("features", f"{rows:,} images, in memory", seconds)
+
+    def _probe_parts(self) -> list[PlannedPart]:
+        held = [self._held_part()] if self._prepared.source == "images" else []
+        return [*held, self._part("stage 1", f"{len(PROBE_PENALTIES_C)} penalties", PROBE_SECONDS)]
 
     def _stage_parts(self) -> list[PlannedPart]:
-        recipe = self._request.recipe
         parts = []
-        from_images = self._prepared.source == "images"
-        if recipe.stage1.epochs > 0:
-            attempts = len(PENALTIES_C) if recipe.stage1.weight_decay == "auto" else 1
-            each = self._step_seconds(1, from_images)
-            tests = NUM_STEPS * recipe.stage1.batch_size if recipe.stage1.learning_rate == "auto" else 0
-            seconds = attempts * (recipe.stage1.epochs * self._epoch_seconds(*each) + tests * each[0])
-            parts.append(self._part("stage 1", f"{attempts} x {recipe.stage1.epochs} epochs at most", seconds))
+        stage1, stage2 = self._request.recipe.stage1, self._request.recipe.stage2
+        from_images = self._prepared.source == "images" and not self._holds_features
+        if stage1.epochs > 0:
+            if self._prepared.source == "images" and not from_images:
+                parts.append(self._held_part())
+            attempts = len(PENALTIES_C) if stage1.weight_decay == "auto" and not from_images else 1
+            seconds = attempts * self._stage_seconds(1)
+            # Without a store, centre and size of the features take one more pass.
+            if from_images and self._request.recipe.head.kind == "linear":
+                seconds += self._num_train * self._frozen_seconds(self._computed, view=0)
+            parts.append(self._stage_part(1, f"{attempts} x {stage1.epochs} epochs at most", seconds, from_images))
         if self._prepared.trains_late_layers:
-            each = self._step_seconds(2, self._prepared.source != "activations")
-            tests = NUM_STEPS * recipe.stage2.batch_size if recipe.stage2.learning_rate == "auto" else 0
-            seconds = recipe.stage2.epochs * self._epoch_seconds(*each) + tests * each[0]
-            parts.append(self._part("stage 2", f"{recipe.stage2.epochs} epochs at most", seconds))
+            from_images = self._prepared.source != "activations"
+            parts.append(self._stage_part(2, f"{stage2.epochs} epochs at most", self._stage_seconds(2), from_images))
         return parts
 
-    def _epoch_seconds(self, train_each: float, evaluate_each: float) -> float:
-        sample = min(self._num_train, self._num_validation)
-        return self._num_train * train_each + (self._num_validation + sample) * evaluate_each
+    def _stage_part(self, stage: int, epochs: str, seconds: float, from_images: bool) -> PlannedPart:
+        why = f", the whole network in each: {self._prepared.reason}" if from_images and self._prepared.reason else ""
+        return self._part(f"stage {stage}", epochs + why, seconds)
 
-    def _step_seconds(self, stage: int, from_images: bool) -> tuple[float, float]:
-        """Seconds per image of a training step and of an evaluation."""
-        prepared, runtime = self._prepared, self._setting.runtime
+    def _stage_seconds(self, stage: int) -> float:
+        """Seconds of one attempt at a stage: its range test, and its epochs on rows and on what they are judged by."""
         recipe = self._request.recipe.stage1 if stage == 1 else self._request.recipe.stage2
-        num_classes = len(self._dataset.classes)
-        head = build_head(self._request.recipe.head, prepared.num_features, num_classes, 0)
-        inputs: tuple[torch.Tensor, ...] = (self._images,)
-        suffix: torch.nn.Module = prepared.network
-        if not from_images and stage == 1:
-            inputs, suffix = (torch.randn(recipe.batch_size, prepared.num_features),), torch.nn.Identity()
-        elif not from_images and prepared.split is not None:
-            inputs = runtime.frozen(prepared.split.prefix, "").run(self._images)
-            inputs = tuple(tensor.clone() for tensor in inputs)
-            suffix = prepared.split.suffix
-        network = LateNetwork(suffix, head).to(runtime.device)
-        labels_n = torch.zeros(len(inputs[0]), dtype=torch.int64, device=runtime.device)
-        optimiser = build_optimiser(head, recipe, 0.0, 0.0)
-        enter = training_mode(network, prepared.boundary, prepared.updates_statistics)
+        if stage == 1:
+            with only_head(self._prepared):
+                train_each, evaluate_each = self._loop_seconds(stage)
+        else:
+            train_each, evaluate_each = self._loop_seconds(stage)
+        sample = min(self._num_train, self._num_validation)
+        judged = (self._num_validation + sample) * evaluate_each
+        tests = NUM_STEPS * min(recipe.batch_size, self._num_train) if recipe.learning_rate == "auto" else 0
+        return recipe.epochs * (self._num_train * train_each + judged) + judged + tests * train_each
 
-        def step() -> None:
-            enter()
-            with runtime.autocast():
-                loss = functional.cross_entropy(network(*inputs).float(), labels_n)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            optimiser.zero_grad()
+    def _loop_seconds(self, stage: int) -> tuple[float, float]:
+        """Seconds per image of training and of evaluation, measured on the loop itself with a few images."""
+        inputs, suffix = self._stage_inputs(stage)
+        network = LateNetwork(suffix, self._head())
+        # The first call of anything on a device costs more than all later ones.
+        self._epoch_seconds(stage, network, inputs, 2)
+        rows = min(CALIBRATION_BATCH, self._num_train)
+        while True:
+            trained, evaluated = self._epoch_seconds(stage, network, inputs, rows)
+            if trained > CALIBRATION_SECONDS or rows >= min(self._num_train, LARGEST_CALIBRATION):
+                return trained / rows, evaluated / rows
+            rows = min(4 * rows, self._num_train, LARGEST_CALIBRATION)
 
-        def evaluate() -> None:
-            network.eval()
-            with torch.inference_mode(), runtime.autocast():
-                network(*inputs)
+    def _epoch_seconds(self, stage: int, network: LateNetwork, inputs: Inputs, num_rows: int) -> tuple[float, float]:
+        recipe = self._request.recipe.stage1 if stage == 1 else self._request.recipe.stage2
+        data = LabelledInputs(
+            inputs, np.zeros(len(inputs), dtype=np.int64), np.resize(np.arange(len(inputs)), num_rows)
+        )
+        history = fit(
+            network,
+            training_mode(network, self._prepared.boundary, stage == 2 and self._prepared.updates_statistics),
+            data,
+            None,
+            data,
+            replace(recipe, epochs=1, patience=None),
+            learning_rate=1e-12,
+            weight_decay=0.0,
+            seed=0,
+            stage=stage,
+            runtime=self._setting.runtime,
+            on_epoch=lambda epoch: None,
+        ).history
+        return max(0.0, history[1].seconds - history[0].seconds), history[0].seconds
 
-        decoding = self._decode_seconds() if from_images else 0.0
-        return _seconds(step) / len(inputs[0]) + decoding, _seconds(evaluate) / len(inputs[0]) + decoding
+    def _stage_inputs(self, stage: int) -> tuple[Inputs, nn.Module]:
+        """Inputs like those of the stage, and what they enter."""
+        prepared, runtime = self._prepared, self._setting.runtime
+        if stage == 1 and (prepared.source != "images" or self._holds_features):
+            stored = runtime.stored if prepared.source != "images" else torch.float32
+            features_nf = torch.randn(min(self._num_train, 8 * PREFIX_BATCH), prepared.num_features).to(stored)
+            return HeldInputs(features_nf), nn.Identity()
+        if stage == 2 and prepared.source == "activations" and prepared.split is not None:
+            crossings = _on_cpu(runtime.frozen(prepared.split.prefix, "").run(self._images), runtime.stored)
+            return HeldInputs(*crossings), prepared.split.suffix
+        views = self._request.recipe.views
+        return DecodedInputs(self._dataset.train, prepared.backbone.preprocessing, views), prepared.network
 
-    def _whole_seconds(self) -> float:
-        return self._seconds_with_decoding(self._setting.runtime.frozen(self._prepared.network, "").run)
+    def _head(self) -> nn.Module:
+        return build_head(self._request.recipe.head, self._prepared.num_features, len(self._dataset.classes), 0)
 
-    def _evaluation_seconds(self) -> float:
-        """The predictor's arithmetic is float32."""
-
+    def _stored_seconds(self, frozen: FrozenComputation) -> float:
         def run(images: torch.Tensor) -> None:
-            with torch.inference_mode():
-                self._prepared.network(images)
+            _on_cpu(frozen.run(images), frozen.stored)
 
-        return self._seconds_with_decoding(run)
+        return self._frozen_seconds(run, view=1 if self._prepared.num_views > 1 else 0)
 
-    def _seconds_with_decoding(self, run: Callable[[torch.Tensor], object]) -> float:
-        """Seconds per image where decoding runs beside the network."""
-        runtime = self._setting.runtime
-        run(self._images)
+    def _suffix_seconds(self, prefix: FrozenComputation, suffix: FrozenComputation) -> float:
+        crossings = prefix.run(self._images)
+        return _seconds(lambda: _on_cpu(suffix.run(*crossings), suffix.stored)) / len(self._images)
+
+    def _computed(self, images: torch.Tensor) -> None:
+        """The whole network as `feature_batches` runs it."""
+        with torch.inference_mode(), self._setting.runtime.autocast():
+            self._prepared.network(images).float().cpu()
+
+    def _evaluated(self, images: torch.Tensor) -> None:
+        """The whole network in the predictor's arithmetic, float32."""
+        with torch.inference_mode():
+            self._prepared.network(images).cpu()
+
+    def _frozen_seconds(self, run: Callable[[torch.Tensor], None], view: int) -> float:
+        """Seconds per image where the next batch is decoded while the network runs."""
+        run(self._images[:4])
+        rows = np.resize(np.arange(self._num_train), LARGEST_CALIBRATION)
+        batches = self._decoded(rows, view)
+        batch = next(batches)
         started, done = time.perf_counter(), 0
-        for batch in self._decode(np.arange(self._num_train)):
-            run(batch.to(runtime.device))
+        for coming in batches:
+            run(batch)
             done += len(batch)
+            batch = coming
             if time.perf_counter() - started > CALIBRATION_SECONDS:
                 break
         return (time.perf_counter() - started) / done
 
-    def _decode_seconds(self) -> float:
-        started, done = time.perf_counter(), 0
-        for batch in self._decode(np.arange(min(64, self._num_train))):
-            done += len(batch)
-        return (time.perf_counter() - started) / done
-
-    def _decode(self, rows: np.ndarray) -> Iterator[torch.Tensor]:
-        return decode_batches(
+    def _decoded(self, rows: np.ndarray, view: int) -> Iterator[torch.Tensor]:
+        batches = decode_batches(
             self._dataset.train,
             rows,
-            np.zeros_like(rows),
+            np.full_like(rows, view),
             self._prepared.backbone.preprocessing,
             self._request.recipe.views,
-            CALIBRATION_BATCH,
+            PREFIX_BATCH,
+            ahead=1,
         )
+        return (batch.to(self._setting.runtime.device) for batch in batches)
 
-    def _decoded_batch(self) -> torch.Tensor:
-        rows = np.arange(min(CALIBRATION_BATCH, len(self._dataset.train)))
-        return next(iter(self._decode(rows))).to(self._setting.runtime.device)
-
-    def _images_text(self, rows: int) -> str:
+    def _rows_text(self, rows: int) -> str:
         views = self._prepared.num_views
         return f"{rows:,} images{f', {views} views each in training' if views > 1 else ''}" if rows else "in the store"
 
@@ -189,11 +275,16 @@ class RunPlanner:
         return PlannedPart(self._request.name, part, how_often, seconds, disk_bytes)
 
 
+def _on_cpu(tensors: tuple[torch.Tensor, ...], stored: torch.dtype) -> tuple[torch.Tensor, ...]:
+    """Results as the store takes them; bringing them here also waits for a device that works on its own."""
+    return tuple(t.to("cpu", stored if t.is_floating_point() else t.dtype).clone() for t in tensors)
+
+
 def _seconds(action: Callable[[], object]) -> float:
-    """Seconds of one call, after one that is not counted."""
+    """Seconds of one call, after one that is not counted; the action ends with its results on the CPU."""
     action()
     started, calls = time.perf_counter(), 0
-    while time.perf_counter() - started < CALIBRATION_SECONDS / 2:
+    while calls == 0 or time.perf_counter() - started < CALIBRATION_SECONDS:
         action()
         calls += 1
     return (time.perf_counter() - started) / calls

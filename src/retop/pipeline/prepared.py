@@ -1,11 +1,15 @@
 """A run before its first computation: network, boundary, split, and where its inputs will come from."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Literal
 
+import psutil
 import torch
 
-from retop.activations.fill import view_key
+from retop.activations.fill import FrozenComputation, view_key
+from retop.activations.key import EntryKey
 from retop.backbones import (
     Backbone,
     Boundary,
@@ -20,6 +24,9 @@ from retop.backbones.folding import fold_batch_norms
 from retop.data import Dataset
 from retop.errors import NotTraceableError
 from retop.pipeline.request import RunRequest, Setting
+from retop.training.stages import PENALTIES_C
+
+MEMORY_FRACTION = 0.5
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,17 @@ class PreparedRun:
     def num_views(self) -> int:
         """V."""
         return self.request.recipe.views.count
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether something learns from the features of the frozen network."""
+        return self.request.kind == "probe" or self.request.recipe.stage1.epochs > 0
+
+    @property
+    def network_code(self) -> str:
+        """Text that, with the weights, determines the features of an input."""
+        backbone, network = self.backbone, self.network
+        return f"{network.output} {backbone.architecture} {sorted(backbone.model_args.items())} {network}"
 
 
 def prepare(request: RunRequest, dataset: Dataset, setting: Setting) -> PreparedRun:
@@ -112,23 +130,84 @@ def stored_bytes(split: SplitNetwork, dataset: Dataset, num_views: int, setting:
     return rows * split.bytes_per_image(setting.runtime.stored)
 
 
-def missing_rows(prepared: PreparedRun, dataset: Dataset, setting: Setting) -> int:
-    """Rows of activations that are not in the store yet.
+def stored_keys(prepared: PreparedRun, dataset: Dataset, frozen: FrozenComputation) -> dict[EntryKey, int]:
+    """Keys of what a frozen part makes of the training images, in all views, and of the validation images.
 
     Args:
-        prepared: with activations as its source.
+        prepared: the run.
         dataset: the images.
-        setting: device and store.
+        frozen: the whole network, or the prefix.
+
+    Returns:
+        Rows by key.
     """
-    if setting.store is None or prepared.split is None:
-        return 0
-    frozen = setting.runtime.frozen(prepared.split.prefix, prepared.split.fingerprint_code)
-    views = prepared.request.recipe.views
-    missing = 0
-    for images, view in [(dataset.train, view) for view in range(views.count)] + [(dataset.validation, 0)]:
-        key = view_key(images, prepared.backbone.preprocessing, views, view, frozen)
-        missing += 0 if setting.store.holds(key) else len(images)
-    return missing
+    preprocessing, views = prepared.backbone.preprocessing, prepared.request.recipe.views
+    sets = [(dataset.train, view) for view in range(views.count)] + [(dataset.validation, 0)]
+    return {view_key(images, preprocessing, views, view, frozen): len(images) for images, view in sets}
+
+
+def feature_keys(activations: dict[EntryKey, int], frozen: FrozenComputation) -> dict[EntryKey, int]:
+    """Keys of the features that a frozen suffix makes of stored activations, as `store_features` forms them.
+
+    Args:
+        activations: keys of its inputs.
+        frozen: the suffix.
+
+    Returns:
+        Rows by key.
+    """
+    return {
+        replace(key, graph=frozen.graph, weights=frozen.weights, parent=key.digest()): rows
+        for key, rows in activations.items()
+    }
+
+
+def holds_features(prepared: PreparedRun, dataset: Dataset) -> bool:
+    """Whether stage 1 without a store holds the features in memory, because they are the same in every epoch.
+
+    Args:
+        prepared: the run.
+        dataset: the images.
+    """
+    if prepared.source != "images" or prepared.num_views > 1:
+        return False
+    return features_bytes(prepared, dataset) < MEMORY_FRACTION * int(psutil.virtual_memory().available)
+
+
+def features_bytes(prepared: PreparedRun, dataset: Dataset) -> int:
+    """Bytes of the float32 features of view 0 of all images that are learned from or chosen by.
+
+    Args:
+        prepared: the run.
+        dataset: the images.
+    """
+    return (len(dataset.train) + len(dataset.validation)) * prepared.num_features * 4
+
+
+def middle_penalty(num_images: int) -> float:
+    """The weight decay in the middle of stage 1's grid, where trying all of it would cost too much.
+
+    Args:
+        num_images: N, images to learn from.
+    """
+    return 1 / (PENALTIES_C[len(PENALTIES_C) // 2] * num_images)
+
+
+@contextmanager
+def only_head(prepared: PreparedRun) -> Iterator[None]:
+    """Freeze the whole backbone for a while, as stage 1 wants it.
+
+    Args:
+        prepared: the run.
+    """
+    trained = [p for p in prepared.network.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 def _example(network: ImageNetwork, backbone: Backbone) -> tuple[torch.Tensor, torch.Tensor]:

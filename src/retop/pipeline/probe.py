@@ -22,10 +22,12 @@ def fit_probe(
 ) -> tuple[LinearHead, float]:
     """Fit scikit-learn's L2 logistic regression, its penalty chosen by the loss on validation.
 
+    Both arrays of features are scaled in place, so that the fit needs no memory beside them: N x F x 4 bytes each.
+
     Args:
-        train_nf: [N, F] features of the training images, view 0.
+        train_nf: [N, F] features of the training images, view 0; changed.
         train_labels_n: [N].
-        validation_nf: [N, F] features of the validation images.
+        validation_nf: [N, F] features of the validation images, not the same array; changed.
         validation_labels_n: [N].
         num_classes: K.
 
@@ -38,24 +40,22 @@ def fit_probe(
 
     head = LinearHead(train_nf.shape[1], num_classes, dropout=0.0)
     head.calibrate([torch.from_numpy(train_nf)])
+    for features_nf in (train_nf, validation_nf):
+        features_nf -= head.mean_f.numpy()
+        features_nf /= head.size.numpy()
     best_loss, best_c = np.inf, PENALTIES_C[0]
     for c in PENALTIES_C:
         model = LogisticRegression(C=c, max_iter=MAX_ITERATIONS)
         with warnings.catch_warnings():
             # An unpenalised fit of separable data never converges; validation then prefers a stronger penalty.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(_scaled(train_nf, head), train_labels_n)
-        probabilities_nk = model.predict_proba(_scaled(validation_nf, head))
+            model.fit(train_nf, train_labels_n)
+        probabilities_nk = model.predict_proba(validation_nf)
         loss = log_loss(validation_labels_n, probabilities_nk, labels=range(num_classes))
         if loss < best_loss:
             best_loss, best_c = loss, c
             _assign(head, model.coef_, model.intercept_)
     return head.eval(), best_c
-
-
-def _scaled(features_nf: Features, head: LinearHead) -> npt.NDArray[np.float32]:
-    scaled_nf: npt.NDArray[np.float32] = (features_nf - head.mean_f.numpy()) / head.size.numpy()
-    return scaled_nf
 
 
 def _assign(head: LinearHead, coefficients: npt.NDArray[np.float64], intercepts: npt.NDArray[np.float64]) -> None:

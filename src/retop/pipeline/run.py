@@ -3,9 +3,7 @@
 # N images, F features
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,14 +15,15 @@ from retop.backbones.head import Head, LinearHead, build_head
 from retop.data import Dataset
 from retop.errors import RunExistsError
 from retop.evaluation import measure
-from retop.events import Notice, PartAdvanced
+from retop.events import Event, Listener, Notice, PartAdvanced
 from retop.pipeline.clock import Clock
 from retop.pipeline.environment import describe_environment
-from retop.pipeline.frozen import FrozenPart, SplitInputs, feature_batches
-from retop.pipeline.prepared import PreparedRun, prepare
-from retop.pipeline.probe import fit_probe
+from retop.pipeline.frozen import FrozenPart, HeldInputs, SplitInputs, collect_features, feature_batches
+from retop.pipeline.prepared import PreparedRun, holds_features, middle_penalty, only_head, prepare
+from retop.pipeline.probe import Features, fit_probe
 from retop.pipeline.request import RunFolder, RunRequest, Setting
 from retop.predictor import Predictor
+from retop.recipe import StageRecipe
 from retop.records import (
     EpochRecord,
     Metrics,
@@ -70,6 +69,8 @@ def run_backbone(
         RetopError: as the parts raise it.
     """
     _make_ready(folder)
+    shown: list[str] = []
+    setting = replace(setting, listener=_noting_warnings(shown, setting.listener))
     clock = Clock(request.name, setting.listener, planned)
     environment = describe_environment(setting.runtime, setting.command)
     with clock.part("build", None, ""):
@@ -85,6 +86,8 @@ def run_backbone(
     predictions = _evaluate(folder, dataset, setting, clock)
     write_predictions(folder.predictions, predictions)
     metrics = [measure(part, "float32") for part in predictions]
+    if lost := _answers_otherwise(trained, metrics[0]):
+        setting.listener(Notice("warning", f"{request.name}: {lost}"))
     run = RunRecord(
         name=request.name,
         kind=request.kind,
@@ -103,7 +106,7 @@ def run_backbone(
         test=metrics[1] if len(metrics) > 1 else None,
         timings=clock.records(),
         environment=environment,
-        warnings=_warnings(prepared, trained, metrics[0]),
+        warnings=tuple(shown),
     )
     write_record(folder.run, run)
     return run
@@ -142,22 +145,22 @@ class _Trainer:
 
     def fit_probe(self, train: SplitInputs, validation: SplitInputs) -> _Trained:
         """The baseline: logistic regression on the features of view 0."""
-        network = self._feature_network()
+        train_nf, validation_nf = self._collect(train, validation)
+        held = LabelledInputs(
+            HeldInputs(torch.from_numpy(validation_nf.copy())),
+            self._dataset.validation.labels_n,
+            np.arange(len(validation_nf)),
+        )
         with self._clock.part("stage 1", None, ""):
-            features = [
-                torch.cat(list(feature_batches(part.features, network, self._setting))).numpy()
-                for part in (train, validation)
-            ]
             head, c = fit_probe(
-                features[0],
+                train_nf,
                 self._dataset.train.labels_n,
-                features[1],
+                validation_nf,
                 self._dataset.validation.labels_n,
                 len(self._dataset.classes),
             )
             self._head = head.to(self._setting.runtime.device)
-            held = self._labelled(validation, "features", self._dataset.validation.labels_n)
-            loss, accuracy = evaluate_inputs(LateNetwork(network, self._head), held, self._setting.runtime)
+            loss, accuracy = evaluate_inputs(LateNetwork(nn.Identity(), self._head), held, self._setting.runtime)
         record = StageRecord(
             stage=1,
             epochs_run=0,
@@ -174,23 +177,54 @@ class _Trainer:
         return _Trained(self._head, (record,), accuracy)
 
     def _stage1(self, train: SplitInputs, validation: SplitInputs) -> StageRecord:
-        network = LateNetwork(self._feature_network(), self._head)
+        recipe, suffix = self._recipe.stage1, self._feature_network()
+        if not self._stored and holds_features(self._prepared, self._dataset):
+            collected = [HeldInputs(torch.from_numpy(part_nf)) for part_nf in self._collect(train, validation)]
+            train, validation = (SplitInputs(features, None) for features in collected)
+            suffix = nn.Identity()
+        elif not self._stored and recipe.weight_decay == "auto":
+            recipe = replace(recipe, weight_decay=middle_penalty(len(self._dataset.train)))
+            self._setting.listener(
+                Notice(
+                    "warning",
+                    f"{self._prepared.request.name}: the whole network runs in every epoch of stage 1, so only one "
+                    f"penalty is tried, {recipe.weight_decay:.2g}. The store (--cache DIR) or a penalty of your own "
+                    f"(--set stage1.weight_decay=0.001) would do",
+                )
+            )
+        network = LateNetwork(suffix, self._head)
         if isinstance(self._head, LinearHead):
-            self._head.calibrate(feature_batches(train.features, network.suffix, self._setting))
-        with _only_head(self._prepared):
-            return self._stage(1, network, train, validation, "features")
+            self._head.calibrate(feature_batches(train.features, suffix, self._setting))
+        with only_head(self._prepared):
+            return self._stage(1, recipe, network, train, validation, "features")
+
+    def _collect(self, train: SplitInputs, validation: SplitInputs) -> tuple[Features, Features]:
+        """Features of both splits in memory; a part of its own only where it runs the network."""
+        network, num_features = self._feature_network(), self._prepared.num_features
+        total = len(train.features) + len(validation.features)
+        with self._clock.part("stage 1" if self._stored else "features", total, "images") as shown:
+            train_nf, validation_nf = (
+                collect_features(part.features, network, num_features, self._setting, shown)
+                for part in (train, validation)
+            )
+        return train_nf, validation_nf
 
     def _stage2(self, train: SplitInputs, validation: SplitInputs) -> StageRecord:
         split = self._prepared.split
         suffix = (
             split.suffix if split is not None and self._prepared.source == "activations" else self._prepared.network
         )
-        return self._stage(2, LateNetwork(suffix, self._head), train, validation, "late")
+        return self._stage(2, self._recipe.stage2, LateNetwork(suffix, self._head), train, validation, "late")
 
     def _stage(
-        self, number: int, network: LateNetwork, train: SplitInputs, validation: SplitInputs, which: str
+        self,
+        number: int,
+        recipe: StageRecipe,
+        network: LateNetwork,
+        train: SplitInputs,
+        validation: SplitInputs,
+        which: str,
     ) -> StageRecord:
-        recipe = self._recipe.stage1 if number == 1 else self._recipe.stage2
         labels_n = self._dataset.train.labels_n
         learned = self._labelled(train, which, labels_n)
         seed = self._prepared.request.seed
@@ -228,19 +262,6 @@ class _Trainer:
     def _labelled(self, split: SplitInputs, which: str, labels_n: np.ndarray) -> LabelledInputs:
         inputs = split.late if which == "late" and split.late is not None else split.features
         return LabelledInputs(inputs, labels_n, np.arange(len(labels_n)))
-
-
-@contextmanager
-def _only_head(prepared: PreparedRun) -> Iterator[None]:
-    """Freeze the whole backbone for a while."""
-    trained = [p for p in prepared.network.parameters() if p.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
 
 
 def _make_ready(folder: RunFolder) -> None:
@@ -304,19 +325,27 @@ def _network_record(prepared: PreparedRun, trained: _Trained, setting: Setting) 
     )
 
 
-def _warnings(prepared: PreparedRun, trained: _Trained, validation: Metrics) -> tuple[str, ...]:
-    """What a reader of the record must know: a slow loop, and a saved model that answers otherwise than in training."""
-    found = []
-    if prepared.reason is not None and prepared.trains_late_layers:
-        found.append(f"the whole network ran in every epoch: {prepared.reason}")
+def _noting_warnings(shown: list[str], listener: Listener) -> Listener:
+    """A listener that also keeps what it warns of."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Notice) and event.level == "warning":
+            shown.append(event.message)
+        listener(event)
+
+    return listen
+
+
+def _answers_otherwise(trained: _Trained, validation: Metrics) -> str | None:
+    """What to tell if the saved model answers otherwise than in training."""
     lost = trained.validation_accuracy - validation.accuracy.value
-    if abs(lost) > max(0.01, 2 / validation.n):
-        found.append(
-            f"the saved model has {100 * validation.accuracy.value:.1f} % on validation, in training it had "
-            f"{100 * trained.validation_accuracy:.1f} %; the arithmetic of training was coarser than float32 "
-            f"(--precision fp32 tells whether that is why)"
-        )
-    return tuple(found)
+    if abs(lost) <= max(0.01, 2 / validation.n):
+        return None
+    return (
+        f"the saved model has {100 * validation.accuracy.value:.1f} % on validation, in training it had "
+        f"{100 * trained.validation_accuracy:.1f} %; the arithmetic of training was coarser than float32 "
+        f"(--precision fp32 tells whether that is why)"
+    )
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -10,6 +10,7 @@ from sklearn import metrics as sklearn_metrics
 from retop.activations import ActivationStore
 from retop.data import Dataset
 from retop.errors import RunExistsError
+from retop.events import Event, Notice
 from retop.pipeline import RunFolder, RunRequest, probe_request, run_backbone, scratch_request
 from retop.predictor import Predictor
 from retop.records import RunRecord, read_predictions, read_record
@@ -147,7 +148,7 @@ def test_the_probe_is_scikit_learns_best_logistic_regression() -> None:
     generator = np.random.default_rng(0)
     labels_n = np.arange(120) % 3
     features_nf = (generator.normal(size=(120, 8)) * 5 + 2 * np.eye(3, 8)[labels_n]).astype(np.float32)
-    head, c = fit_probe(features_nf[:80], labels_n[:80], features_nf[80:], labels_n[80:], 3)
+    head, c = fit_probe(features_nf[:80].copy(), labels_n[:80], features_nf[80:].copy(), labels_n[80:], 3)
     centre = features_nf[:80].mean(0)
     size = np.sqrt((features_nf[:80] - centre).var())
     losses = {}
@@ -170,7 +171,7 @@ def test_two_classes_of_the_probe_are_two_logits() -> None:
     generator = np.random.default_rng(0)
     labels_n = np.arange(60) % 2
     features_nf = (generator.normal(size=(60, 4)) + labels_n[:, None]).astype(np.float32)
-    head, c = fit_probe(features_nf, labels_n, features_nf, labels_n, 2)
+    head, c = fit_probe(features_nf.copy(), labels_n, features_nf.copy(), labels_n, 2)
     import torch
 
     ours_nk = head(torch.from_numpy(features_nf)).softmax(1).detach().numpy()
@@ -188,3 +189,33 @@ def test_scratch_trains_everything_from_random_weights(shapes: Dataset, tmp_path
     record = run_backbone(short, shapes, small_setting(recipe, ActivationStore()), RunFolder(tmp_path / "a"))
     assert record.network.parameters_trained == record.network.parameters
     assert [stage.stage for stage in record.stages] == [2]
+
+
+def test_the_record_holds_exactly_the_warnings_that_were_shown(
+    small_weights: Path, shapes: Dataset, tmp_path: Path
+) -> None:
+    events: list[Event] = []
+    record = run_small(tmp_path, shapes, weights=small_weights, listener=events.append)
+    shown = [event.message for event in events if isinstance(event, Notice) and event.level == "warning"]
+    assert list(record.warnings) == shown
+    assert any("the whole network runs in every epoch, the store is switched off" in message for message in shown)
+
+
+def test_a_penalty_is_looked_for_without_a_store_and_found_as_with_one(
+    small_weights: Path, shapes: Dataset, tmp_path: Path
+) -> None:
+    settings = {"stage1.weight_decay": "auto"}
+    usual = run_small(tmp_path / "a", shapes, weights=small_weights, settings=settings)
+    cached = run_small(tmp_path / "b", shapes, weights=small_weights, store=ActivationStore(), settings=settings)
+    assert usual.stages[0].weight_decay == cached.stages[0].weight_decay
+    assert {timing.part for timing in usual.timings} >= {"features", "stage 1"}
+
+
+def test_with_fresh_views_in_every_epoch_one_penalty_is_tried(
+    small_weights: Path, shapes: Dataset, tmp_path: Path
+) -> None:
+    settings = {"stage1.weight_decay": "auto", "views.preset": "standard", "views.count": 2}
+    record = run_small(tmp_path, shapes, weights=small_weights, settings=settings)
+    assert record.stages[0].weight_decay == pytest.approx(1 / (3e-3 * len(shapes.train)))
+    assert any("only one penalty is tried" in message for message in record.warnings)
+    assert [epoch.epoch for epoch in saved_epochs(tmp_path) if epoch.stage == 1] == [0, 1, 2]

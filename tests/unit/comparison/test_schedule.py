@@ -1,0 +1,140 @@
+"""What a plan says before anything is computed, and that it says it of what will be done."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from retop.activations import ActivationStore
+from retop.comparison import ComparisonRequest, make_plan
+from retop.comparison.compare import check_folder, claim_folder, compare_backbones
+from retop.comparison.request import Baseline
+from retop.data import Dataset
+from retop.errors import RunError, RunExistsError
+from retop.pipeline import RunFolder, plan, run_backbone
+from retop.records import PlannedPart, PlanRecord
+from small_runs import small_recipe, small_setting
+
+
+@pytest.fixture(autouse=True)
+def short_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.01)
+
+
+def request(
+    weights: Path,
+    backbones: tuple[str, ...] = ("test_resnet",),
+    seeds: tuple[int, ...] = (0,),
+    baselines: tuple[Baseline, ...] = (),
+    **settings: object,
+) -> ComparisonRequest:
+    recipe = small_recipe({key.replace("__", "."): value for key, value in settings.items()})
+    return ComparisonRequest(backbones, str(weights), recipe, seeds=seeds, baselines=baselines)
+
+
+def planned(
+    one: ComparisonRequest, dataset: Dataset, store: ActivationStore | None, folder: Path | None = None
+) -> dict[tuple[str, str], PlannedPart]:
+    made = make_plan(one, dataset, small_setting(one.recipe, store), folder)
+    return {(part.run, part.part): part for part in made.parts}
+
+
+@pytest.mark.parametrize("settings", [{}, {"thaw": "none"}, {"head__kind": "mlp", "head__hidden": 8}])
+def test_planned_disk_is_what_the_store_takes(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, settings: dict[str, object]
+) -> None:
+    one = request(small_weights, baselines=("probe",), **settings)
+    store = ActivationStore()
+    parts = planned(one, shapes, store)
+    for run in one.runs():
+        run_backbone(run, shapes, small_setting(one.recipe, store), RunFolder(tmp_path / run.name))
+    written = sum(part.num_bytes for _, record in store.entries() for part in record.parts)
+    assert sum(part.disk_bytes for part in parts.values()) == written
+    again = planned(one, shapes, store)
+    assert {part.how_often for (_, name), part in again.items() if name == "prefix"} == {"in the store"}
+
+
+def test_the_probe_of_another_head_needs_features_of_its_own(small_weights: Path, shapes: Dataset) -> None:
+    own = planned(request(small_weights, baselines=("probe",), head__kind="mlp"), shapes, ActivationStore())
+    assert own["probe-test_resnet-0", "features"].disk_bytes > 0
+    assert own["probe-test_resnet-0", "prefix"].how_often == "in the store"
+
+
+def test_a_plan_without_a_store_says_what_runs_in_every_epoch_and_why(small_weights: Path, shapes: Dataset) -> None:
+    one = request(small_weights, baselines=("probe",), views__preset="standard", views__count=2)
+    parts = planned(one, shapes, None)
+    for stage in ("stage 1", "stage 2"):
+        assert "the whole network in each: the store is switched off" in parts["test_resnet-0", stage].how_often
+    assert parts["probe-test_resnet-0", "features"].how_often == "60 images, in memory"
+
+
+def test_planned_parts_are_the_timed_parts(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    for name, store in (("a", ActivationStore()), ("b", None)):
+        one = request(small_weights, baselines=("probe",))
+        parts = planned(one, shapes, store)
+        for run in one.runs():
+            folder = RunFolder(tmp_path / name / run.name)
+            record = run_backbone(run, shapes, small_setting(one.recipe, store), folder)
+            timed = {timing.part for timing in record.timings} - {"other"}
+            assert {part for owner, part in parts if owner == run.name} == timed
+
+
+def make(one: ComparisonRequest, dataset: Dataset, folder: Path) -> tuple[PlanRecord, list[str]]:
+    setting = small_setting(one.recipe, ActivationStore())
+    check_folder(folder, one, dataset)
+    made = make_plan(one, dataset, setting, folder)
+    claim_folder(folder, made)
+    return made, [failed.name for failed in compare_backbones(one, dataset, made, setting, folder).failed]
+
+
+def test_what_is_finished_is_not_calibrated_again(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    one = request(small_weights, seeds=(0, 1))
+    make(one, shapes, tmp_path)
+    (tmp_path / "test_resnet-1" / "run.json").unlink()
+    again = make_plan(one, shapes, small_setting(one.recipe, ActivationStore()), tmp_path)
+    assert [part for part in again.parts if part.run == "test_resnet-0"] == [
+        PlannedPart("test_resnet-0", "all", "finished already", 0.0, 0)
+    ]
+    assert sum(part.seconds or 0 for part in again.parts if part.run == "test_resnet-1") > 0
+
+
+def test_a_folder_of_another_comparison_is_refused_before_anything_is_planned(
+    small_weights: Path, shapes: Dataset, tmp_path: Path
+) -> None:
+    one = request(small_weights)
+    claim_folder(tmp_path / "a", PlanRecord(shapes.record.fingerprint, one.recipe, (), (), 0, 0))
+    with pytest.raises(RunExistsError, match=r"holds another comparison.*--out"):
+        check_folder(tmp_path / "a", one, shapes)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "letter.txt").touch()
+    with pytest.raises(RunExistsError, match="not empty"):
+        check_folder(tmp_path / "b", one, shapes)
+    assert not (tmp_path / "c").exists()
+    check_folder(tmp_path / "c", one, shapes)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told_with_the_way_out(
+    small_weights: Path, shapes: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    one = request(small_weights)
+    with pytest.raises(RunError, match="--out"):
+        check_folder(tmp_path / "file", one, shapes)
+    with pytest.raises(RunError, match="--out"):
+        claim_folder(tmp_path / "file" / "a", PlanRecord("", one.recipe, (), (), 0, 0))
+
+
+def test_whatever_a_run_raises_the_others_are_made(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from retop.comparison import compare
+
+    def breaking(run: object, *arguments: object) -> object:
+        if getattr(run, "backbone", None) == "test_resnet":
+            raise KeyError("layer9")
+        return run_backbone(run, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(compare, "run_backbone", breaking)
+    one = replace(request(small_weights), backbones=("test_resnet", "test_convnext"))
+    assert make(one, shapes, tmp_path)[1] == ["test_resnet-0"]
