@@ -213,7 +213,12 @@ def _measure(
     loss, accuracy = evaluate_inputs(network, validation, runtime)
     sample = evaluate_inputs(network, train_sample, runtime) if train_sample else (None, None)
     if not math.isfinite(loss):
-        raise DivergedError(f"stage {stage}, epoch {epoch}: the validation loss is not finite")
+        way_out = (
+            f"Use a smaller step size: --set stage{stage}.learning_rate={learning_rate / 10:.2g}"
+            if epoch
+            else "The weights or the images give no finite logits before the first step; check --weights"
+        )
+        raise DivergedError(f"stage {stage}, epoch {epoch}: the validation loss is not finite. {way_out}")
     return EpochRecord(
         stage=2 if stage == 2 else 1,
         epoch=epoch,
