@@ -11,7 +11,6 @@ import torch
 
 from retop.activations import ActivationStore, Entry, StoredView, store_features, store_view
 from retop.activations.fill import PREFIX_BATCH, FrozenComputation
-from retop.backbones.folding import fold_batch_norms
 from retop.data import Dataset, ImageSet
 from retop.errors import RunError
 from retop.events import PartAdvanced
@@ -107,9 +106,7 @@ class FrozenPart:
         store, split = self._setting.store, self._prepared.split
         if store is None or split is None:
             raise RunError("features were asked for without activations; this is a defect of retop")
-        runtime = self._setting.runtime
-        suffix = fold_batch_norms(split.suffix) if runtime.folds else split.suffix
-        frozen = runtime.frozen(suffix, self._prepared.network_code)
+        frozen = self._prepared.frozen_suffix(split, self._setting.runtime)
         about = f"{self._prepared.backbone.name} features"
         with self._clock.part("features", sum(map(len, activations)), "views"):
             return [[store_features(store, view, frozen, about) for view in views] for views in activations]

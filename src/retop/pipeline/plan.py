@@ -14,7 +14,6 @@ from torch import nn
 from retop.activations.fill import PREFIX_BATCH, FrozenComputation
 from retop.activations.key import EntryKey
 from retop.activations.store import PART_BYTES
-from retop.backbones.folding import fold_batch_norms
 from retop.backbones.head import build_head
 from retop.data import Dataset
 from retop.data.batches import decode_batches
@@ -99,7 +98,7 @@ class RunPlanner:
         each = self._stored_seconds(prefix) if rows else 0.0
         parts = [self._part("prefix", self._rows_text(rows), rows * each, rows * split.bytes_per_image(runtime.stored))]
         if prepared.needs_features:
-            suffix = runtime.frozen(fold_batch_norms(split.suffix), prepared.network_code)
+            suffix = prepared.frozen_suffix(split, runtime)
             rows = self._claim_missing(feature_keys(keys, suffix))
             each = self._suffix_seconds(prefix, suffix) if rows else 0.0
             parts.append(self._part("features", self._rows_text(rows), rows * each, rows * self._feature_bytes))

@@ -24,6 +24,7 @@ from retop.backbones.folding import fold_batch_norms
 from retop.data import Dataset
 from retop.errors import NotTraceableError
 from retop.pipeline.request import RunRequest, Setting
+from retop.training import Runtime
 from retop.training.stages import PENALTIES_C
 
 MEMORY_FRACTION = 0.5
@@ -75,6 +76,16 @@ class PreparedRun:
     def needs_features(self) -> bool:
         """Whether something learns from the features of the frozen network."""
         return self.request.kind == "probe" or self.request.recipe.stage1.epochs > 0
+
+    def frozen_suffix(self, split: SplitNetwork, runtime: Runtime) -> FrozenComputation:
+        """The suffix as it is before training: what turns stored activations into features.
+
+        Args:
+            split: of this run.
+            runtime: device and arithmetic.
+        """
+        suffix = fold_batch_norms(split.suffix) if runtime.folds else split.suffix
+        return runtime.frozen(suffix, self.network_code)
 
     @property
     def network_code(self) -> str:
