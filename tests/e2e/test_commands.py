@@ -277,15 +277,20 @@ def test_without_a_network_the_missing_weights_are_named_within_seconds(
 def test_an_interrupted_command_says_how_to_go_on(retop: Retop, photos: Path, small_weights: Path) -> None:
     words = ["compare", photos, "--backbones", "test_resnet", "--weights", small_weights, "--out", "stopped"]
     endless = ["--epochs", "10000,0", "--set", "stage1.patience=null"]
+    # A shell that runs the tests in the background has them ignore this signal, and their children with them.
     process = subprocess.Popen(
         [COMMAND, *map(str, words), *endless], cwd=retop.folder, env=retop.environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not (retop.folder / "stopped" / "test_resnet-0").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, messages = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 120
+        while not (retop.folder / "stopped" / "test_resnet-0").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, messages = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, messages
     assert "the same command with --out stopped goes on" in messages
     assert "Results go to stopped" in messages
