@@ -10,7 +10,7 @@ import torch
 
 from retop.backbones.head import LinearHead
 
-PENALTIES_C = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
+PENALTIES_C = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 10.0)
 MAX_ITERATIONS = 1000
 
 Features = npt.NDArray[np.float32]

@@ -19,7 +19,7 @@ from retop.training.loop import (
 from retop.training.runtime import Runtime
 from retop.training.step_size import find_learning_rate
 
-PENALTIES_C = (1e-4, 1e-3, 3e-3, 1e-2, 1e-1)
+PENALTIES_C = (1e-3, 3e-3, 1e-2, 1e-1, 1.0)
 RETRY_FACTOR = 0.1
 
 
