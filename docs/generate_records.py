@@ -25,7 +25,9 @@ UNITS = {
     **dict.fromkeys(("p", "p_holm", "split", "dropout", "warmup_fraction", "label_smoothing", "momentum"), FRACTION),
     **dict.fromkeys(("mean", "std"), "of pixel values scaled to 0 to 1"),
     **dict.fromkeys(("n", "num_right", "num_train", "parameters", "parameters_trained", "head_features"), COUNT),
-    **dict.fromkeys(("per_class", "confusion", "cores", "threads", "epochs_run", "batch_size", "hidden"), COUNT),
+    **dict.fromkeys(
+        ("per_class", "confusion", "cores", "threads", "epochs_run", "batch_size", "min_steps", "hidden"), COUNT
+    ),
     **dict.fromkeys(("only_first_right", "only_second_right", "images_per_class", "count", "rank"), COUNT),
     **dict.fromkeys(("epochs", "patience"), "epochs"),
     **dict.fromkeys(("log_loss", "train_loss", "train_eval_loss", "validation_loss"), NATS),

@@ -132,6 +132,9 @@ def prepare(request: RunRequest, dataset: Dataset, setting: Setting) -> Prepared
                 f"{setting.store.limit_bytes / 2**30:.1f} GiB; fewer views (--views 1), a later boundary (--thaw) or "
                 f"more disk (--cache DIR) would do"
             )
+    if source != "images":
+        stage1 = request.recipe.stage1.lengthened(len(dataset.train))
+        request = replace(request, recipe=replace(request.recipe, stage1=stage1))
     return PreparedRun(request, backbone, boundary, network, split, source, reason, features.shape[1])
 
 

@@ -60,7 +60,7 @@ def apply_settings(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
     if not changes:
         return recipe
     document = to_plain(recipe)
-    for key, value in changes.items():
+    for key, value in sorted(changes.items(), key=lambda change: change[0].endswith("min_steps")):
         document = _merged(document, _nested(key, value), f"--set {key}={value}", "")
     return _build(document, " ".join(f"--set {key}={value}" for key, value in changes.items()))
 
@@ -121,6 +121,8 @@ def _read(name_or_path: str) -> tuple[str, str]:
 
 def _merged(base: dict[str, Any], change: dict[str, Any], origin: str, where: str) -> dict[str, Any]:
     merged = dict(base)
+    if "min_steps" in base and "epochs" in change:
+        merged["min_steps"] = 0
     for key, value in change.items():
         path = f"{where}.{key}" if where else str(key)
         if key not in base:

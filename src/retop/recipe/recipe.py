@@ -1,7 +1,7 @@
 """The recipe: everything that determines a run's numbers, save the data, the backbone and the seed."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from retop.errors import RecipeError
@@ -93,6 +93,10 @@ class StageRecipe:
     epochs: int
     """Passes over the training images, at most (see `patience`). 0 leaves the stage out."""
 
+    min_steps: int = 0
+    """Epochs (and patience) are multiplied until there are this many steps: few images make few steps. Setting
+    `epochs` sets this to 0. It does not act where nothing is stored (``--cache off``)."""
+
     optimiser: Literal["sgd", "adamw", "adam"] = "sgd"
     """``sgd`` has Nesterov momentum."""
 
@@ -130,6 +134,7 @@ class StageRecipe:
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, f"epochs must be 0 or more; received {self.epochs} (--epochs HEAD,LATE)")
+        _require(self.min_steps >= 0, f"min_steps must be 0 or more; received {self.min_steps}")
         _require(self.batch_size >= 1, f"batch_size must be at least 1; received {self.batch_size}")
         _require(
             self.learning_rate == "auto" or 0 < self.learning_rate < math.inf,
@@ -157,6 +162,17 @@ class StageRecipe:
             self.patience is None or self.patience >= 1,
             f"patience must be at least 1 or null; received {self.patience}",
         )
+
+    def lengthened(self, num_images: int) -> "StageRecipe":
+        """The stage with as many epochs as `min_steps` asks for.
+
+        Args:
+            num_images: training images.
+        """
+        steps = self.epochs * math.ceil(num_images / self.batch_size)
+        factor = math.ceil(self.min_steps / steps) if steps else 1
+        patience = None if self.patience is None else self.patience * max(1, factor)
+        return replace(self, epochs=self.epochs * max(1, factor), patience=patience)
 
 
 @dataclass(frozen=True)
@@ -188,7 +204,7 @@ class Recipe:
     """The new top."""
 
     stage1: StageRecipe = field(
-        default_factory=lambda: StageRecipe(epochs=30, weight_decay="auto", clip_norm=None, patience=10)
+        default_factory=lambda: StageRecipe(epochs=30, min_steps=300, weight_decay="auto", clip_norm=None, patience=10)
     )
     """Training of the head on the frozen backbone."""
 

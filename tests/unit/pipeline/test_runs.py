@@ -216,6 +216,6 @@ def test_with_fresh_views_in_every_epoch_one_penalty_is_tried(
 ) -> None:
     settings = {"stage1.weight_decay": "auto", "views.preset": "standard", "views.count": 2}
     record = run_small(tmp_path, shapes, weights=small_weights, settings=settings)
-    assert record.stages[0].weight_decay == pytest.approx(1 / (3e-3 * len(shapes.train)))
+    assert record.stages[0].weight_decay == pytest.approx(1 / (1e-2 * len(shapes.train)))
     assert any("only one penalty is tried" in message for message in record.warnings)
     assert [epoch.epoch for epoch in saved_epochs(tmp_path) if epoch.stage == 1] == [0, 1, 2]

@@ -89,3 +89,18 @@ def test_a_recipe_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: py
 
 def _refuse(self: Path, *arguments: object, **options: object) -> str:
     raise PermissionError(13, "Permission denied")
+
+
+def test_few_images_are_passed_more_often_until_there_are_enough_steps() -> None:
+    stage = load_recipe("default").stage1
+    assert stage.lengthened(64).epochs * 2 >= stage.min_steps > stage.epochs * 2
+    assert stage.lengthened(64).patience == stage.patience * (stage.lengthened(64).epochs // stage.epochs)
+    assert stage.lengthened(100_000) == stage
+
+
+def test_epochs_that_are_asked_for_are_not_multiplied() -> None:
+    asked = apply_settings(load_recipe("default"), {"stage1.epochs": "2"})
+    assert asked.stage1.lengthened(10).epochs == 2
+    both = apply_settings(load_recipe("default"), {"stage1.min_steps": "30", "stage1.epochs": "2"})
+    assert both.stage1.lengthened(10).epochs == 30
+    assert load_recipe("original").stage1.lengthened(10).epochs == 30
