@@ -48,6 +48,7 @@ def _match_coarsely(network: nn.Module) -> list[list[str]]:
     try:
         matched = match_parameters(network, network.group_matcher(coarse=True), reverse=True)  # type: ignore[operator]
     except (AssertionError, AttributeError, NotImplementedError, TypeError, KeyError):
+        # Some networks have no matcher, or one that fails on their own options; their children then are the groups.
         matched = {}
     outside = _unmatched(network, matched)
     layers: dict[int, list[str]] = {}

@@ -75,7 +75,8 @@ def run_without_content(
     try:
         _run_on_meta(module, torch.zeros(shape, dtype=dtype, device="meta"))
     except (RuntimeError, NotImplementedError, TypeError):
-        # Slower, but it also takes in tensors that the network holds without saying so.
+        # Slower, but it also takes in tensors that the network holds without saying so. What is really wrong with
+        # the module is raised again here.
         begin()
         device = next(module.parameters()).device
         with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
