@@ -28,6 +28,7 @@ UNITS = {
     **dict.fromkeys(
         ("per_class", "confusion", "cores", "threads", "epochs_run", "batch_size", "min_steps", "hidden"), COUNT
     ),
+    "images": COUNT,
     **dict.fromkeys(("only_first_right", "only_second_right", "images_per_class", "count", "rank"), COUNT),
     **dict.fromkeys(("epochs", "patience"), "epochs"),
     **dict.fromkeys(("log_loss", "train_loss", "train_eval_loss", "validation_loss"), NATS),
@@ -115,9 +116,9 @@ def read_version(name: str) -> str:
     raise KeyError(name)
 
 
-def read_columns() -> list[tuple[str, str, str]]:
-    """Name, type and meaning of the columns of predictions.parquet; the meaning is the comment beside each."""
-    text = (PACKAGE / "records" / "predictions.py").read_text("utf-8")
+def read_columns(module: str) -> list[tuple[str, str, str]]:
+    """Name, type and meaning of the columns of a table of the records; the meaning is the comment beside each."""
+    text = (PACKAGE / "records" / f"{module}.py").read_text("utf-8")
     comments = {
         token.start[0]: token.string.lstrip("# ")
         for token in tokenize.generate_tokens(io.StringIO(text).readline)
@@ -126,7 +127,7 @@ def read_columns() -> list[tuple[str, str, str]]:
     schema = next(
         node.value
         for node in ast.parse(text).body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PREDICTIONS_SCHEMA"
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == f"{module.upper()}_SCHEMA"
     )
     return [
         (ast.literal_eval(call.args[0]), _column_type(call.args[1]), comments.get(call.lineno, ""))
@@ -157,7 +158,14 @@ def describe_type(annotation: ast.expr) -> str:
         case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[_, item])):
             return f"mapping of text to {describe_type(item)}"
     name = "null" if ast.unparse(annotation) == "None" else ast.unparse(annotation)
-    words = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "null": "null"}
+    words = {
+        "str": "text",
+        "Any": "anything",
+        "int": "whole number",
+        "float": "number",
+        "bool": "true or false",
+        "null": "null",
+    }
     return words.get(name) or f"[{name}](#{name.lower()})"
 
 
@@ -269,7 +277,9 @@ def write_page(template: str) -> str:
     writers: dict[str, Callable[[list[str]], list[str]]] = {
         "fields": lambda names: _record_table(known[names[0]], known),
         "nested": lambda names: _nested_sections(names, known),
-        "columns": lambda _: _table(("column", "type", "meaning"), [(f"`{n}`", t, a) for n, t, a in read_columns()]),
+        "columns": lambda names: _table(
+            ("column", "type", "meaning"), [(f"`{n}`", t, a) for n, t, a in read_columns(names[0])]
+        ),
         "timm": lambda _: _table(("key", "type", "meaning"), [(f"`{key}`", *rest) for key, *rest in TIMM_KEYS]),
         "recipe": lambda _: _table(RECIPE_HEADER, recipe_rows(known["Recipe"], known)),
         "presets": lambda _: _presets(),

@@ -16,7 +16,7 @@ import retop.records.plan
 from retop import artifact
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-ROOTS = ("RunRecord", "EpochRecord", "ComparisonRecord", "PlanRecord", "TrainedRecord")
+ROOTS = ("RunRecord", "EpochRecord", "ComparisonRecord", "PlanRecord", "AuditRecord", "TrainedRecord")
 NOT_ON_DISK = {"Predictions"}
 
 
@@ -86,7 +86,7 @@ def test_every_field_of_every_record_on_disk_is_in_the_document(generator: Modul
 
 
 def test_every_column_of_the_predictions_is_in_the_document(generator: ModuleType) -> None:
-    columns = generator.read_columns()
+    columns = generator.read_columns("predictions")
     assert [name for name, _, _ in columns] == retop.records.PREDICTIONS_SCHEMA.names
     assert all(meaning for _, _, meaning in columns)
 

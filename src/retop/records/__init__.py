@@ -3,7 +3,9 @@
 `docs/records.md` is generated from the docstrings in this package.
 """
 
+from retop.records.audit import AuditRecord
 from retop.records.comparison import ComparisonRecord, ComparisonRow, FailedRun, PairedComparison
+from retop.records.finding import Finding
 from retop.records.metrics import ClassMetrics, Interval, Metrics, MissedImage, SeedSummary
 from retop.records.network import GroupRecord, NetworkRecord, Preprocessing, WeightsRecord
 from retop.records.plan import PlannedPart, PlannedRun, PlanRecord
@@ -19,12 +21,15 @@ from retop.records.run import (
     UnreadableImage,
     read_epochs,
 )
+from retop.records.split import SPLIT_SCHEMA, read_split, write_split
 from retop.records.storing import read_record, write_record
 from retop.records.trained import MODEL_FOLDER_VERSION, TrainedRecord
 
 __all__ = [
     "MODEL_FOLDER_VERSION",
     "PREDICTIONS_SCHEMA",
+    "SPLIT_SCHEMA",
+    "AuditRecord",
     "ClassMetrics",
     "ComparisonRecord",
     "ComparisonRow",
@@ -32,6 +37,7 @@ __all__ = [
     "Environment",
     "EpochRecord",
     "FailedRun",
+    "Finding",
     "GroupRecord",
     "Interval",
     "Metrics",
@@ -54,6 +60,8 @@ __all__ = [
     "read_epochs",
     "read_predictions",
     "read_record",
+    "read_split",
     "write_predictions",
     "write_record",
+    "write_split",
 ]

@@ -1,0 +1,30 @@
+"""audit.json: what the audit found in the data of a comparison."""
+
+from dataclasses import dataclass
+
+from retop.records.finding import Finding
+
+AUDIT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class AuditRecord:
+    """audit.json, written before training starts."""
+
+    location: str
+    """Path or address of the data, as it was given."""
+
+    images: int
+    """Images that can be read, excluded ones aside."""
+
+    classes: tuple[str, ...]
+    """Class names, sorted."""
+
+    findings: tuple[Finding, ...]
+    """What was found, the gravest first."""
+
+    checked: tuple[str, ...]
+    """Codes of all rules that were applied: those that are not among the findings found nothing."""
+
+    version: int = AUDIT_VERSION
+    """Version of this record."""
