@@ -29,6 +29,7 @@ UNITS = {
         ("per_class", "confusion", "cores", "threads", "epochs_run", "batch_size", "min_steps", "hidden"), COUNT
     ),
     "images": COUNT,
+    "class_weights": NONE,
     **dict.fromkeys(("only_first_right", "only_second_right", "images_per_class", "count", "rank"), COUNT),
     **dict.fromkeys(("epochs", "patience"), "epochs"),
     **dict.fromkeys(("log_loss", "train_loss", "train_eval_loss", "validation_loss"), NATS),
@@ -47,6 +48,7 @@ UNITS = {
 FLAGS = {
     "thaw": "`--thaw`",
     "precision": "`--precision`",
+    "imbalance.class_weights": "`--class-weights`",
     "views.count": "`--views`",
     "stage1.epochs": "`--epochs HEAD,LATE`",
     "stage2.epochs": "`--epochs HEAD,LATE`",

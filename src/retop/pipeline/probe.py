@@ -3,6 +3,7 @@
 # N images, F features, K classes
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,12 @@ Labels = npt.NDArray[np.int64]
 
 
 def fit_probe(
-    train_nf: Features, train_labels_n: Labels, validation_nf: Features, validation_labels_n: Labels, num_classes: int
+    train_nf: Features,
+    train_labels_n: Labels,
+    validation_nf: Features,
+    validation_labels_n: Labels,
+    num_classes: int,
+    class_weights_k: Sequence[float] | None = None,
 ) -> tuple[LinearHead, float]:
     """Fit scikit-learn's L2 logistic regression, its penalty chosen by the loss on validation.
 
@@ -30,6 +36,7 @@ def fit_probe(
         validation_nf: [N, F] features of the validation images, not the same array; changed.
         validation_labels_n: [N].
         num_classes: K.
+        class_weights_k: [K] weight of each class in the loss; None for all alike.
 
     Returns:
         The head with the fitted weights, and the C that was chosen.
@@ -43,9 +50,10 @@ def fit_probe(
     for features_nf in (train_nf, validation_nf):
         features_nf -= head.mean_f.numpy()
         features_nf /= head.size.numpy()
+    weights = None if class_weights_k is None else dict(enumerate(class_weights_k))
     best_loss, best_c = np.inf, PENALTIES_C[0]
     for c in PENALTIES_C:
-        model = LogisticRegression(C=c, max_iter=MAX_ITERATIONS)
+        model = LogisticRegression(C=c, max_iter=MAX_ITERATIONS, class_weight=weights)
         with warnings.catch_warnings():
             # An unpenalised fit of separable data never converges; validation then prefers a stronger penalty.
             warnings.simplefilter("ignore", ConvergenceWarning)

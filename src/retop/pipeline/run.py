@@ -23,7 +23,7 @@ from retop.pipeline.prepared import PreparedRun, holds_features, middle_penalty,
 from retop.pipeline.probe import Features, fit_probe
 from retop.pipeline.request import RunFolder, RunRequest, Setting
 from retop.predictor import Predictor
-from retop.recipe import StageRecipe
+from retop.recipe import ImbalanceRecipe, StageRecipe
 from retop.records import (
     EpochRecord,
     Metrics,
@@ -38,6 +38,7 @@ from retop.records import (
 from retop.schema import append_json_line
 from retop.training import LabelledInputs, LateNetwork, StageData, StageTrainer, evaluate_inputs, training_mode
 from retop.training.order import derive_seed, epoch_order
+from retop.training.weighting import class_weights
 from retop.version import __version__
 
 
@@ -151,6 +152,7 @@ class _Trainer:
             self._dataset.validation.labels_n,
             np.arange(len(validation_nf)),
         )
+        weights_k = self._probe_weights()
         with self._clock.part("stage 1", None, ""):
             head, c = fit_probe(
                 train_nf,
@@ -158,6 +160,7 @@ class _Trainer:
                 validation_nf,
                 self._dataset.validation.labels_n,
                 len(self._dataset.classes),
+                None if weights_k is None else weights_k.tolist(),
             )
             self._head = head.to(self._setting.runtime.device)
             loss, accuracy = evaluate_inputs(LateNetwork(nn.Identity(), self._head), held, self._setting.runtime)
@@ -226,7 +229,11 @@ class _Trainer:
         which: str,
     ) -> StageRecord:
         labels_n = self._dataset.train.labels_n
-        learned = self._labelled(train, which, labels_n)
+        learned = replace(
+            self._labelled(train, which, labels_n),
+            class_weights_k=self._class_weights(),
+            balanced=self._recipe.imbalance.sampling == "balanced",
+        )
         seed = self._prepared.request.seed
         sample = epoch_order(seed, 0, 0, len(labels_n))[: len(self._dataset.validation)]
         data = StageData(
@@ -255,6 +262,16 @@ class _Trainer:
         for epoch in result.history:
             append_json_line(self._folder.epochs, epoch)
         return result.record
+
+    def _class_weights(self) -> torch.Tensor | None:
+        return class_weights(self._recipe.imbalance, self._dataset.train.labels_n, self._dataset.classes)
+
+    def _probe_weights(self) -> torch.Tensor | None:
+        """Equal shares of the classes are, for a fit on all images at once, weights."""
+        imbalance = self._recipe.imbalance
+        if imbalance.sampling == "balanced":
+            imbalance = ImbalanceRecipe(class_weights="balanced")
+        return class_weights(imbalance, self._dataset.train.labels_n, self._dataset.classes)
 
     def _feature_network(self) -> nn.Module:
         return nn.Identity() if self._stored else self._prepared.network

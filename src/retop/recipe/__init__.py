@@ -4,6 +4,7 @@ from retop.recipe.reading import apply_setting, apply_settings, load_recipe, pre
 from retop.recipe.recipe import (
     DataRecipe,
     HeadRecipe,
+    ImbalanceRecipe,
     Recipe,
     StageRecipe,
     ViewsRecipe,
@@ -12,6 +13,7 @@ from retop.recipe.recipe import (
 __all__ = [
     "DataRecipe",
     "HeadRecipe",
+    "ImbalanceRecipe",
     "Recipe",
     "StageRecipe",
     "ViewsRecipe",

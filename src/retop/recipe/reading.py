@@ -12,6 +12,9 @@ from retop.errors import RecipeError, SchemaError
 from retop.recipe.recipe import Recipe
 from retop.schema import from_plain, to_plain
 
+# Values that are mappings themselves, not sections with keys of their own.
+MAPPINGS = ("imbalance.class_weights", "data.columns")
+
 
 def preset_names() -> tuple[str, ...]:
     """Names of the recipes that come with retop."""
@@ -127,7 +130,7 @@ def _merged(base: dict[str, Any], change: dict[str, Any], origin: str, where: st
         path = f"{where}.{key}" if where else str(key)
         if key not in base:
             raise RecipeError(f"{origin}: unknown key {path}; known here: {', '.join(sorted(base))}")
-        if isinstance(base[key], dict):
+        if isinstance(base[key], dict) and path not in MAPPINGS:
             if not isinstance(value, dict):
                 raise RecipeError(f"{origin}: {path} holds several values ({', '.join(base[key])}); received {value!r}")
             merged[key] = _merged(base[key], value, origin, path)

@@ -42,6 +42,29 @@ class DataRecipe:
 
 
 @dataclass(frozen=True)
+class ImbalanceRecipe:
+    """What is done about classes of different sizes."""
+
+    class_weights: Literal["none", "balanced"] | dict[str, float] = "none"
+    """Weight of each class in the loss of training. ``balanced``: in inverse proportion to its training images; a
+    mapping: class name to weight. Weights are scaled so that their mean over the training images is 1."""
+
+    sampling: Literal["natural", "balanced"] = "natural"
+    """``balanced``: every class has an equal share of the images of an epoch; an image of a small class is seen more
+    than once, one of a large class not in every epoch. ``natural``: every image once."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.class_weights, dict):
+            bad = [f"{name}: {value:g}" for name, value in self.class_weights.items() if not 0 < value < math.inf]
+            _require(not bad, f"imbalance.class_weights must be finite numbers above 0; received {', '.join(bad)}")
+        _require(
+            self.class_weights == "none" or self.sampling == "natural",
+            "imbalance.class_weights and imbalance.sampling=balanced would both correct for the same thing; leave one "
+            "of them out (--class-weights none, or --set imbalance.sampling=natural)",
+        )
+
+
+@dataclass(frozen=True)
 class ViewsRecipe:
     """Which versions of an image training sees. View 0 is the evaluation crop."""
 
@@ -196,6 +219,9 @@ class Recipe:
 
     data: DataRecipe = field(default_factory=DataRecipe)
     """How images are split."""
+
+    imbalance: ImbalanceRecipe = field(default_factory=ImbalanceRecipe)
+    """What is done about classes of different sizes."""
 
     views: ViewsRecipe = field(default_factory=ViewsRecipe)
     """How images are augmented."""

@@ -19,7 +19,7 @@ from retop.recipe import StageRecipe
 from retop.records import EpochRecord
 from retop.training.inputs import Inputs, Tensors
 from retop.training.optimiser import build_optimiser, learning_rate_at, set_learning_rate
-from retop.training.order import Rows, derive_seed, epoch_order
+from retop.training.order import Rows, balanced_order, derive_seed, epoch_order
 from retop.training.runtime import Runtime
 
 Labels = npt.NDArray[np.int64]
@@ -35,11 +35,21 @@ class LabelledInputs:
         inputs: N images.
         labels_n: [N] class numbers.
         rows: the images that are used.
+        class_weights_k: [K] weight of each class in the loss of training; None for all alike.
+        balanced: whether an epoch draws the classes in equal shares.
     """
 
     inputs: Inputs
     labels_n: Labels
     rows: Rows
+    class_weights_k: torch.Tensor | None = None
+    balanced: bool = False
+
+    def order(self, seed: int, stage: int, epoch: int) -> Rows:
+        """The rows of one epoch in their order."""
+        if self.balanced:
+            return self.rows[balanced_order(seed, stage, epoch, self.labels_n[self.rows])]
+        return self.rows[epoch_order(seed, stage, epoch, len(self.rows))]
 
 
 @dataclass(frozen=True)
@@ -120,7 +130,7 @@ def fit(
     on_epoch(best)
     for epoch in range(1, recipe.epochs + 1):
         started = time.perf_counter()
-        order = train.rows[epoch_order(seed, stage, epoch, len(train.rows))]
+        order = train.order(seed, stage, epoch)
         views = train.inputs.views(seed, stage, epoch)[order]
         torch.manual_seed(derive_seed("dropout", seed, stage, epoch))
         mixing = np.random.default_rng(derive_seed("mixup", seed, stage, epoch))
@@ -135,7 +145,8 @@ def fit(
             inputs, other_n, share = _mix(on_device(crossings, runtime), labels_n, recipe.mixup, mixing)
             with runtime.autocast():
                 logits_nk = module(*inputs).float()
-            loss = share * _loss(logits_nk, labels_n, recipe) + (1 - share) * _loss(logits_nk, other_n, recipe)
+            loss = share * training_loss(logits_nk, labels_n, recipe, train.class_weights_k)
+            loss = loss + (1 - share) * training_loss(logits_nk, other_n, recipe, train.class_weights_k)
             optimiser.zero_grad()
             with full_float32(runtime.device):
                 runtime.fabric.backward(loss)
@@ -241,8 +252,18 @@ def on_device(crossings: Tensors, runtime: Runtime) -> Tensors:
     )
 
 
-def _loss(logits_nk: torch.Tensor, labels_n: torch.Tensor, recipe: StageRecipe) -> torch.Tensor:
-    return functional.cross_entropy(logits_nk, labels_n, label_smoothing=recipe.label_smoothing)
+def training_loss(
+    logits_nk: torch.Tensor, labels_n: torch.Tensor, recipe: StageRecipe, class_weights_k: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean cross-entropy of a batch, each image weighted by its class.
+
+    The sum is divided by the number of images, not by the sum of their weights as torch does, so that the parts of a
+    batch add up to the whole.
+    """
+    if class_weights_k is None:
+        return functional.cross_entropy(logits_nk, labels_n, label_smoothing=recipe.label_smoothing)
+    losses_n = functional.cross_entropy(logits_nk, labels_n, label_smoothing=recipe.label_smoothing, reduction="none")
+    return (losses_n * class_weights_k.to(logits_nk.device)[labels_n]).mean()
 
 
 def _mix(

@@ -20,6 +20,23 @@ def epoch_order(seed: int, stage: int, epoch: int, num_images: int) -> Rows:
     return np.random.default_rng(derive_seed("order", seed, stage, epoch)).permutation(num_images)
 
 
+def balanced_order(seed: int, stage: int, epoch: int, labels_n: npt.NDArray[np.int64]) -> Rows:
+    """An epoch's order [N] in which every class that occurs has an equal share, to within one image.
+
+    A class gives its images in random order, and all of them before any one again.
+    """
+    generator = np.random.default_rng(derive_seed("balanced order", seed, stage, epoch))
+    present = generator.permutation(np.unique(labels_n))
+    shares = np.full(len(present), len(labels_n) // len(present))
+    shares[: len(labels_n) % len(present)] += 1
+    drawn = []
+    for label, share in zip(present, shares, strict=True):
+        rows = np.flatnonzero(labels_n == label)
+        rounds = [generator.permutation(rows) for _ in range(-(-share // len(rows)))]
+        drawn.append(np.concatenate(rounds)[:share])
+    return generator.permutation(np.concatenate(drawn))
+
+
 def epoch_views(seed: int, stage: int, epoch: int, num_images: int, num_views: int) -> Rows:
     """The view of every image in one epoch: [N], each in 0 .. V-1."""
     return np.random.default_rng(derive_seed("views", seed, stage, epoch)).integers(0, num_views, num_images)

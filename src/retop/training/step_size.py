@@ -10,17 +10,16 @@ Source:
 # N batch, K classes
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn import functional
 
 from retop.backbones.head import LinearHead
 from retop.device import full_float32
 from retop.recipe import StageRecipe
-from retop.training.loop import LabelledInputs, LateNetwork, on_device, trained_state
+from retop.training.loop import LabelledInputs, LateNetwork, on_device, trained_state, training_loss
 from retop.training.optimiser import build_optimiser, set_learning_rate
 from retop.training.order import derive_seed, epoch_order
 from retop.training.runtime import Runtime
@@ -135,13 +134,14 @@ def _losses(
     inputs = on_device(crossings, runtime)
     labels_n = torch.from_numpy(train.labels_n[rows]).to(runtime.device)
     losses: list[float] = []
+    unsmoothed = replace(recipe, label_smoothing=0.0)
     for rate in rates:
         enter_training()
         torch.manual_seed(derive_seed("range test", seed))
         set_learning_rate(optimiser, float(rate))
         with runtime.autocast():
             logits_nk = network(*inputs).float()
-        loss = functional.cross_entropy(logits_nk, labels_n)
+        loss = training_loss(logits_nk, labels_n, unsmoothed, train.class_weights_k)
         losses.append(float(loss.detach()))
         ceiling = 4 * max(losses[0], SMALLEST_SCALE)
         if not losses[-1] < ceiling:
