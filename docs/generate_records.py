@@ -22,9 +22,13 @@ UNITS = {
     **dict.fromkeys(("accuracy", "accuracies", "balanced_accuracy", "macro_f1", "validation_accuracy"), FRACTION),
     **dict.fromkeys(("train_accuracy", "train_eval_accuracy", "stage1_accuracy", "stage2_accuracy"), FRACTION),
     **dict.fromkeys(("ClassMetrics.precision", "recall", "f1", "confidence", "calibration_error"), FRACTION),
+    **dict.fromkeys(("calibration_error_before", "calibration_error_after", "threshold"), FRACTION),
+    **dict.fromkeys(("reject_below", "target_accuracy"), FRACTION),
     **dict.fromkeys(("p", "p_holm", "split", "dropout", "warmup_fraction", "label_smoothing", "momentum"), FRACTION),
     **dict.fromkeys(("mean", "std"), "of pixel values scaled to 0 to 1"),
-    **dict.fromkeys(("n", "num_right", "num_train", "parameters", "parameters_trained", "head_features"), COUNT),
+    **dict.fromkeys(
+        ("n", "num_right", "num_accepted", "num_train", "parameters", "parameters_trained", "head_features"), COUNT
+    ),
     **dict.fromkeys(
         ("per_class", "confusion", "cores", "threads", "epochs_run", "batch_size", "min_steps", "hidden"), COUNT
     ),
@@ -32,12 +36,13 @@ UNITS = {
     "class_weights": NONE,
     **dict.fromkeys(("only_first_right", "only_second_right", "images_per_class", "count", "rank"), COUNT),
     **dict.fromkeys(("epochs", "patience"), "epochs"),
+    **dict.fromkeys(("log_loss_before", "log_loss_after"), NATS),
     **dict.fromkeys(("log_loss", "train_loss", "train_eval_loss", "validation_loss"), NATS),
     **dict.fromkeys(("seconds", "planned_seconds"), SECONDS),
     **dict.fromkeys(("height", "width", "input_size"), PIXELS),
     **dict.fromkeys(("memory_bytes", "disk_bytes", "disk_free_bytes", "stored_bytes", "stored_bytes_per_view"), BYTES),
     **dict.fromkeys(("seed", "seeds", "split_seed", "version", "stage", "epoch", "best_epoch", "crop_fraction"), NONE),
-    **dict.fromkeys(("learning_rate", "weight_decay", "gradient_norm", "clip_norm", "mixup"), NONE),
+    **dict.fromkeys(("learning_rate", "weight_decay", "gradient_norm", "clip_norm", "mixup", "temperature"), NONE),
     **dict.fromkeys(("value", "low", "high", "standard_deviation"), "as what it measures"),
     "difference": "fraction, -1 to 1",
     "SeedSummary.mean": FRACTION,

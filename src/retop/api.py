@@ -220,21 +220,29 @@ def plan(
     return make_plan(request, _open(data, request.recipe, listener), setting)
 
 
-def load(model: str | Path, device: DeviceName = "cpu") -> Predictor:
+def load(
+    model: str | Path,
+    device: DeviceName = "cpu",
+    *,
+    reject_below: float | None = None,
+    target_accuracy: float | None = None,
+) -> Predictor:
     """Load a trained model.
 
     Args:
         model: a model folder, or a run's folder.
         device: ``cpu``, ``cuda``, ``mps``, or ``auto`` for a GPU if there is one.
+        reject_below: refuse answers with a lower confidence ("none of these"); None for the threshold in the folder.
+        target_accuracy: choose that threshold so that the answers given reach this accuracy on validation.
 
     Returns:
         A predictor: ``load(folder).predict("photo.jpg")``.
 
     Raises:
         ModelFolderError: the folder cannot be loaded.
-        UsageError: the device is not there.
+        UsageError: the device is not there, or the threshold cannot be had.
     """
-    return Predictor(model, device)
+    return Predictor(model, device, reject_below=reject_below, target_accuracy=target_accuracy)
 
 
 def evaluate(
@@ -263,7 +271,7 @@ def evaluate(
     listener(PartStarted("evaluation", len(images), "images"))
     predictions = predictor.evaluate(images, "evaluation", listener)
     listener(PartFinished("evaluation", 0.0))
-    return measure(predictions, predictor.precision)
+    return measure(predictions, predictor.precision, predictor.temperature)
 
 
 def build_request(

@@ -17,7 +17,7 @@ from retop import artifact
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROOTS = ("RunRecord", "EpochRecord", "ComparisonRecord", "PlanRecord", "AuditRecord", "TrainedRecord")
-NOT_ON_DISK = {"Predictions"}
+NOT_ON_DISK = {"Acceptance", "Predictions"}
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ With the linear head timm can load the folder itself (``local-dir:``).
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from retop.artifact.classifier import Classifier, plain_head
 from retop.backbones import Backbone
 from retop.backbones.build import create_network
 from retop.errors import BackboneError, ModelFolderError, RecipeError, SchemaError
-from retop.records import MODEL_FOLDER_VERSION, TrainedRecord
+from retop.records import MODEL_FOLDER_VERSION, Calibration, TrainedRecord
 from retop.schema import from_plain, to_plain, write_bytes, write_json
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "card.md"
@@ -104,6 +104,23 @@ def load_model_folder(folder: str | Path) -> LoadedModel:
     classifier = Classifier(backbone, head, trained.head.kind)
     _assign(classifier, _head_prefix(trained, backbone.classifier), state, path)
     return LoadedModel(classifier.eval(), trained, path)
+
+
+def store_calibration(folder: Path, calibration: Calibration) -> None:
+    """Add temperature and threshold to a model folder, at the end of the run that made it.
+
+    Args:
+        folder: the model folder.
+        calibration: fitted on the validation images.
+
+    Raises:
+        ModelFolderError: there is no such folder, or it is damaged.
+    """
+    path = _locate(folder)
+    config = _read_config(path)
+    trained = replace(_read_trained(path, config), calibration=calibration)
+    write_json(path / CONFIG, config | {"retop": to_plain(trained)})
+    (path / CARD).write_text(_card(_backbone(config, trained, nn.Identity()), trained), encoding="utf-8")
 
 
 def _state(backbone: Backbone, head: nn.Module, trained: TrainedRecord) -> dict[str, torch.Tensor]:

@@ -111,6 +111,11 @@ def metrics_table(metrics: Metrics) -> RenderableType:
         f"macro F1 {metrics.macro_f1.value:.3f}; log loss {metrics.log_loss:.3f}; "
         f"calibration error {metrics.calibration_error:.3f}"
     )
+    if metrics.calibrated is not None:
+        note += (
+            f"; after temperature {metrics.calibrated.temperature:.2f}: log loss {metrics.calibrated.log_loss:.3f}, "
+            f"calibration error {metrics.calibrated.calibration_error:.3f}"
+        )
     return Group(table, Padding(note, (0, 0, 0, 1)))
 
 

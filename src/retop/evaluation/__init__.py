@@ -1,5 +1,6 @@
 """Metrics, intervals and paired tests, each number with its n."""
 
+from retop.evaluation.calibration import acceptance_at, calibrate, choose_threshold
 from retop.evaluation.intervals import bootstrap_interval, bootstrap_seeds_and_images, wilson_interval
 from retop.evaluation.metrics import calibration_error, confusion_matrix, log_softmax, measure, right_answers
 from retop.evaluation.paired import (
@@ -14,9 +15,12 @@ from retop.evaluation.paired import (
 
 __all__ = [
     "SIGNIFICANCE",
+    "acceptance_at",
     "bootstrap_interval",
     "bootstrap_seeds_and_images",
+    "calibrate",
     "calibration_error",
+    "choose_threshold",
     "compare_pair",
     "confusion_matrix",
     "correct_pairs",

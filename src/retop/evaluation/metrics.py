@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from retop.errors import RunError
 from retop.evaluation.intervals import Statistic, bootstrap_interval, wilson_interval
-from retop.records import ClassMetrics, Interval, Metrics, MissedImage, Predictions
+from retop.records import CalibratedMetrics, ClassMetrics, Interval, Metrics, MissedImage, Predictions
 
 NUM_BINS = 15
 MOST_MISSED = 100
@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 
-def measure(predictions: Predictions, precision: str) -> Metrics:
+def measure(predictions: Predictions, precision: str, temperature: float | None = None) -> Metrics:
     """Measure everything that is known about a model's answers on one split.
 
     Means over classes (balanced accuracy, macro F1) are over the classes that occur among the true labels, so that
@@ -25,6 +25,7 @@ def measure(predictions: Predictions, precision: str) -> Metrics:
     Args:
         predictions: logits of N images; at least one.
         precision: arithmetic in which they were computed, e.g. ``"float32"``.
+        temperature: of the model; None where it has none. Logits come before it.
 
     Returns:
         The metrics.
@@ -36,6 +37,8 @@ def measure(predictions: Predictions, precision: str) -> Metrics:
     log_probability_nk = log_softmax(predictions.logits_nk)
     answer_n = np.argmax(predictions.logits_nk, axis=1)
     confidence_n = np.exp(log_probability_nk.max(axis=1))
+    scaled_nk = log_softmax(predictions.logits_nk, temperature or 1.0)
+    scaled_confidence_n = np.exp(scaled_nk.max(axis=1))
     label_n = predictions.labels_n
     right_n = answer_n == label_n
     confusion_kk = confusion_matrix(label_n, answer_n, len(predictions.classes))
@@ -47,27 +50,46 @@ def measure(predictions: Predictions, precision: str) -> Metrics:
         accuracy=wilson_interval(int(right_n.sum()), len(label_n)),
         balanced_accuracy=balanced,
         macro_f1=macro_f1,
-        log_loss=max(0.0, -float(np.mean(log_probability_nk[np.arange(len(label_n)), label_n]))),
+        log_loss=log_loss(log_probability_nk, label_n),
         calibration_error=calibration_error(confidence_n, right_n),
         confusion=tuple(tuple(int(count) for count in row) for row in confusion_kk),
         classes=_class_metrics(confusion_kk, predictions.classes),
-        missed=_missed(predictions, answer_n, confidence_n),
+        missed=_missed(predictions, answer_n, scaled_confidence_n),
         precision=precision,
+        calibrated=None
+        if temperature is None
+        else CalibratedMetrics(
+            temperature, log_loss(scaled_nk, label_n), calibration_error(scaled_confidence_n, right_n)
+        ),
     )
 
 
-def log_softmax(logits_nk: npt.NDArray[np.floating]) -> Floats:
+def log_softmax(logits_nk: npt.NDArray[np.floating], temperature: float = 1.0) -> Floats:
     """Logarithms of probabilities, in float64 and without overflow.
 
     Args:
         logits_nk: [N, K] finite logits.
+        temperature: by which they are divided, above 0.
 
     Returns:
         [N, K] natural logarithms of probabilities.
     """
-    shifted_nk = logits_nk.astype(np.float64)
+    shifted_nk = logits_nk.astype(np.float64) / temperature
     shifted_nk -= shifted_nk.max(axis=1, keepdims=True)
     return np.asarray(shifted_nk - np.log(np.exp(shifted_nk).sum(axis=1, keepdims=True)))
+
+
+def log_loss(log_probability_nk: Floats, label_n: Integers) -> float:
+    """Mean negative log-probability of the right class.
+
+    Args:
+        log_probability_nk: [N, K] natural logarithms of probabilities.
+        label_n: [N] true classes.
+
+    Returns:
+        Nats, 0 or more.
+    """
+    return max(0.0, -float(np.mean(log_probability_nk[np.arange(len(label_n)), label_n])))
 
 
 def right_answers(predictions: Predictions) -> npt.NDArray[np.bool_]:

@@ -16,6 +16,7 @@ from retop.data import Dataset
 from retop.errors import RunExistsError
 from retop.evaluation import measure
 from retop.events import Event, Listener, Notice, PartAdvanced
+from retop.pipeline.calibrating import calibrate_model
 from retop.pipeline.clock import Clock
 from retop.pipeline.environment import describe_environment
 from retop.pipeline.frozen import FrozenPart, HeldInputs, SplitInputs, collect_features, feature_batches
@@ -86,7 +87,8 @@ def run_backbone(
     save_model_folder(folder.model, prepared.backbone, head, record)
     predictions = _evaluate(folder, dataset, setting, clock)
     write_predictions(folder.predictions, predictions)
-    metrics = [measure(part, "float32") for part in predictions]
+    calibration = calibrate_model(folder.model, predictions[0], request.recipe, setting.listener)
+    metrics = [measure(part, "float32", calibration.temperature) for part in predictions]
     if lost := _answers_otherwise(trained, metrics[0]):
         setting.listener(Notice("warning", f"{request.name}: {lost}"))
     run = RunRecord(

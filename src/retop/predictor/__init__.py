@@ -1,5 +1,6 @@
-"""A model folder that predicts: the only way anything is evaluated."""
+"""A model folder that answers: the only way anything is evaluated."""
 
-from retop.predictor.predictor import Prediction, Predictor
+from retop.predictor.prediction import Image, Prediction
+from retop.predictor.predictor import Predictor
 
-__all__ = ["Prediction", "Predictor"]
+__all__ = ["Image", "Prediction", "Predictor"]

@@ -1,61 +1,33 @@
 """Predictions from a model folder."""
 
-# N images, K classes, H, W
+# N images, K classes, F features, H, W
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import PIL.Image
 import torch
 
-from retop.artifact import LoadedModel, load_model_folder
+from retop.artifact import Classifier, LoadedModel, load_model_folder
 from retop.data import ImageSet
 from retop.data.batches import decode_batches
-from retop.data.colour import to_rgb
-from retop.data.folders import read_regular_file
-from retop.data.orientation import read_orientation, turn_upright
-from retop.data.views import evaluation_view, preprocess_bytes
+from retop.data.index import available_cores
 from retop.device import choose_device, full_float32
 from retop.errors import UnreadableImageError, UsageError
+from retop.evaluation import acceptance_at, choose_threshold, log_softmax
 from retop.events import Listener, PartAdvanced, ignore
+from retop.predictor.prediction import Image, Prediction, describe, read_pixels
 from retop.recipe import ViewsRecipe
-from retop.records import Predictions, Preprocessing, TrainedRecord
+from retop.records import Acceptance, Predictions, TrainedRecord
 
 EVALUATION_BATCH = 32
 NO_AUGMENTATION = ViewsRecipe(preset="none", count=1)
 
-Image = str | Path | bytes | PIL.Image.Image | npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The model's answer for one image.
-
-    Attributes:
-        path: the image's path, or a description of what was given.
-        label: the most probable class; None where the image cannot be read.
-        confidence: its probability; None where the image cannot be read.
-        probabilities: of every class by name; empty where the image cannot be read.
-        error: why the image cannot be read; None where it can.
-    """
-
-    path: str
-    label: str | None
-    confidence: float | None
-    probabilities: dict[str, float]
-    error: str | None = None
-
-    def _repr_html_(self) -> str:
-        from html import escape
-
-        if self.error is not None:
-            return f"<p>{escape(self.path)}: {escape(self.error)}</p>"
-        ordered = sorted(self.probabilities.items(), key=lambda item: -item[1])[:5]
-        rows = "".join(f"<tr><td>{escape(name)}</td><td>{100 * p:.1f} %</td></tr>" for name, p in ordered)
-        return f"<table><caption>{escape(self.path)}</caption>{rows}</table>"
+Pixels = npt.NDArray[np.uint8]
 
 
 class Predictor:
@@ -64,17 +36,28 @@ class Predictor:
     Args:
         model: a loaded model folder, or its path.
         device: ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"auto"`` for a GPU if there is one.
+        reject_below: refuse answers with a lower confidence; None for the threshold in the folder.
+        target_accuracy: choose that threshold so that the answers given reach this accuracy on validation.
 
     Raises:
         ModelFolderError: the folder cannot be loaded.
-        UsageError: the device is not there.
+        UsageError: the device is not there, or the threshold is out of range, cannot be chosen or is given twice.
     """
 
-    def __init__(self, model: LoadedModel | str | Path, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        model: LoadedModel | str | Path,
+        device: str = "cpu",
+        *,
+        reject_below: float | None = None,
+        target_accuracy: float | None = None,
+    ) -> None:
         self.device = torch.device(choose_device(device))
         loaded = model if isinstance(model, LoadedModel) else load_model_folder(model)
         self.trained: TrainedRecord = loaded.trained
-        self._classifier = loaded.classifier.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.folder = loaded.folder
+        self.reject_below = find_threshold(loaded.trained, reject_below, target_accuracy)
+        self.classifier: Classifier = loaded.classifier.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -86,8 +69,19 @@ class Predictor:
         """Arithmetic, as records name it."""
         return "float32"
 
+    @property
+    def temperature(self) -> float:
+        """Logits are divided by it before they become probabilities."""
+        return self.trained.calibration.temperature if self.trained.calibration else 1.0
+
+    @property
+    def acceptance(self) -> Acceptance | None:
+        """What the threshold means by the validation images; None where the folder does not know."""
+        calibration = self.trained.calibration
+        return acceptance_at(calibration, self.reject_below) if calibration else None
+
     def logits(self, images_nchw: torch.Tensor) -> npt.NDArray[np.float32]:
-        """Logits of a batch.
+        """Logits of a batch, before temperature.
 
         Args:
             images_nchw: [N, 3, H, W] uint8, resized and cropped.
@@ -95,9 +89,18 @@ class Predictor:
         Returns:
             [N, K] float32.
         """
-        with torch.inference_mode(), full_float32(self.device):
-            logits_nk = self._classifier(images_nchw.to(self.device).contiguous(memory_format=torch.channels_last))
-        return logits_nk.float().cpu().numpy()  # type: ignore[no-any-return]
+        return self._features_and_logits(images_nchw)[1]
+
+    def probabilities(self, logits_nk: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        """Probabilities of logits: the one place where the temperature acts.
+
+        Args:
+            logits_nk: [N, K] before temperature.
+
+        Returns:
+            [N, K], each row adding up to 1.
+        """
+        return np.exp(log_softmax(logits_nk, self.temperature))
 
     def evaluate(self, images: ImageSet, part: str = "", listener: Listener = ignore) -> Predictions:
         """Logits of every image of a split, each exactly once, in the set's order.
@@ -108,7 +111,7 @@ class Predictor:
             listener: receives progress.
 
         Returns:
-            The predictions.
+            The predictions; logits before temperature.
 
         Raises:
             UsageError: the classes differ from the model's.
@@ -129,12 +132,13 @@ class Predictor:
         paths = tuple(images.path(row) for row in range(len(images)))
         return Predictions(images.split, paths, self.classes, images.labels_n, np.concatenate(logits))
 
-    def predict(self, images: Image | list[Image]) -> Prediction | list[Prediction]:
+    def predict(self, images: Image | list[Image], *, features: bool = False) -> Prediction | list[Prediction]:
         """Classify one image or several.
 
         Args:
             images: a path, the bytes of an image file, a PIL image, an array [H, W, 3] or [H, W] uint8; or a list
                 of such.
+            features: also give the values that enter the head.
 
         Returns:
             One prediction for one image, a list for a list. An image that cannot be read gives a prediction with
@@ -144,71 +148,124 @@ class Predictor:
             UsageError: something that is no image was given.
         """
         if isinstance(images, list):
-            return list(self.stream(images))
-        return next(self.stream([images]))
+            return list(self.stream(images, features=features))
+        return next(self.stream([images], features=features))
 
-    def stream(self, images: Sequence[Image], batch_size: int = EVALUATION_BATCH) -> Iterator[Prediction]:
-        """Classify any number of images in bounded memory, in their order."""
-        for first in range(0, len(images), batch_size):
-            yield from self._predict_batch(images[first : first + batch_size])
+    def stream(
+        self, images: Iterable[Image], batch_size: int = EVALUATION_BATCH, *, features: bool = False
+    ) -> Iterator[Prediction]:
+        """Classify any number of images in bounded memory, in their order; decoding runs ahead in threads.
 
-    def _predict_batch(self, images: Sequence[Image]) -> Iterator[Prediction]:
-        named = [_described(image) for image in images]
-        pixels: list[npt.NDArray[np.uint8] | UnreadableImageError] = []
-        for image, name in zip(images, named, strict=True):
-            try:
-                pixels.append(_pixels(image, name, self.trained.preprocessing))
-            except UnreadableImageError as error:
-                pixels.append(error)
+        Args:
+            images: see `predict`; read as they are needed.
+            batch_size: images that the network sees at once, at least 1.
+            features: see `predict`.
+
+        Yields:
+            One prediction per image.
+        """
+        for names, pixels in self._decode(images, batch_size):
+            yield from self.answer(names, pixels, features=features)
+
+    def answer(
+        self, names: list[str], pixels: list[Pixels | UnreadableImageError], *, features: bool = False
+    ) -> Iterator[Prediction]:
+        """Answers for a batch of images that are decoded, or could not be.
+
+        Args:
+            names: how the answers name the images.
+            pixels: the evaluation view [H, W, 3] of each, or why it cannot be read.
+            features: see `predict`.
+
+        Yields:
+            One prediction per image.
+        """
         readable = [item for item in pixels if not isinstance(item, UnreadableImageError)]
-        logits = iter(self.logits(torch.from_numpy(np.stack(readable)).permute(0, 3, 1, 2)) if readable else ())
-        for item, name in zip(pixels, named, strict=True):
+        answered: Iterator[Prediction] = iter(())
+        if readable:
+            known = [n for n, item in zip(names, pixels, strict=True) if not isinstance(item, UnreadableImageError)]
+            answered = self._answers(known, np.stack(readable), features)
+        for name, item in zip(names, pixels, strict=True):
             if isinstance(item, UnreadableImageError):
                 yield Prediction(name, None, None, {}, item.reason)
             else:
-                yield self._answer(name, next(logits))
+                yield next(answered)
 
-    def _answer(self, name: str, logits_k: npt.NDArray[np.float32]) -> Prediction:
-        wide_k = logits_k.astype(np.float64)
-        exponentials_k = np.exp(wide_k - wide_k.max())
-        probabilities_k = exponentials_k / exponentials_k.sum()
-        best = int(probabilities_k.argmax())
-        named = {label: float(p) for label, p in zip(self.classes, probabilities_k, strict=True)}
-        return Prediction(name, self.classes[best], named[self.classes[best]], named)
+    def _answers(self, names: list[str], pixels_nhwc: Pixels, features: bool) -> Iterator[Prediction]:
+        features_nf, logits_nk = self._features_and_logits(torch.from_numpy(pixels_nhwc).permute(0, 3, 1, 2))
+        for n, (name, probability_k) in enumerate(zip(names, self.probabilities(logits_nk), strict=True)):
+            best = int(probability_k.argmax())
+            confidence = float(probability_k[best])
+            rejected = confidence < self.reject_below
+            yield Prediction(
+                name,
+                None if rejected else self.classes[best],
+                confidence,
+                dict(zip(self.classes, probability_k.tolist(), strict=True)),
+                rejected=rejected,
+                features=tuple(features_nf[n].tolist()) if features else None,
+            )
 
+    def _features_and_logits(
+        self, images_nchw: torch.Tensor
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        with torch.inference_mode(), full_float32(self.device):
+            placed_nchw = images_nchw.to(self.device).contiguous(memory_format=torch.channels_last)
+            features_nf = self.classifier.image_network(placed_nchw)
+            logits_nk = self.classifier.head(features_nf)
+        return features_nf.float().cpu().numpy(), logits_nk.float().cpu().numpy()
 
-def _described(image: Image) -> str:
-    if isinstance(image, str | Path):
-        return str(image)
-    if isinstance(image, bytes):
-        return f"{len(image)} bytes"
-    return f"{type(image).__name__}"
-
-
-def _pixels(image: Image, name: str, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
-    """The evaluation view [H, W, 3]; files take the path that evaluation takes."""
-    if isinstance(image, str | Path):
+    def _decode(
+        self, images: Iterable[Image], batch_size: int
+    ) -> Iterator[tuple[list[str], list[Pixels | UnreadableImageError]]]:
+        pending: deque[tuple[list[str], list[Future[Pixels | UnreadableImageError]]]] = deque()
+        pool = ThreadPoolExecutor(available_cores(), thread_name_prefix="retop-decode")
         try:
-            return preprocess_bytes(read_regular_file(Path(image), name), name, preprocessing)
-        except OSError as error:
-            raise UnreadableImageError(name, error.strerror or str(error)) from error
-    if isinstance(image, bytes):
-        return preprocess_bytes(image, name, preprocessing)
-    if isinstance(image, PIL.Image.Image):
+            coming = iter(images)
+            while batch := list(islice(coming, batch_size)):
+                pending.append(([describe(i) for i in batch], [pool.submit(self._read, image) for image in batch]))
+                if len(pending) > 1:
+                    names, futures = pending.popleft()
+                    yield names, [future.result() for future in futures]
+            while pending:
+                names, futures = pending.popleft()
+                yield names, [future.result() for future in futures]
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _read(self, image: Image) -> Pixels | UnreadableImageError:
         try:
-            image.load()
-            return evaluation_view(turn_upright(to_rgb(image), read_orientation(image)), preprocessing)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UnreadableImageError(name, str(error)) from error
-    if isinstance(image, np.ndarray) and _holds_pixels(image):
-        return evaluation_view(to_rgb(PIL.Image.fromarray(image)), preprocessing)
-    raise UsageError(
-        f"expected a path, bytes, a PIL image or an array [H, W, 3] of uint8; received {type(image).__name__}"
-        f"{f' {image.shape} {image.dtype}' if isinstance(image, np.ndarray) else ''}"
-    )
+            return read_pixels(image, self.trained.preprocessing)
+        except UnreadableImageError as error:
+            return error
 
 
-def _holds_pixels(array: npt.NDArray[np.uint8]) -> bool:
-    """Whether an array is grey [H, W], or [H, W, 3] or [H, W, 4] with transparency."""
-    shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    return shaped and array.dtype == np.uint8 and array.size > 0
+def find_threshold(trained: TrainedRecord, reject_below: float | None, target_accuracy: float | None) -> float:
+    """The confidence below which a model refuses.
+
+    Args:
+        trained: of the model.
+        reject_below: a threshold that was asked for.
+        target_accuracy: an accuracy that was asked for.
+
+    Returns:
+        The threshold; that of the folder where nothing was asked for.
+
+    Raises:
+        UsageError: both were asked for, one is out of range, or the folder does not know how confident it may be.
+    """
+    calibration = trained.calibration
+    if reject_below is not None and target_accuracy is not None:
+        raise UsageError("--target-accuracy chooses the threshold; give it or --reject-below, not both")
+    if target_accuracy is not None:
+        if calibration is None:
+            raise UsageError(
+                "this model folder holds no calibration, so no threshold can be chosen for --target-accuracy; give "
+                "--reject-below, or train the model again"
+            )
+        return choose_threshold(calibration, target_accuracy)
+    if reject_below is not None:
+        if not 0 <= reject_below <= 1:
+            raise UsageError(f"--reject-below (reject_below) must lie between 0 and 1; received {reject_below}")
+        return reject_below
+    return calibration.reject_below if calibration else 0.0

@@ -237,7 +237,20 @@ class Recipe:
     stage2: StageRecipe = field(default_factory=lambda: StageRecipe(epochs=15, patience=6))
     """Training of the head and the late layers."""
 
+    reject_below: float = 0.0
+    """The model refuses answers with a lower confidence ("none of these"); 0 refuses nothing."""
+
+    target_accuracy: float | None = None
+    """Accuracy that the given answers shall have on validation: `reject_below` is chosen for it. None chooses
+    nothing."""
+
     def __post_init__(self) -> None:
+        _require(0 <= self.reject_below < 1, f"reject_below must be in [0, 1); received {self.reject_below}")
+        _require(
+            self.target_accuracy is None or (0 < self.target_accuracy <= 1 and self.reject_below == 0),
+            f"target_accuracy must be above 0 and at most 1, or null, and chooses reject_below itself; received "
+            f"target_accuracy {self.target_accuracy}, reject_below {self.reject_below}",
+        )
         _require(
             self.stage2.weight_decay != "auto",
             "stage2.weight_decay must be a number; 'auto' exists for stage 1, where trying a grid costs seconds",

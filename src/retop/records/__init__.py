@@ -4,9 +4,10 @@
 """
 
 from retop.records.audit import AuditRecord
+from retop.records.calibration import Acceptance, AcceptancePoint, Calibration
 from retop.records.comparison import ComparisonRecord, ComparisonRow, FailedRun, PairedComparison
 from retop.records.finding import Finding
-from retop.records.metrics import ClassMetrics, Interval, Metrics, MissedImage, SeedSummary
+from retop.records.metrics import CalibratedMetrics, ClassMetrics, Interval, Metrics, MissedImage, SeedSummary
 from retop.records.network import GroupRecord, NetworkRecord, Preprocessing, WeightsRecord
 from retop.records.plan import PlannedPart, PlannedRun, PlanRecord
 from retop.records.predictions import PREDICTIONS_SCHEMA, Predictions, read_predictions, write_predictions
@@ -29,7 +30,11 @@ __all__ = [
     "MODEL_FOLDER_VERSION",
     "PREDICTIONS_SCHEMA",
     "SPLIT_SCHEMA",
+    "Acceptance",
+    "AcceptancePoint",
     "AuditRecord",
+    "CalibratedMetrics",
+    "Calibration",
     "ClassMetrics",
     "ComparisonRecord",
     "ComparisonRow",

@@ -51,7 +51,21 @@ class MissedImage:
     """Class that the model gave."""
 
     confidence: float
-    """Probability the model gave to its answer."""
+    """Probability the model gave to its answer, after temperature where it has one."""
+
+
+@dataclass(frozen=True)
+class CalibratedMetrics:
+    """What the temperature changes: probabilities, but no answer."""
+
+    temperature: float
+    """Fitted on validation; on validation itself these numbers are therefore a little too good."""
+
+    log_loss: float
+    """Mean negative log-probability of the right class after temperature, in nats."""
+
+    calibration_error: float
+    """Expected calibration error after temperature."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +92,11 @@ class Metrics:
     """Mean of the classes' F1, with a bootstrap interval."""
 
     log_loss: float
-    """Mean negative log-probability of the right class, in nats."""
+    """Mean negative log-probability of the right class, in nats, before temperature."""
 
     calibration_error: float
-    """Expected calibration error: mean absolute gap between confidence and accuracy over 15 bins of equal
-    width."""
+    """Expected calibration error before temperature: mean absolute gap between confidence and accuracy over 15 bins of
+    equal width."""
 
     confusion: tuple[tuple[int, ...], ...]
     """Counts [K][K]: row is the true class, column the predicted one, in the order of the class list."""
@@ -95,6 +109,9 @@ class Metrics:
 
     precision: str
     """Arithmetic of the evaluation, e.g. ``float32``."""
+
+    calibrated: CalibratedMetrics | None = None
+    """The same after temperature; None where the model has none."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from retop.recipe import HeadRecipe
+from retop.records.calibration import Calibration
 from retop.records.network import Preprocessing, WeightsRecord
 
 MODEL_FOLDER_VERSION = 1
@@ -46,7 +47,7 @@ class TrainedRecord:
     """Training images."""
 
     validation_accuracy: float
-    """On validation, measured in training."""
+    """On validation, measured in training. Temperature changes no accuracy."""
 
     weights: WeightsRecord
     """Where the pretrained weights came from."""
@@ -56,6 +57,9 @@ class TrainedRecord:
 
     retop: str
     """Version of retop that wrote the folder."""
+
+    calibration: Calibration | None = None
+    """Temperature and threshold; None in folders that have none: their temperature is 1, and nothing is refused."""
 
     version: int = MODEL_FOLDER_VERSION
     """Version of the model folder's form."""

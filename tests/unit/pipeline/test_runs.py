@@ -1,6 +1,7 @@
 """One run from data to model folder: what is shared, what is recorded, what is measured."""
 
 import gc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,13 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from retop.activations import ActivationStore
+from retop.artifact import load_model_folder
 from retop.data import Dataset
 from retop.errors import RunExistsError
+from retop.evaluation import acceptance_at, log_softmax
 from retop.events import Event, Notice
 from retop.pipeline import RunFolder, RunRequest, probe_request, run_backbone, scratch_request
+from retop.pipeline.calibrating import calibrate_model
 from retop.predictor import Predictor
 from retop.records import RunRecord, read_predictions, read_record
 from small_runs import run_small, saved_epochs, small_recipe, small_setting
@@ -219,3 +223,40 @@ def test_with_fresh_views_in_every_epoch_one_penalty_is_tried(
     assert record.stages[0].weight_decay == pytest.approx(1 / (1e-2 * len(shapes.train)))
     assert any("only one penalty is tried" in message for message in record.warnings)
     assert [epoch.epoch for epoch in saved_epochs(tmp_path) if epoch.stage == 1] == [0, 1, 2]
+
+
+def test_a_run_stores_temperature_and_threshold_and_reports_both_losses(
+    tmp_path: Path, shapes: Dataset, small_weights: Path
+) -> None:
+    record = run_small(tmp_path / "run", shapes, weights=small_weights, settings={"reject_below": 0.5})
+    calibration = load_model_folder(tmp_path / "run").trained.calibration
+    assert calibration is not None
+    assert record.test is not None
+    for metrics in (record.validation, record.test):
+        assert metrics.calibrated is not None
+        assert metrics.calibrated.temperature == calibration.temperature
+    assert record.validation.log_loss == pytest.approx(calibration.log_loss_before)
+    assert record.validation.calibrated is not None
+    assert record.validation.calibrated.log_loss == pytest.approx(calibration.log_loss_after)
+    assert calibration.reject_below == Predictor(tmp_path / "run").reject_below == 0.5
+
+
+def test_a_target_accuracy_chooses_the_stored_threshold_or_says_that_none_reaches_it(
+    tmp_path: Path, shapes: Dataset, small_weights: Path
+) -> None:
+    run_small(tmp_path / "run", shapes, weights=small_weights)
+    saved = read_predictions(tmp_path / "run" / "predictions.parquet", "validation")
+    heard: list[Event] = []
+    low = small_recipe({"target_accuracy": 0.4})
+    assert calibrate_model(tmp_path / "run", saved, low, heard.append).reject_below == 0
+    assert not heard
+    right = replace(saved, labels_n=saved.logits_nk.argmax(1))
+    least_sure = int(np.exp(log_softmax(right.logits_nk)).max(1).argmin())
+    right.labels_n[least_sure] = (right.labels_n[least_sure] + 1) % 3
+    found = calibrate_model(tmp_path / "run", right, small_recipe({"target_accuracy": 0.999}), heard.append)
+    assert acceptance_at(found, found.reject_below).num_accepted == len(right.paths) - 1
+    assert Predictor(tmp_path / "run").reject_below == found.reject_below
+    wrong = replace(saved, labels_n=(saved.logits_nk.argmax(1) + 1) % 3)
+    found = calibrate_model(tmp_path / "run", wrong, small_recipe({"target_accuracy": 0.9}), heard.append)
+    assert found.reject_below == 0
+    assert "no threshold reaches an accuracy of 0.9" in heard[0].message  # type: ignore[union-attr]

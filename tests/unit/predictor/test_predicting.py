@@ -1,6 +1,7 @@
 """A trained model answers as it was measured, whatever form the image has and however many come at once."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from retop.activations import ActivationStore
 from retop.artifact import load_model_folder
 from retop.data import Dataset, open_dataset, open_evaluation
 from retop.errors import UsageError
-from retop.evaluation import log_softmax
 from retop.predictor import Prediction, Predictor
 from retop.recipe import DataRecipe
 from retop.records import Predictions, read_predictions
@@ -47,8 +47,10 @@ def test_prediction_is_bit_for_bit_what_evaluation_saw(
 ) -> None:
     answers = list(predictor.stream([shapes_folder / path for path in measured.paths]))
     logits_nk = measured.logits_nk.astype(np.float64)
-    wide_nk = np.exp(logits_nk - logits_nk.max(1, keepdims=True))
-    assert np.array_equal(probabilities(answers, predictor.classes), wide_nk / wide_nk.sum(1, keepdims=True))
+    given_nk = probabilities(answers, predictor.classes)
+    assert np.array_equal(given_nk, predictor.probabilities(logits_nk))
+    wide_nk = np.exp((logits_nk - logits_nk.max(1, keepdims=True)) / predictor.temperature)
+    np.testing.assert_allclose(given_nk, wide_nk / wide_nk.sum(1, keepdims=True), rtol=1e-12)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
@@ -57,7 +59,7 @@ def test_the_batch_size_changes_no_probability(
 ) -> None:
     answers = list(predictor.stream([shapes_folder / path for path in measured.paths], batch_size))
     np.testing.assert_allclose(
-        probabilities(answers, predictor.classes), np.exp(log_softmax(measured.logits_nk)), atol=1e-4
+        probabilities(answers, predictor.classes), predictor.probabilities(measured.logits_nk), atol=1e-4
     )
 
 
@@ -109,10 +111,8 @@ def test_a_large_photo_is_predicted_as_it_is_evaluated(predictor: Predictor, tmp
     images = open_evaluation(tmp_path / "data", predictor.classes)
     logits_nk = predictor.evaluate(images).logits_nk
     answers = list(predictor.stream([tmp_path / "data" / images.path(i) for i in range(3)]))
-    np.testing.assert_array_equal(
-        probabilities(answers, predictor.classes).argmax(1), np.exp(log_softmax(logits_nk)).argmax(1)
-    )
-    np.testing.assert_allclose(probabilities(answers, predictor.classes), np.exp(log_softmax(logits_nk)), rtol=1e-6)
+    np.testing.assert_array_equal(probabilities(answers, predictor.classes).argmax(1), logits_nk.argmax(1))
+    np.testing.assert_allclose(probabilities(answers, predictor.classes), predictor.probabilities(logits_nk), rtol=1e-6)
 
 
 def test_grey_and_transparent_arrays_are_images_too(predictor: Predictor) -> None:
@@ -185,3 +185,51 @@ def test_a_pipe_and_a_huge_file_are_named_and_not_read(predictor: Predictor, tmp
 def test_a_device_that_is_not_there_is_refused(run: Path) -> None:
     with pytest.raises(UsageError, match="device 'warp' is not available here"):
         Predictor(run, "warp")
+
+
+def test_features_enter_the_head_and_give_the_same_answer(run: Path, predictor: Predictor) -> None:
+    answer = predictor.predict(np.asarray(draw_shape("disc", 0)), features=True)
+    assert isinstance(answer, Prediction)
+    assert answer.features is not None
+    assert len(answer.features) == predictor.trained.head_features
+    head = load_model_folder(run).classifier.head
+    logits_k = np.array(answer.features) @ head.weight.detach().numpy().T + head.bias.detach().numpy()
+    np.testing.assert_allclose(
+        predictor.probabilities(logits_k[None])[0], list(answer.probabilities.values()), atol=1e-5
+    )
+    assert predictor.predict(np.asarray(draw_shape("disc", 0))).features is None  # type: ignore[union-attr]
+
+
+def test_answers_below_the_threshold_are_refused_and_show_what_they_would_have_been(run: Path) -> None:
+    answers = Predictor(run).predict([np.asarray(draw_shape("disc", seed)) for seed in range(12)])
+    assert isinstance(answers, list)
+    threshold = sorted(answer.confidence or 0 for answer in answers)[6]
+    strict = Predictor(run, reject_below=threshold)
+    again = strict.predict([np.asarray(draw_shape("disc", seed)) for seed in range(12)])
+    assert isinstance(again, list)
+    assert [answer.rejected for answer in again] == [(a.confidence or 0) < threshold for a in answers]
+    assert [answer.label is None for answer in again] == [answer.rejected for answer in again]
+    assert [answer.probabilities for answer in again] == [answer.probabilities for answer in answers]
+    assert strict.acceptance is not None
+    assert strict.acceptance.n == 15
+
+
+def test_thresholds_that_cannot_be_are_refused(run: Path) -> None:
+    with pytest.raises(UsageError, match=r"between 0 and 1; received 1\.5"):
+        Predictor(run, reject_below=1.5)
+    with pytest.raises(UsageError, match="not both"):
+        Predictor(run, reject_below=0.5, target_accuracy=0.9)
+
+
+def test_any_number_of_images_streams_through_without_being_collected(predictor: Predictor) -> None:
+    drawn = []
+
+    def images() -> Iterator[np.ndarray]:
+        for seed in range(40):
+            drawn.append(seed)
+            yield np.asarray(draw_shape("disc", seed))
+
+    answers = predictor.stream(images(), batch_size=4)
+    next(answers)
+    assert len(drawn) <= 12
+    assert sum(1 for _ in answers) == 39

@@ -1,0 +1,68 @@
+"""How far a model's confidence can be believed, measured on validation."""
+
+from dataclasses import dataclass
+
+from retop.records.metrics import Interval
+
+
+@dataclass(frozen=True)
+class AcceptancePoint:
+    """What one threshold would have meant on validation."""
+
+    threshold: float
+    """Least confidence, after temperature, at which an answer is given."""
+
+    num_accepted: int
+    """Images that would have been answered."""
+
+    num_right: int
+    """Right answers among them."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Temperature and threshold of a model. Logits are stored before temperature, everywhere."""
+
+    temperature: float
+    """Probabilities are softmax(logits / temperature). It changes no answer, only the confidence."""
+
+    n: int
+    """Validation images on which temperature and curve were fitted."""
+
+    log_loss_before: float
+    """Log loss on these images before temperature."""
+
+    log_loss_after: float
+    """Log loss on the same images, so it flatters the temperature a little; that on test does not."""
+
+    calibration_error_before: float
+    """Expected calibration error on these images before temperature."""
+
+    calibration_error_after: float
+    """Expected calibration error on the same images."""
+
+    curve: tuple[AcceptancePoint, ...]
+    """Thresholds from low to high, at most 200."""
+
+    reject_below: float = 0.0
+    """Answers with a lower confidence are refused ("none of these"), unless the user sets another threshold."""
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """What a threshold means, by the validation images."""
+
+    threshold: float
+    """Answers with a lower confidence are refused."""
+
+    coverage: Interval
+    """Fraction of images that are answered, with its Wilson interval."""
+
+    accuracy: Interval | None
+    """Fraction right among the answered; None where none is."""
+
+    n: int
+    """Validation images."""
+
+    num_accepted: int
+    """Those that are answered."""
