@@ -3,6 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from retop.memory import keep_memory
 from retop.version import __version__
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def __getattr__(name: str) -> Any:
     # Names are loaded on first use: importing retop must not load torch.
     if name not in _HOMES:
         raise AttributeError(f"module 'retop' has no attribute {name!r}")
+    keep_memory()
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

@@ -12,14 +12,12 @@ from retop.activations.key import (
     augmentation_key,
     library_versions,
 )
-from retop.activations.store import ActivationStore, Entry, Tensors
+from retop.activations.store import PREFIX_BATCH, ActivationStore, Entry, Tensors
 from retop.data import ImageSet
 from retop.data.batches import decode_batches
 from retop.events import Listener, PartAdvanced
 from retop.recipe import ViewsRecipe
 from retop.records import Preprocessing
-
-PREFIX_BATCH = 32
 
 
 @dataclass(frozen=True)

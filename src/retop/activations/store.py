@@ -30,6 +30,8 @@ from retop.records import read_record, write_record
 from retop.schema import write_bytes
 
 PART_BYTES = 256 * 2**20
+# Rows that are computed at once. Parts hold whole batches, so a fill that goes on computes the batches it would have.
+PREFIX_BATCH = 32
 FREE_DISK_FRACTION = 0.5
 
 Rows = npt.NDArray[np.int64]
@@ -251,7 +253,7 @@ def _in_parts(
     for tensors in batches:
         layout = layout or tuple(ArrayLayout.of(tensor) for tensor in tensors)
         if not buffers:
-            capacity = max(1, min(rows_missing, PART_BYTES // sum(item.row_bytes for item in layout)))
+            capacity = min(rows_missing, _rows_of_a_part(sum(item.row_bytes for item in layout)))
             buffers = [np.empty((capacity, item.row_bytes), dtype=np.uint8) for item in layout]
         rows = [item.to_bytes(tensor) for item, tensor in zip(layout, tensors, strict=True)]
         taken = 0
@@ -266,6 +268,11 @@ def _in_parts(
                 filled = 0
     if filled:
         yield layout, [buffer[:filled] for buffer in buffers]
+
+
+def _rows_of_a_part(row_bytes: int) -> int:
+    rows = max(1, PART_BYTES // row_bytes)
+    return rows - rows % PREFIX_BATCH if rows > PREFIX_BATCH else rows
 
 
 def _map_part(

@@ -13,6 +13,7 @@ from retop.cli.plan import plan
 from retop.cli.predict import predict
 from retop.cli.train import train
 from retop.errors import RetopError
+from retop.memory import keep_memory
 from retop.version import __version__
 
 INTERRUPTED = 130
@@ -52,6 +53,7 @@ for command in (compare, train, plan, predict, evaluate, backbones, cache):
 
 def main() -> None:
     """Run the command line and exit with a code that means something."""
+    keep_memory()
     # Pillow warns of odd metadata; what cannot be read is reported by name.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 
 from retop.activations import ActivationStore, Entry, StoredView, store_features, store_view
-from retop.activations.fill import PREFIX_BATCH, FrozenComputation
+from retop.activations.fill import FrozenComputation
+from retop.activations.store import PREFIX_BATCH
 from retop.data import Dataset, ImageSet
 from retop.errors import RunError
 from retop.events import PartAdvanced

@@ -11,9 +11,9 @@ import psutil
 import torch
 from torch import nn
 
-from retop.activations.fill import PREFIX_BATCH, FrozenComputation
+from retop.activations.fill import FrozenComputation
 from retop.activations.key import EntryKey
-from retop.activations.store import PART_BYTES
+from retop.activations.store import PART_BYTES, PREFIX_BATCH
 from retop.backbones.head import build_head
 from retop.data import Dataset
 from retop.data.batches import decode_batches
