@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import timm
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,7 +16,9 @@ from retop.events import Listener, ignore
 from retop.pipeline import RunFolder, RunRequest, Setting, run_backbone
 from retop.pipeline.request import Kind
 from retop.recipe import Recipe, StageRecipe, ViewsRecipe, apply_setting
-from retop.records import EpochRecord, RunRecord, read_epochs
+from retop.records import EpochRecord, RunRecord, read_epochs, read_predictions
+from retop.schema import to_plain
+from retop.stopping import Stop
 from retop.training import choose_runtime
 
 
@@ -34,8 +37,10 @@ def small_recipe(settings: Mapping[str, object] | None = None) -> Recipe:
     return recipe
 
 
-def small_setting(recipe: Recipe, store: ActivationStore | None, listener: Listener = ignore) -> Setting:
-    return Setting(choose_runtime("cpu", recipe.precision), store, "tests", listener)
+def small_setting(
+    recipe: Recipe, store: ActivationStore | None, listener: Listener = ignore, stop: Stop | None = None
+) -> Setting:
+    return Setting(choose_runtime("cpu", recipe.precision), store, "tests", listener, stop or Stop())
 
 
 def run_small(
@@ -49,10 +54,11 @@ def run_small(
     seed: int = 0,
     kind: Kind = "fine-tuned",
     listener: Listener = ignore,
+    stop: Stop | None = None,
 ) -> RunRecord:
     recipe = small_recipe(settings)
     request = RunRequest(backbone, str(weights), recipe, seed, kind)
-    return run_backbone(request, dataset, small_setting(recipe, store, listener), RunFolder(folder))
+    return run_backbone(request, dataset, small_setting(recipe, store, listener, stop), RunFolder(folder))
 
 
 def saved_weights(run: Path) -> dict[str, torch.Tensor]:
@@ -63,6 +69,26 @@ def saved_weights(run: Path) -> dict[str, torch.Tensor]:
 def saved_epochs(run: Path) -> tuple[EpochRecord, ...]:
     """metrics.jsonl of a run."""
     return read_epochs(run / "metrics.jsonl")
+
+
+def without_clock(epoch: EpochRecord) -> dict[str, object]:
+    """An epoch's record without its seconds."""
+    return {key: value for key, value in to_plain(epoch).items() if key != "seconds"}
+
+
+def model_bytes(run: Path) -> bytes:
+    """The weights file of a run, bit for bit."""
+    return (run / "model" / "model.safetensors").read_bytes()
+
+
+def logits(run: Path) -> dict[tuple[str, str], np.ndarray]:
+    """Every logit of predictions.parquet by split and path."""
+    return {
+        (split, path): row
+        for split in ("validation", "test")
+        for predictions in [read_predictions(run / "predictions.parquet", split)]
+        for path, row in zip(predictions.paths, predictions.logits_nk, strict=True)
+    }
 
 
 def write_weights(root: Path, backbone: str, side: int) -> None:

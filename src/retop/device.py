@@ -1,6 +1,7 @@
 """The devices of this machine, and float32 that is float32 on all of them."""
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -58,3 +59,44 @@ def full_float32(device: torch.device) -> Iterator[None]:
     finally:
         torch.backends.cudnn.allow_tf32 = convolutions
         torch.set_float32_matmul_precision(products)
+
+
+def in_parts_that_fit(
+    run: Callable[..., torch.Tensor | tuple[torch.Tensor, ...]], inputs: tuple[torch.Tensor, ...]
+) -> tuple[torch.Tensor, ...]:
+    """Run something without gradients on a batch; in halves, and halves of them, where the device lacks memory.
+
+    Args:
+        run: a batch to a tensor or a tuple of tensors, image by image.
+        inputs: tensors [N, ...].
+
+    Returns:
+        The results for the whole batch.
+
+    Raises:
+        torch.OutOfMemoryError: there is no memory even for one image.
+    """
+    try:
+        result = run(*inputs)
+        return result if isinstance(result, tuple) else (result,)
+    except torch.OutOfMemoryError:
+        if len(inputs[0]) == 1:
+            raise
+    free_memory(inputs[0].device)
+    middle = len(inputs[0]) // 2
+    halves = [
+        in_parts_that_fit(run, tuple(tensor[part] for tensor in inputs))
+        for part in (slice(middle), slice(middle, None))
+    ]
+    return tuple(torch.cat(both) for both in zip(*halves, strict=True))
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back to the device what nothing holds any more.
+
+    Args:
+        device: the CPU keeps nothing back.
+    """
+    gc.collect()
+    if device.type != "cpu":
+        torch.get_device_module(device).empty_cache()

@@ -14,7 +14,11 @@
     ├── ModelFolderError            6   a model folder that cannot be loaded
     ├── RunError                    7   a run or comparison
     │   ├── RunExistsError          7   the output folder holds another run
+    │   ├── RunBusyError            7   another process is at work on it
+    │   ├── OutputError             7   the output folder cannot be written
+    │   ├── MemoryRunError          7   not enough memory, even for one image at a time
     │   └── DivergedError           7   the loss or the weights are no longer finite
+    ├── StoppedError              130   somebody asked to stop
     └── SchemaError                 2   plain data that does not fit the dataclass it is read into
 
 Each message says what is wrong, what was received, and the way out.
@@ -105,8 +109,26 @@ class RunExistsError(RunError):
     """The output folder already holds a different run."""
 
 
+class RunBusyError(RunError):
+    """Another process is at work in the output folder."""
+
+
+class OutputError(RunError):
+    """The output folder cannot be written: no space, no permission, or it is gone."""
+
+
+class MemoryRunError(RunError):
+    """Not enough memory, even for one image at a time."""
+
+
 class DivergedError(RunError):
     """Loss, gradient or weights are no longer finite."""
+
+
+class StoppedError(RetopError):
+    """Ctrl-C or SIGTERM: everything is saved, and the run can be resumed."""
+
+    exit_code = 130
 
 
 class SchemaError(RetopError):

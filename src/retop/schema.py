@@ -10,6 +10,7 @@ import os
 import tempfile
 import types
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,6 +70,23 @@ def from_plain(kind: type[T], value: Any, *, where: str = "", allow_unknown: boo
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise SchemaError(f"{_path(where, name)} is missing")
     return kind(**filled)
+
+
+def differences(before: Any, now: Any, where: str = "") -> list[str]:
+    """What differs between two pieces of plain data, in words.
+
+    Args:
+        before: mappings, lists and scalars.
+        now: the same form.
+        where: path of both in their document.
+
+    Returns:
+        One text for each value that differs, with its path.
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = [*before, *(key for key in now if key not in before)]
+        return [text for key in keys for text in differences(before.get(key), now.get(key), _path(where, key))]
+    return [] if before == now else [f"{where} was {str(before)[:60]} and is {str(now)[:60]}"]
 
 
 def _path(where: str, name: str) -> str:
@@ -142,13 +160,13 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
-def append_json_line(path: Path, value: Any) -> None:
-    """Add a dataclass to a JSON Lines file."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(to_plain(value), ensure_ascii=False, allow_nan=False) + "\n")
+def write_json_lines(path: Path, values: Iterable[Any]) -> None:
+    """Write dataclasses as JSON Lines, atomically (see `write_bytes`)."""
+    lines = (json.dumps(to_plain(value), ensure_ascii=False, allow_nan=False) + "\n" for value in values)
+    write_bytes(path, "".join(lines).encode())
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a whole file or nothing: temporary file beside it, fsync, rename, fsync of the folder.
 
     Args:

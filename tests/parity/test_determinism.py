@@ -10,27 +10,7 @@ from images import write_digits
 from retop.activations import ActivationStore
 from retop.data import Dataset, open_dataset
 from retop.recipe import DataRecipe
-from retop.records import EpochRecord, read_predictions
-from retop.schema import to_plain
-from small_runs import run_small, saved_epochs
-
-
-def without_clock(epoch: EpochRecord) -> dict[str, object]:
-    return {key: value for key, value in to_plain(epoch).items() if key != "seconds"}
-
-
-def model_bytes(run: Path) -> bytes:
-    return (run / "model" / "model.safetensors").read_bytes()
-
-
-def logits(run: Path) -> dict[tuple[str, str], np.ndarray]:
-    return {
-        (split, path): row
-        for split in ("validation", "test")
-        for predictions in [read_predictions(run / "predictions.parquet", split)]
-        for path, row in zip(predictions.paths, predictions.logits_nk, strict=True)
-    }
-
+from small_runs import logits, model_bytes, run_small, saved_epochs, without_clock
 
 SETTINGS: dict[str, object] = {"views.preset": "standard", "views.count": 2, "head.dropout": 0.2}
 

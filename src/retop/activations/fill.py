@@ -15,6 +15,7 @@ from retop.activations.key import (
 from retop.activations.store import PREFIX_BATCH, ActivationStore, Entry, Tensors
 from retop.data import ImageSet
 from retop.data.batches import decode_batches
+from retop.device import in_parts_that_fit
 from retop.events import Listener, PartAdvanced
 from retop.recipe import ViewsRecipe
 from retop.records import Preprocessing
@@ -110,11 +111,14 @@ def store_view(
         return StoredView(key, entry)
 
     def compute(start: int) -> Iterable[Tensors]:
-        listener(PartAdvanced(part, start))
-        rows = np.arange(start, len(images))
+        # Batches are the same wherever a fill goes on, for their size may decide how sums are rounded.
+        aligned = start - start % PREFIX_BATCH
+        listener(PartAdvanced(part, aligned))
+        rows = np.arange(aligned, len(images))
         batches = decode_batches(images, rows, np.full(len(rows), view), preprocessing, recipe, PREFIX_BATCH)
-        for batch in batches:
-            yield _to_stored(frozen.run(batch.to(frozen.device)), frozen.stored)
+        for first, batch in zip(range(aligned, len(images), PREFIX_BATCH), batches, strict=True):
+            results = in_parts_that_fit(frozen.run, (batch.to(frozen.device),))
+            yield tuple(tensor[max(0, start - first) :] for tensor in _to_stored(results, frozen.stored))
             listener(PartAdvanced(part, len(batch)))
 
     return StoredView(key, store.fill(key, len(images), compute, f"{about}, view {view}"))
@@ -152,10 +156,11 @@ def store_features(store: ActivationStore, view: StoredView, frozen: FrozenCompu
         return StoredView(key, entry)
 
     def compute(start: int) -> Iterable[Tensors]:
-        for first in range(start, len(view.entry), PREFIX_BATCH):
+        for first in range(start - start % PREFIX_BATCH, len(view.entry), PREFIX_BATCH):
             rows = np.arange(first, min(first + PREFIX_BATCH, len(view.entry)))
             crossings = tuple(tensor.to(frozen.device) for tensor in view.entry.gather(rows))
-            yield _to_stored(frozen.run(*crossings), frozen.stored)
+            results = in_parts_that_fit(frozen.run, crossings)
+            yield tuple(tensor[max(0, start - first) :] for tensor in _to_stored(results, frozen.stored))
 
     return StoredView(key, store.fill(key, len(view.entry), compute, f"{about}, view {view.key.view}"))
 

@@ -24,7 +24,7 @@ import torch
 
 from retop.activations.key import EntryKey
 from retop.activations.layout import ArrayLayout, EntryRecord, PartRecord
-from retop.errors import RunError, StoreError
+from retop.errors import RunError, StoppedError, StoreError
 from retop.places import cache_folder
 from retop.records import read_record, write_record
 from retop.schema import write_bytes
@@ -247,10 +247,22 @@ class ActivationStore:
 def _in_parts(
     batches: Iterable[Tensors], rows_missing: int, layout: tuple[ArrayLayout, ...]
 ) -> Iterator[tuple[tuple[ArrayLayout, ...], list[npt.NDArray[np.uint8]]]]:
-    """Collect batches into parts of bounded size; a layout that earlier parts have is kept."""
+    """Collect batches into parts of bounded size; a layout that earlier parts have is kept.
+
+    Where somebody asks to stop, what is computed by then becomes a part too.
+    """
     buffers: list[npt.NDArray[np.uint8]] = []
     filled = 0
-    for tensors in batches:
+    stopped: StoppedError | None = None
+    coming = iter(batches)
+    while True:
+        try:
+            tensors = next(coming)
+        except StopIteration:
+            break
+        except StoppedError as error:
+            stopped = error
+            break
         layout = layout or tuple(ArrayLayout.of(tensor) for tensor in tensors)
         if not buffers:
             capacity = min(rows_missing, _rows_of_a_part(sum(item.row_bytes for item in layout)))
@@ -268,6 +280,8 @@ def _in_parts(
                 filled = 0
     if filled:
         yield layout, [buffer[:filled] for buffer in buffers]
+    if stopped is not None:
+        raise stopped
 
 
 def _rows_of_a_part(row_bytes: int) -> int:

@@ -1,7 +1,6 @@
 """Run a comparison: every run, serially; then the ranking."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +9,7 @@ from retop.comparison.request import ComparisonRequest
 from retop.comparison.schedule import planned_runs
 from retop.comparison.statements import describe
 from retop.data import Dataset
-from retop.errors import RunError, RunExistsError
+from retop.errors import OutputError, RunError, RunExistsError, StoppedError
 from retop.events import Notice
 from retop.pipeline import RunFolder, RunRequest, Setting, run_backbone
 from retop.pipeline.environment import describe_environment
@@ -24,6 +23,7 @@ from retop.records import (
     read_record,
     write_record,
 )
+from retop.records.storing import writing
 from retop.schema import to_plain
 
 COMPARISON, PLAN = "comparison.json", "plan.json"
@@ -47,13 +47,19 @@ def compare_backbones(
         The record; `failed` names the runs that did not finish.
 
     Raises:
-        RunError: no run finished, or the folder cannot be written.
+        RunError: no run finished.
+        OutputError: the folder cannot be written.
+        StoppedError: somebody asked to stop; what is finished is kept, what is at work is saved.
     """
     finished: list[RunRecord] = []
     failed: list[FailedRun] = []
     for run in request.runs():
+        setting.stop.check()
         try:
             finished.append(_finish(run, dataset, setting, folder, plan))
+        # These end the whole comparison: somebody asked for it, or no other run could be written either.
+        except (StoppedError, OutputError):
+            raise
         # Hours of other runs must not be lost to whatever one backbone, its library or its device may raise.
         except Exception as error:  # noqa: BLE001
             failed.append(FailedRun(run.name, f"{type(error).__name__}: {error}"))
@@ -61,7 +67,7 @@ def compare_backbones(
     if not finished:
         raise RunError("; ".join(f"{run.name}: {run.error}" for run in failed))
     record = _rank(request, dataset, setting, folder, finished, failed)
-    with _writing(folder):
+    with writing(folder):
         write_record(folder / COMPARISON, record)
     return record
 
@@ -85,7 +91,7 @@ def check_folder(folder: Path, request: ComparisonRequest, dataset: Dataset) -> 
                 f"{folder} holds another comparison: {', '.join(differences)}. Choose another folder with --out"
             )
         return
-    with _writing(folder):
+    with writing(folder):
         if folder.exists() and any(folder.iterdir()):
             raise RunExistsError(f"{folder} is not empty and holds no comparison of ours; choose another with --out")
 
@@ -98,22 +104,12 @@ def claim_folder(folder: Path, plan: PlanRecord) -> None:
         plan: of the comparison.
 
     Raises:
-        RunError: it cannot be written.
+        OutputError: it cannot be written.
     """
-    with _writing(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / PLAN).is_file():
             write_record(folder / PLAN, plan)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RunError(
-            f"{folder} cannot be written: {error.strerror or error}. Choose another folder with --out (out=)"
-        ) from error
 
 
 def _differences(before: PlanRecord, data_fingerprint: str, runs: Sequence[PlannedRun]) -> list[str]:

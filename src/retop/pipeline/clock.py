@@ -22,7 +22,27 @@ class Clock:
         self._listener = listener
         self._planned = planned or {}
         self._seconds: dict[str, float] = {}
+        self._open: dict[str, float] = {}
         self._began = time.perf_counter()
+
+    def add(self, earlier: dict[str, float]) -> None:
+        """Count what an earlier process has spent on the run.
+
+        Args:
+            earlier: as `so_far` gave it there.
+        """
+        for name, seconds in earlier.items():
+            self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+            self._began -= seconds
+
+    def so_far(self) -> dict[str, float]:
+        """Seconds by part, the part at work and what lay between the parts included."""
+        now = time.perf_counter()
+        seconds = dict(self._seconds)
+        for name, started in self._open.items():
+            seconds[name] = seconds.get(name, 0.0) + now - started
+        other = seconds.pop("other", 0.0)
+        return {**seconds, "other": max(other, now - self._began - sum(seconds.values()))}
 
     @contextmanager
     def part(self, name: str, total: int | None, unit: str) -> Iterator[str]:
@@ -38,16 +58,14 @@ class Clock:
         """
         shown = f"{self._run}: {name}"
         self._listener(PartStarted(shown, total, unit))
-        started = time.perf_counter()
+        self._open[name] = time.perf_counter()
         try:
             yield shown
         finally:
-            seconds = time.perf_counter() - started
+            seconds = time.perf_counter() - self._open.pop(name)
             self._seconds[name] = self._seconds.get(name, 0.0) + seconds
             self._listener(PartFinished(shown, seconds))
 
     def records(self) -> tuple[TimingRecord, ...]:
         """All parts so far, and what lay between them as ``other``."""
-        other = time.perf_counter() - self._began - sum(self._seconds.values())
-        measured = {**self._seconds, "other": max(0.0, other)}
-        return tuple(TimingRecord(name, seconds, self._planned.get(name)) for name, seconds in measured.items())
+        return tuple(TimingRecord(name, seconds, self._planned.get(name)) for name, seconds in self.so_far().items())

@@ -153,9 +153,11 @@ class HeldInputs:
         """View 0 of every image."""
         return np.zeros(len(self), dtype=np.int64)
 
-    def batches(self, rows: Rows, views: Rows, batch_size: int) -> Iterator[tuple[Rows, tuple[torch.Tensor, ...]]]:
+    def batches(
+        self, rows: Rows, views: Rows, batch_size: int, first: int = 0
+    ) -> Iterator[tuple[Rows, tuple[torch.Tensor, ...]]]:
         """See `Inputs.batches`."""
-        for low, high in batch_bounds(len(rows), batch_size):
+        for low, high in batch_bounds(len(rows), batch_size)[first:]:
             part = rows[low:high]
             yield part, tuple(tensor[torch.from_numpy(part)] for tensor in self._tensors)
 

@@ -1,12 +1,13 @@
 """What one run is asked to do."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from retop.activations import ActivationStore
 from retop.events import Listener, ignore
 from retop.recipe import HeadRecipe, Recipe, StageRecipe, ViewsRecipe
+from retop.stopping import Stop
 from retop.training import Runtime
 
 Kind = Literal["fine-tuned", "scratch", "probe"]
@@ -50,12 +51,14 @@ class Setting:
         store: the activation store; None runs the whole network in every epoch.
         command: for the record.
         listener: receives progress.
+        stop: says when somebody has asked the work to end.
     """
 
     runtime: Runtime
     store: ActivationStore | None
     command: str
     listener: Listener = ignore
+    stop: Stop = field(default_factory=Stop)
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,11 @@ class RunFolder:
     def predictions(self) -> Path:
         """predictions.parquet."""
         return self.path / "predictions.parquet"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints, while the run is not over."""
+        return self.path / "checkpoints"
 
     @property
     def model(self) -> Path:

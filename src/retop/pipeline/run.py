@@ -4,6 +4,7 @@
 
 import shutil
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from retop.pipeline.request import RunFolder, RunRequest, Setting
 from retop.predictor import Predictor
 from retop.recipe import ImbalanceRecipe, StageRecipe
 from retop.records import (
+    Environment,
     EpochRecord,
     Metrics,
     NetworkRecord,
@@ -36,8 +38,18 @@ from retop.records import (
     write_predictions,
     write_record,
 )
-from retop.schema import append_json_line
-from retop.training import LabelledInputs, LateNetwork, StageData, StageTrainer, evaluate_inputs, training_mode
+from retop.records.storing import writing
+from retop.schema import to_plain, write_json_lines
+from retop.training import (
+    Checkpoints,
+    LabelledInputs,
+    LateNetwork,
+    StageData,
+    StageResult,
+    StageTrainer,
+    evaluate_inputs,
+    training_mode,
+)
 from retop.training.order import derive_seed, epoch_order
 from retop.training.weighting import class_weights
 from retop.version import __version__
@@ -57,6 +69,8 @@ def run_backbone(
 ) -> RunRecord:
     """Fine-tune one backbone (or fit its baseline), save the model, and measure it through its own folder.
 
+    A run that was interrupted goes on from its newest checkpoint and gives what it would have given.
+
     Args:
         request: backbone, recipe and seed.
         dataset: the images.
@@ -68,26 +82,32 @@ def run_backbone(
         The run's record, as written to run.json.
 
     Raises:
+        StoppedError: somebody asked to stop; the run can be resumed.
+        RunExistsError: the folder holds a finished run, or another unfinished one.
+        OutputError: the folder cannot be written.
         RetopError: as the parts raise it.
     """
-    _make_ready(folder)
+    with writing(folder.path):
+        _make_ready(folder)
     shown: list[str] = []
     setting = replace(setting, listener=_noting_warnings(shown, setting.listener))
     clock = Clock(request.name, setting.listener, planned)
     environment = describe_environment(setting.runtime, setting.command)
     with clock.part("build", None, ""):
         prepared = prepare(request, dataset, setting)
+    checkpoints = _open_checkpoints(folder, prepared, dataset, setting, environment, clock, shown)
     if prepared.reason is not None and prepared.trains_late_layers:
         setting.listener(Notice("warning", f"{request.name}: the whole network runs in every epoch, {prepared.reason}"))
-    train, validation = FrozenPart(prepared, dataset, setting, clock).inputs()
-    trainer = _Trainer(prepared, dataset, setting, clock, folder)
-    trained = trainer.fit_probe(train, validation) if request.kind == "probe" else trainer.fit(train, validation)
+    trainer = _Trainer(prepared, dataset, setting, clock, folder, checkpoints)
+    trained = trainer.fit_probe() if request.kind == "probe" else trainer.fit()
     record = _trained_record(prepared, dataset, trained)
     head = trained.head.folded() if isinstance(trained.head, LinearHead) else trained.head
-    save_model_folder(folder.model, prepared.backbone, head, record)
+    with writing(folder.path):
+        save_model_folder(folder.model, prepared.backbone, head, record)
     predictions = _evaluate(folder, dataset, setting, clock)
-    write_predictions(folder.predictions, predictions)
-    calibration = calibrate_model(folder.model, predictions[0], request.recipe, setting.listener)
+    with writing(folder.path):
+        write_predictions(folder.predictions, predictions)
+        calibration = calibrate_model(folder.model, predictions[0], request.recipe, setting.listener)
     metrics = [measure(part, "float32", calibration.temperature) for part in predictions]
     if lost := _answers_otherwise(trained, metrics[0]):
         setting.listener(Notice("warning", f"{request.name}: {lost}"))
@@ -111,7 +131,9 @@ def run_backbone(
         environment=environment,
         warnings=tuple(shown),
     )
-    write_record(folder.run, run)
+    with writing(folder.path):
+        write_record(folder.run, run)
+    checkpoints.remove()
     return run
 
 
@@ -119,14 +141,22 @@ class _Trainer:
     """The stages of one run."""
 
     def __init__(
-        self, prepared: PreparedRun, dataset: Dataset, setting: Setting, clock: Clock, folder: RunFolder
+        self,
+        prepared: PreparedRun,
+        dataset: Dataset,
+        setting: Setting,
+        clock: Clock,
+        folder: RunFolder,
+        checkpoints: Checkpoints,
     ) -> None:
         self._prepared = prepared
         self._recipe = prepared.request.recipe
         self._dataset = dataset
         self._setting = setting
+        self._stopping = stopping(setting)
         self._clock = clock
         self._folder = folder
+        self._checkpoints = checkpoints
         self._stored = prepared.source != "images"
         self._head = build_head(
             self._recipe.head,
@@ -137,18 +167,29 @@ class _Trainer:
         for network in (self._head, prepared.network):
             setting.runtime.place(network)
 
-    def fit(self, train: SplitInputs, validation: SplitInputs) -> _Trained:
-        """Stage 1, then stage 2 where late layers are thawed."""
-        stages: list[StageRecord] = []
-        if self._recipe.stage1.epochs > 0:
-            stages.append(self._stage1(train, validation))
-        if self._prepared.trains_late_layers and train.late is not None and validation.late is not None:
-            stages.append(self._stage2(train, validation))
-        return _Trained(self._head, tuple(stages), stages[-1].validation_accuracy)
+    @cached_property
+    def _inputs(self) -> tuple[SplitInputs, SplitInputs]:
+        """Of training and validation; nothing is computed for stages that are finished."""
+        return FrozenPart(self._prepared, self._dataset, self._stopping, self._clock).inputs()
 
-    def fit_probe(self, train: SplitInputs, validation: SplitInputs) -> _Trained:
+    def fit(self) -> _Trained:
+        """Stage 1, then stage 2 where late layers are thawed."""
+        results: list[StageResult] = []
+        if self._recipe.stage1.epochs > 0:
+            # All that stage 1 changes is in the head.
+            head = LateNetwork(nn.Identity(), self._head)
+            results.append(self._checkpoints.once("stage 1", StageResult, head, self._stage1))
+        if self._prepared.trains_late_layers:
+            network = LateNetwork(self._late_suffix(), self._head)
+            results.append(self._checkpoints.once("stage 2", StageResult, network, lambda: self._stage2(network)))
+        with writing(self._folder.path):
+            write_json_lines(self._folder.epochs, (epoch for result in results for epoch in result.history))
+        stages = tuple(result.record for result in results)
+        return _Trained(self._head, stages, stages[-1].validation_accuracy)
+
+    def fit_probe(self) -> _Trained:
         """The baseline: logistic regression on the features of view 0."""
-        train_nf, validation_nf = self._collect(train, validation)
+        train_nf, validation_nf = self._collect()
         held = LabelledInputs(
             HeldInputs(torch.from_numpy(validation_nf.copy())),
             self._dataset.validation.labels_n,
@@ -181,10 +222,11 @@ class _Trainer:
         )
         return _Trained(self._head, (record,), accuracy)
 
-    def _stage1(self, train: SplitInputs, validation: SplitInputs) -> StageRecord:
+    def _stage1(self) -> StageResult:
         recipe, suffix = self._recipe.stage1, self._feature_network()
+        train, validation = self._inputs
         if not self._stored and holds_features(self._prepared, self._dataset):
-            collected = [HeldInputs(torch.from_numpy(part_nf)) for part_nf in self._collect(train, validation)]
+            collected = [HeldInputs(torch.from_numpy(part_nf)) for part_nf in self._collect()]
             train, validation = (SplitInputs(features, None) for features in collected)
             suffix = nn.Identity()
         elif not self._stored and recipe.weight_decay == "auto":
@@ -203,23 +245,25 @@ class _Trainer:
         with only_head(self._prepared):
             return self._stage(1, recipe, network, train, validation, "features")
 
-    def _collect(self, train: SplitInputs, validation: SplitInputs) -> tuple[Features, Features]:
+    def _collect(self) -> tuple[Features, Features]:
         """Features of both splits in memory; a part of its own only where it runs the network."""
         network, num_features = self._feature_network(), self._prepared.num_features
+        train, validation = self._inputs
         total = len(train.features) + len(validation.features)
         with self._clock.part("stage 1" if self._stored else "features", total, "images") as shown:
             train_nf, validation_nf = (
-                collect_features(part.features, network, num_features, self._setting, shown)
+                collect_features(part.features, network, num_features, self._stopping, shown)
                 for part in (train, validation)
             )
         return train_nf, validation_nf
 
-    def _stage2(self, train: SplitInputs, validation: SplitInputs) -> StageRecord:
+    def _stage2(self, network: LateNetwork) -> StageResult:
+        return self._stage(2, self._recipe.stage2, network, *self._inputs, "late")
+
+    def _late_suffix(self) -> nn.Module:
         split = self._prepared.split
-        suffix = (
-            split.suffix if split is not None and self._prepared.source == "activations" else self._prepared.network
-        )
-        return self._stage(2, self._recipe.stage2, LateNetwork(suffix, self._head), train, validation, "late")
+        from_store = split is not None and self._prepared.source == "activations"
+        return split.suffix if split is not None and from_store else self._prepared.network
 
     def _stage(
         self,
@@ -229,7 +273,7 @@ class _Trainer:
         train: SplitInputs,
         validation: SplitInputs,
         which: str,
-    ) -> StageRecord:
+    ) -> StageResult:
         labels_n = self._dataset.train.labels_n
         learned = replace(
             self._labelled(train, which, labels_n),
@@ -250,7 +294,7 @@ class _Trainer:
                     PartAdvanced(shown, min(1, epoch.epoch), f"validation {100 * epoch.validation_accuracy:.1f} %")
                 )
 
-            result = StageTrainer(
+            return StageTrainer(
                 network,
                 training_mode(network, self._prepared.boundary, number == 2 and self._prepared.updates_statistics),
                 data,
@@ -260,10 +304,8 @@ class _Trainer:
                 runtime=self._setting.runtime,
                 listener=self._setting.listener,
                 on_epoch=on_epoch,
+                checkpoints=self._checkpoints,
             ).run()
-        for epoch in result.history:
-            append_json_line(self._folder.epochs, epoch)
-        return result.record
 
     def _class_weights(self) -> torch.Tensor | None:
         return class_weights(self._recipe.imbalance, self._dataset.train.labels_n, self._dataset.classes)
@@ -294,12 +336,56 @@ def _make_ready(folder: RunFolder) -> None:
         shutil.rmtree(folder.model)
 
 
+def _open_checkpoints(
+    folder: RunFolder,
+    prepared: PreparedRun,
+    dataset: Dataset,
+    setting: Setting,
+    environment: Environment,
+    clock: Clock,
+    shown: list[str],
+) -> Checkpoints:
+    """The run's checkpoints, with what an earlier process left in them."""
+    request, listener = prepared.request, setting.listener
+    identity = {
+        "backbone": request.backbone,
+        "kind": request.kind,
+        "seed": request.seed,
+        "recipe": to_plain(request.recipe),
+        "data": dataset.record.fingerprint,
+        "weights": prepared.backbone.weights.sha256,
+        "inputs": prepared.source,
+        "arithmetic": [_name(setting.runtime.dtype), _name(setting.runtime.stored), environment.device],
+        "versions": {"retop": environment.retop, **environment.packages},
+    }
+    machine = {name: getattr(environment, name) for name in ("processor", "threads", "accelerator")}
+    checkpoints = Checkpoints(folder.checkpoints, identity, machine, setting.stop, listener)
+    if checkpoints.open():
+        shown += [message for message in checkpoints.noted["warnings"] if message not in shown]
+        clock.add(checkpoints.noted["seconds"])
+        listener(Notice("note", f"{request.name} goes on from its newest checkpoint"))
+    checkpoints.note = lambda: {"warnings": list(shown), "seconds": clock.so_far()}
+    return checkpoints
+
+
+def stopping(setting: Setting) -> Setting:
+    """The setting for work that is lost as a whole if it does not end, and can end whenever it reports progress."""
+
+    def listen(event: Event) -> None:
+        setting.listener(event)
+        if isinstance(event, PartAdvanced):
+            setting.stop.check()
+
+    return replace(setting, listener=listen)
+
+
 def _evaluate(folder: RunFolder, dataset: Dataset, setting: Setting, clock: Clock) -> tuple[Predictions, ...]:
     """Logits of validation and test, from the saved folder, each image once."""
     sets = [images for images in (dataset.validation, dataset.test) if images is not None]
     with clock.part("evaluation", sum(map(len, sets)), "images") as shown:
         predictor = Predictor(folder.model, setting.runtime.device.type)
-        return tuple(predictor.evaluate(images, shown, setting.listener) for images in sets)
+        listener = stopping(setting).listener
+        return tuple(predictor.evaluate(images, shown, listener) for images in sets)
 
 
 def _trained_record(prepared: PreparedRun, dataset: Dataset, trained: _Trained) -> TrainedRecord:
@@ -348,7 +434,7 @@ def _noting_warnings(shown: list[str], listener: Listener) -> Listener:
     """A listener that also keeps what it warns of."""
 
     def listen(event: Event) -> None:
-        if isinstance(event, Notice) and event.level == "warning":
+        if isinstance(event, Notice) and event.level == "warning" and event.message not in shown:
             shown.append(event.message)
         listener(event)
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retop.errors import RunError
+from retop.schema import write_bytes
 
 # N images, K classes
 PREDICTIONS_SCHEMA = pa.schema(
@@ -44,7 +45,7 @@ class Predictions:
 
 
 def write_predictions(path: Path, parts: tuple[Predictions, ...]) -> None:
-    """Write the predictions of several splits as one Parquet file.
+    """Write the predictions of several splits as one Parquet file, whole or not at all.
 
     Args:
         path: where to.
@@ -66,9 +67,9 @@ def write_predictions(path: Path, parts: tuple[Predictions, ...]) -> None:
         )
         for part in parts
     ]
-    partial = path.with_name(f".{path.name}.partial")
-    pq.write_table(pa.concat_tables(tables).replace_schema_metadata(metadata), partial)
-    partial.replace(path)
+    content = pa.BufferOutputStream()
+    pq.write_table(pa.concat_tables(tables).replace_schema_metadata(metadata), content)
+    write_bytes(path, memoryview(content.getvalue()))
 
 
 def read_predictions(path: Path, split: str) -> Predictions:

@@ -1,10 +1,12 @@
 """Records from and to JSON files."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from retop.errors import RunError, SchemaError
+from retop.errors import OutputError, RunError, SchemaError
 from retop.schema import from_plain, write_json
 
 R = TypeVar("R")
@@ -34,3 +36,22 @@ def read_record(kind: type[R], path: Path) -> R:
         raise RunError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, SchemaError) as error:
         raise RunError(f"{path} is not a {kind.__name__} that this version of retop can read: {error}") from error
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what the system says about a folder that cannot be written into an error of ours.
+
+    Args:
+        folder: where the body writes.
+
+    Raises:
+        OutputError: no space, no permission, read-only, or the folder is gone.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be written: {error.strerror or error}. Make it writable or free some space and go on "
+            f"with the same --out (out=), or choose another one"
+        ) from error

@@ -1,11 +1,13 @@
 """Stages, the loop, and the device runtime."""
 
+from retop.training.checkpoints import Checkpoints
 from retop.training.inputs import DecodedInputs, Inputs, StoredInputs
 from retop.training.loop import LabelledInputs, LateNetwork, evaluate_inputs, fit
 from retop.training.runtime import Runtime, choose_runtime
 from retop.training.stages import StageData, StageResult, StageTrainer, training_mode
 
 __all__ = [
+    "Checkpoints",
     "DecodedInputs",
     "Inputs",
     "LabelledInputs",

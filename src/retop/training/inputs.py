@@ -31,8 +31,8 @@ class Inputs(Protocol):
         """The view of every image in that epoch."""
         ...
 
-    def batches(self, rows: Rows, views: Rows, batch_size: int) -> Iterator[tuple[Rows, Tensors]]:
-        """Batches of `rows` in their order, as (rows of the batch, tensors [N, ...] on the CPU)."""
+    def batches(self, rows: Rows, views: Rows, batch_size: int, first: int = 0) -> Iterator[tuple[Rows, Tensors]]:
+        """Batches of `rows` in their order, as (rows of the batch, tensors [N, ...] on the CPU), from batch `first`."""
         ...
 
 
@@ -53,9 +53,11 @@ class StoredInputs:
         """One of the stored views for every image."""
         return epoch_views(seed, stage, epoch, len(self), len(self._entries))
 
-    def batches(self, rows: Rows, views: Rows, batch_size: int) -> Iterator[tuple[Rows, Tensors]]:
+    def batches(self, rows: Rows, views: Rows, batch_size: int, first: int = 0) -> Iterator[tuple[Rows, Tensors]]:
         """See `Inputs.batches`."""
-        parts = [(rows[low:high], views[low:high]) for low, high in batch_bounds(len(rows), batch_size)]
+        parts = [(rows[low:high], views[low:high]) for low, high in batch_bounds(len(rows), batch_size)[first:]]
+        if not parts:
+            return
         with ThreadPoolExecutor(1, "read-activations") as reader:
             coming = reader.submit(self._gather, *parts[0])
             for place, (part_rows, _) in enumerate(parts):
@@ -103,10 +105,11 @@ class DecodedInputs:
             return epoch_views(seed, stage, epoch, len(self), self._recipe.count)
         return np.full(len(self), derive_seed("fresh view", seed, stage, epoch))
 
-    def batches(self, rows: Rows, views: Rows, batch_size: int) -> Iterator[tuple[Rows, Tensors]]:
+    def batches(self, rows: Rows, views: Rows, batch_size: int, first: int = 0) -> Iterator[tuple[Rows, Tensors]]:
         """See `Inputs.batches`."""
-        bounds = batch_bounds(len(rows), batch_size)
+        bounds = batch_bounds(len(rows), batch_size)[first:]
         sizes = [high - low for low, high in bounds]
-        decoded = decode_batches(self._images, rows, views, self._preprocessing, self._recipe, sizes)
+        start = len(rows) - sum(sizes)
+        decoded = decode_batches(self._images, rows[start:], views[start:], self._preprocessing, self._recipe, sizes)
         for (low, high), batch in zip(bounds, decoded, strict=True):
             yield rows[low:high], (batch,)

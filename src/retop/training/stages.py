@@ -5,22 +5,22 @@ from dataclasses import dataclass
 
 from retop.backbones import Boundary, set_batch_norm_mode
 from retop.errors import DivergedError
-from retop.events import Listener, Notice
+from retop.events import Listener
 from retop.recipe import StageRecipe
 from retop.records import EpochRecord, StageRecord
+from retop.training.checkpoints import Checkpoints
 from retop.training.loop import (
     Fitted,
     LabelledInputs,
     LateNetwork,
     fit,
     trained_parameters,
-    trained_state,
 )
 from retop.training.runtime import Runtime
+from retop.training.state import trained_state
 from retop.training.step_size import find_learning_rate
 
 PENALTIES_C = (1e-3, 3e-3, 1e-2, 1e-1, 1.0)
-RETRY_FACTOR = 0.1
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,13 @@ class StageResult:
     history: tuple[EpochRecord, ...]
 
 
+@dataclass(frozen=True)
+class _StepSize:
+    """What a range test found."""
+
+    learning_rate: float
+
+
 class StageTrainer:
     """Trains one stage of one network.
 
@@ -64,6 +71,7 @@ class StageTrainer:
         runtime: device and arithmetic.
         listener: receives warnings.
         on_epoch: receives every epoch of every attempt.
+        checkpoints: where the state is kept; None keeps nothing.
     """
 
     def __init__(
@@ -78,6 +86,7 @@ class StageTrainer:
         runtime: Runtime,
         listener: Listener,
         on_epoch: Callable[[EpochRecord], None],
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self.network = network
         self._enter_training = enter_training
@@ -88,25 +97,27 @@ class StageTrainer:
         self._runtime = runtime
         self._listener = listener
         self._on_epoch = on_epoch
+        self._checkpoints = checkpoints or Checkpoints()
         self._start = trained_state(network)
 
     def run(self) -> StageResult:
         """Train the stage; the network then holds the best epoch.
 
         Raises:
-            DivergedError: even a tenth of the step size diverged, with every penalty.
+            DivergedError: it diverged twice with every penalty.
+            StoppedError: somebody asked to stop; the state is saved.
         """
-        best: tuple[Fitted, float, float] | None = None
+        best: tuple[Fitted, float] | None = None
         best_state = self._start
         diverged: DivergedError | None = None
         for weight_decay in self._penalties():
             try:
-                fitted, rate = self._attempt(weight_decay)
+                fitted = self._attempt(weight_decay)
             except DivergedError as error:
                 diverged = error
                 continue
             if best is None or fitted.best.validation_loss < best[0].best.validation_loss:
-                best, best_state = (fitted, rate, weight_decay), trained_state(self.network)
+                best, best_state = (fitted, weight_decay), trained_state(self.network)
         if best is None:
             raise diverged or DivergedError(f"stage {self._stage} has no penalty to try")
         self.network.load_state_dict(best_state, strict=False)
@@ -118,11 +129,22 @@ class StageTrainer:
             return (self._recipe.weight_decay,)
         return tuple(1 / (c * len(self._data.train.rows)) for c in PENALTIES_C)
 
-    def _attempt(self, weight_decay: float) -> tuple[Fitted, float]:
-        self._restart()
-        rate = self._recipe.learning_rate
-        if rate == "auto":
-            rate = find_learning_rate(
+    def _attempt(self, weight_decay: float) -> Fitted:
+        """The fit with one penalty, from the state that the stage began with."""
+        name = f"stage {self._stage}/penalty {weight_decay!r}"
+        self.network.load_state_dict(self._start, strict=False)
+
+        def attempt() -> Fitted:
+            found = self._checkpoints.once(f"{name}/step size", _StepSize, None, lambda: self._rate(weight_decay))
+            return self._fit(found.learning_rate, weight_decay)
+
+        return self._checkpoints.once(name, Fitted, self.network, attempt)
+
+    def _rate(self, weight_decay: float) -> _StepSize:
+        if self._recipe.learning_rate != "auto":
+            return _StepSize(self._recipe.learning_rate)
+        return _StepSize(
+            find_learning_rate(
                 self.network,
                 self._enter_training,
                 self._data.train,
@@ -132,15 +154,7 @@ class StageTrainer:
                 stage=self._stage,
                 runtime=self._runtime,
             )
-        try:
-            return self._fit(rate, weight_decay), rate
-        except DivergedError as error:
-            self._listener(Notice("warning", f"{error} Trying once more with a tenth of it."))
-            self._restart()
-            return self._fit(rate * RETRY_FACTOR, weight_decay), rate * RETRY_FACTOR
-
-    def _restart(self) -> None:
-        self.network.load_state_dict(self._start, strict=False)
+        )
 
     def _fit(self, learning_rate: float, weight_decay: float) -> Fitted:
         return fit(
@@ -156,14 +170,16 @@ class StageTrainer:
             stage=self._stage,
             runtime=self._runtime,
             on_epoch=self._on_epoch,
+            checkpoints=self._checkpoints,
+            listener=self._listener,
         )
 
-    def _result(self, fitted: Fitted, learning_rate: float, weight_decay: float) -> StageResult:
+    def _result(self, fitted: Fitted, weight_decay: float) -> StageResult:
         record = StageRecord(
             stage=2 if self._stage == 2 else 1,
             epochs_run=len(fitted.history) - 1,
             best_epoch=fitted.best.epoch,
-            learning_rate=learning_rate,
+            learning_rate=fitted.learning_rate,
             learning_rate_chosen_by="range test" if self._recipe.learning_rate == "auto" else "recipe",
             weight_decay=weight_decay,
             weight_decay_chosen_by="validation" if self._recipe.weight_decay == "auto" else "recipe",

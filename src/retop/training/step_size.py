@@ -17,12 +17,13 @@ import numpy.typing as npt
 import torch
 
 from retop.backbones.head import LinearHead
-from retop.device import full_float32
+from retop.device import free_memory, full_float32
 from retop.recipe import StageRecipe
-from retop.training.loop import LabelledInputs, LateNetwork, on_device, trained_state, training_loss
+from retop.training.loop import LabelledInputs, LateNetwork, on_device, training_loss
 from retop.training.optimiser import build_optimiser, set_learning_rate
-from retop.training.order import derive_seed, epoch_order
+from retop.training.order import Rows, derive_seed, epoch_order
 from retop.training.runtime import Runtime
+from retop.training.state import trained_state
 
 Series = npt.NDArray[np.float64]
 
@@ -86,8 +87,18 @@ def find_learning_rate(
     tried = tried_range(recipe, stage)
     rates = np.geomspace(tried.lowest, tried.highest, NUM_STEPS)
     before = trained_state(network)
-    losses = _losses(network, enter_training, train, recipe, rates, weight_decay, seed, runtime)
-    network.load_state_dict(before, strict=False)
+    rows = train.rows[epoch_order(seed, 0, 0, len(train.rows))[: recipe.batch_size]]
+    losses: Series | None = None
+    while losses is None:
+        try:
+            losses = _losses(network, enter_training, train, rows, recipe, rates, weight_decay, seed, runtime)
+        except torch.OutOfMemoryError:
+            if len(rows) == 1:
+                raise
+        network.load_state_dict(before, strict=False)
+        if losses is None:
+            rows = rows[: len(rows) // 2]
+            free_memory(runtime.device)
     return float(min(_ceiling(network, tried), edge(rates, losses) / DISTANCE))
 
 
@@ -121,6 +132,7 @@ def _losses(
     network: LateNetwork,
     enter_training: Callable[[], None],
     train: LabelledInputs,
+    rows: Rows,
     recipe: StageRecipe,
     rates: Series,
     weight_decay: float,
@@ -129,7 +141,6 @@ def _losses(
 ) -> Series:
     """One batch, again and again: what the loss then does is the step size's doing, not the sample's."""
     optimiser = build_optimiser(network, recipe, rates[0], weight_decay)
-    rows = train.rows[epoch_order(seed, 0, 0, len(train.rows))[: recipe.batch_size]]
     rows, crossings = next(iter(train.inputs.batches(rows, np.zeros_like(rows), len(rows))))
     inputs = on_device(crossings, runtime)
     labels_n = torch.from_numpy(train.labels_n[rows]).to(runtime.device)

@@ -142,7 +142,7 @@ def test_dropout_acts_in_training_alone(small_weights: Path, shapes: Dataset, tm
     assert first.train_loss != pytest.approx(second.train_loss, rel=1e-6)
 
 
-def test_divergence_is_tried_again_with_a_tenth_then_named(
+def test_divergence_goes_back_to_the_last_good_epoch_once_then_is_named(
     small_weights: Path, shapes: Dataset, tmp_path: Path
 ) -> None:
     events: list[Event] = []
@@ -154,7 +154,7 @@ def test_divergence_is_tried_again_with_a_tenth_then_named(
         )  # fmt: skip
     warnings = [event.message for event in events if isinstance(event, Notice) and event.level == "warning"]
     assert len(warnings) == 1
-    assert "Trying once more with a tenth" in warnings[0]
+    assert "Going on from epoch 0 with a tenth" in warnings[0]
     assert not (tmp_path / "run" / "model").exists()
     assert not (tmp_path / "run" / "run.json").exists()
 
@@ -162,9 +162,9 @@ def test_divergence_is_tried_again_with_a_tenth_then_named(
 def test_a_tenth_of_the_step_size_can_save_a_run(
     small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from retop.training import stages
+    from retop.training import state
 
-    monkeypatch.setattr(stages, "RETRY_FACTOR", 1e-32)
+    monkeypatch.setattr(state, "ROLL_BACK_FACTOR", 1e-32)
     settings = {"stage2.learning_rate": 1e30, "stage2.clip_norm": None, "stage2.warmup_fraction": 0.0}
     store = ActivationStore()
     record = run_small(tmp_path / "run", shapes, weights=small_weights, store=store, settings=settings)
