@@ -15,11 +15,13 @@ from retop.comparison import ComparisonRequest, compare_backbones, make_plan
 from retop.comparison.compare import check_folder, claim_folder
 from retop.comparison.request import Baseline
 from retop.data import Dataset, open_dataset, open_evaluation
+from retop.data.digits import write_digits
 from retop.device import DeviceName
 from retop.errors import UsageError
 from retop.evaluation import measure
 from retop.events import Event, Listener, Notice, PartFinished, PartStarted
 from retop.pipeline import Setting
+from retop.places import cache_folder
 from retop.predictor import Predictor
 from retop.recipe import Recipe, apply_settings, load_recipe
 from retop.records import ComparisonRecord, Metrics, PlanRecord
@@ -178,6 +180,66 @@ def train(
         listener=listener,
         on_plan=on_plan,
     )
+
+
+def pretrain(
+    data: str | Path,
+    backbone: str,
+    *,
+    recipe: str | Path | Recipe = "pretrain",
+    settings: Mapping[str, Any] | None = None,
+    seeds: int | Sequence[int] = 1,
+    out: str | Path | None = None,
+    device: DeviceName = "auto",
+    cache: bool | str | Path = True,
+    cache_limit_bytes: int | None = None,
+    listener: Listener = warn,
+    on_plan: Callable[[PlanRecord, Path], None] | None = None,
+) -> Comparison:
+    """Train one backbone from random weights: `train` with the recipe ``pretrain``.
+
+    Args:
+        data: as in `compare`, like all the others.
+        backbone: name of the network.
+        recipe: see `compare`.
+        settings: see `compare`.
+        seeds: see `compare`.
+        out: see `compare`.
+        device: see `compare`.
+        cache: see `compare`.
+        cache_limit_bytes: see `compare`.
+        listener: see `compare`.
+        on_plan: see `compare`.
+
+    Returns:
+        A comparison with one contender; its ``recommended`` is a folder that ``weights`` takes.
+
+    Raises:
+        RetopError: as `compare`.
+    """
+    return train(
+        data,
+        backbone,
+        weights="random",
+        recipe=recipe,
+        settings=settings,
+        seeds=seeds,
+        out=out,
+        device=device,
+        cache=cache,
+        cache_limit_bytes=cache_limit_bytes,
+        listener=listener,
+        on_plan=on_plan,
+    )
+
+
+def demo_data() -> Path:
+    """The images of `retop demo`: scikit-learn's handwritten digits as an image folder, written on first use.
+
+    Returns:
+        The folder, which `compare` takes.
+    """
+    return write_digits(cache_folder() / "demo" / "digits")
 
 
 def plan(

@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from retop.backbones.catalogue import CatalogueEntry, Group, known_backbones
+from retop.backbones.embedded import embedded_backbones, find_embedded
 
 if TYPE_CHECKING:
     from retop.backbones.boundary import Boundary, choose_boundary, freeze, set_batch_norm_mode
@@ -44,6 +45,8 @@ __all__ = [
     "choose_boundary",
     "describe_backbone",
     "describe_groups",
+    "embedded_backbones",
+    "find_embedded",
     "freeze",
     "known_backbones",
     "set_batch_norm_mode",

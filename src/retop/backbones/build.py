@@ -59,8 +59,9 @@ def build_backbone(name: str, weights: str | Path | None = None, *, seed: int = 
 
     Args:
         name: a short name of the catalogue, or any timm name, with or without tag.
-        weights: None for the hub; ``"random"``; a folder with one timm-form sub-folder per backbone, named as the
-            backbone or its architecture; one such folder; or a ``.safetensors`` file.
+        weights: None for the hub, or for the package where it has them; ``"random"``; a folder with one timm-form
+            sub-folder per backbone, named as the backbone or its architecture; one such folder; or a
+            ``.safetensors`` file.
         seed: determines random weights.
         offline: never touch the network; take hub weights from the cache alone.
 

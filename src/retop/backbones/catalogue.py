@@ -72,11 +72,37 @@ def _xception_groups() -> tuple[Group, ...]:
     )
 
 
+def _pocket_vgg_groups() -> tuple[Group, ...]:
+    convolutions = ((0,), (4, 7), (11, 14), (18, 21), (25,))
+    return tuple(
+        Group(f"block{number}", tuple(f"features.{index + part}" for index in indices for part in (0, 1)))
+        for number, indices in enumerate(convolutions, 1)
+    )
+
+
+def _numbered_groups(stem: tuple[str, ...], modules: str, name: str, count: int) -> tuple[Group, ...]:
+    return Group("stem", stem), *(Group(f"{name}{n + 1}", (f"{modules}{n}",)) for n in range(count))
+
+
 _ENTRIES = (
     CatalogueEntry("vgg16", "vgg16.tv_in1k", _vgg16_groups(), "VGG, 2014; without fc6 and fc7"),
     CatalogueEntry("resnet50", "resnet50.tv_in1k", _resnet50_groups(), "ResNet, 2015"),
     CatalogueEntry("inception_v3", "inception_v3.tf_in1k", _inception_v3_groups(), "Inception v3, 2015"),
     CatalogueEntry("xception", "legacy_xception.tf_in1k", _xception_groups(), "Xception, 2016"),
+    CatalogueEntry("pocket_vgg", "pocket_vgg", _pocket_vgg_groups(), "VGG at 64 pixels"),
+    CatalogueEntry("pocket_resnet", "pocket_resnet", _resnet50_groups(), "ResNet at 64 pixels"),
+    CatalogueEntry(
+        "pocket_xception",
+        "pocket_xception",
+        _numbered_groups(("stem",), "blocks.", "block", 7),
+        "Xception at 64 pixels",
+    ),
+    CatalogueEntry(
+        "pocket_inception",
+        "pocket_inception",
+        _numbered_groups(("stem",), "stages.", "stage", 3),
+        "Inception at 64 pixels",
+    ),
     CatalogueEntry("scratch", "retop_scratch", (), "a small convolutional network, trained from random weights"),
 )
 

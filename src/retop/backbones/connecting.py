@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from retop.backbones.embedded import embedded_backbones
 from retop.errors import WeightsError
 
 CONNECT_SECONDS = 5.0
@@ -64,10 +65,15 @@ def answer_within(seconds: float, call: Callable[[], T]) -> T:
     return result  # type: ignore[no-any-return]
 
 
+def _embedded_way_out() -> str:
+    names = embedded_backbones()
+    return f"--backbones {','.join(names)}, small networks that come with retop; or " if names else "or "
+
+
 def not_available(name: str, file: str, looked: str, why: str, prefill: str) -> WeightsError:
     """The error for weights that are neither cached nor to be had."""
     return WeightsError(
         f"the weights of {name!r} are not on this machine and cannot be fetched: {why}. Missing: {file}; looked in "
-        f"{looked}. Ways out: --weights FOLDER (weights=...) with a folder that holds them; {prefill}; or "
-        f"--weights random (weights='random'), only to exercise the mechanics"
+        f"{looked}. Ways out: --weights FOLDER (weights=...) with a folder that holds them; {prefill}; "
+        f"{_embedded_way_out()}--weights random (weights='random'), only to exercise the mechanics"
     )

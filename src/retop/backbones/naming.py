@@ -6,7 +6,8 @@ from typing import Any
 import timm
 from timm.data.config import resolve_data_config
 
-import retop.backbones.scratch  # noqa: F401  registers retop_scratch with timm
+import retop.backbones.pocket
+import retop.backbones.scratch  # noqa: F401  both register networks with timm
 from retop.backbones.catalogue import find_entry, known_backbones
 from retop.errors import UnknownBackboneError, WeightsError
 from retop.records import Preprocessing

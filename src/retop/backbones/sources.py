@@ -1,7 +1,7 @@
-"""Where a backbone's weights are: the hub, a folder, a file, or nowhere (random)."""
+"""Where a backbone's weights are: the hub, the package, a folder, a file, or nowhere (random)."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import timm
 
 from retop.backbones.catalogue import find_entry
 from retop.backbones.checksums import hash_file
+from retop.backbones.embedded import find_embedded
 from retop.backbones.naming import resolve_name
 from retop.backbones.weights import fetch_weights
 from retop.errors import UnknownBackboneError, WeightsError
@@ -42,7 +43,7 @@ def find_source(name: str, weights: str | Path | None, *, seed: int = 0, offline
 
     Args:
         name: the backbone's name.
-        weights: as `build_backbone` takes it.
+        weights: as `build_backbone` takes it; None is the package for the backbones that come with it.
         seed: of random weights.
         offline: never touch the network.
 
@@ -54,7 +55,8 @@ def find_source(name: str, weights: str | Path | None, *, seed: int = 0, offline
         WeightsError: the weights are missing or refused.
     """
     if weights is None:
-        return _from_hub(name, offline)
+        embedded = find_embedded(name)
+        return _from_package(name, embedded) if embedded else _from_hub(name, offline)
     if str(weights) == "random":
         return random_source(name, seed)
     path = Path(weights).expanduser()
@@ -95,6 +97,11 @@ def _from_hub(name: str, offline: bool) -> WeightsSource:
         "hub", fetched.location, fetched.revision, fetched.sha256, config.get("license"), config.get("description")
     )
     return WeightsSource(architecture, {}, config, fetched.path, record)
+
+
+def _from_package(name: str, folder: Path) -> WeightsSource:
+    source = _from_folder(name, folder)
+    return replace(source, record=replace(source.record, source="package", location=f"{name}, in the package retop"))
 
 
 def _from_folder(name: str, root: Path) -> WeightsSource:

@@ -30,6 +30,11 @@ def fetch_weights(name: str, config: dict[str, Any], *, offline: bool = False) -
         return _fetch_from_hub(name, repository, config.get("hf_hub_filename") or "model.safetensors", offline)
     if url := config.get("url"):
         return fetch_from_url(name, url, offline=offline)
+    if name.startswith("pocket_"):
+        raise WeightsError(
+            f"the weights of {name!r} are not in this copy of retop. Make them with `retop pretrain DATA --backbone "
+            f"{name}`, then give --weights FOLDER (weights=...); or --weights random (weights='random')"
+        )
     raise WeightsError(
         f"no pretrained weights of {name!r} are published. Give your own with --weights FOLDER (weights=...), or "
         f"--weights random (weights='random') to train from nothing"

@@ -8,9 +8,11 @@ import typer
 from retop.cli.backbones import backbones
 from retop.cli.cache import cache
 from retop.cli.compare import compare
+from retop.cli.demo import demo
 from retop.cli.evaluate import evaluate
 from retop.cli.plan import plan
 from retop.cli.predict import predict
+from retop.cli.pretrain import pretrain
 from retop.cli.train import train
 from retop.errors import RetopError
 from retop.memory import keep_memory
@@ -47,7 +49,7 @@ def _root(
     """Fine-tune pretrained image networks on a folder of labelled images, and compare them honestly."""
 
 
-for command in (compare, train, plan, predict, evaluate, backbones, cache):
+for command in (demo, compare, train, plan, predict, evaluate, pretrain, backbones, cache):
     app.command()(command)
 
 

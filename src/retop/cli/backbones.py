@@ -22,15 +22,26 @@ def backbones(
 
 
 def _list(as_json: bool) -> None:
-    from retop.backbones import known_backbones
+    from retop.backbones import embedded_backbones, known_backbones
 
-    entries = known_backbones()
+    entries, embedded = known_backbones(), embedded_backbones()
     if as_json:
-        typer.echo(json.dumps([{"name": e.name, "timm": e.timm_name, "summary": e.summary} for e in entries], indent=1))
+        listed = [
+            {"name": e.name, "timm": e.timm_name, "summary": e.summary, "embedded": e.name in embedded} for e in entries
+        ]
+        typer.echo(json.dumps(listed, indent=1))
         return
     for entry in entries:
-        typer.echo(f"{entry.name:14} {entry.timm_name:26} {entry.summary}")
+        place = "; weights come with retop" if entry.name in embedded else ""
+        typer.echo(f"{entry.name:16} {entry.timm_name:26} {entry.summary}{place}")
     typer.echo("\nAny other timm network works by its timm name, e.g. convnext_tiny or vit_small_patch16_224.")
+
+
+def _embedded_text(name: str) -> str | None:
+    from retop.backbones import find_embedded
+
+    folder = find_embedded(name)
+    return f"come with retop, {folder / 'card.md'}" if folder else None
 
 
 def _show(name: str, as_json: bool) -> None:
@@ -46,7 +57,7 @@ def _show(name: str, as_json: bool) -> None:
     size = description.preprocessing
     facts = {
         "input": f"{size.width} x {size.height} pixels",
-        "weights": description.weights or "none are published; give your own with --weights",
+        "weights": description.weights or _embedded_text(name) or "none are published; give your own with --weights",
         "licence": description.license or "not stated",
         "not split": description.not_traceable,
     }

@@ -58,8 +58,11 @@ class TrainingOptions:
         }
 
 
-def run_comparison(options: TrainingOptions, out: Path | None, as_json: bool) -> None:
+def run_comparison(options: TrainingOptions, out: Path | None, as_json: bool) -> "Comparison":
     """Run a comparison and print its table, or its record as JSON.
+
+    Returns:
+        The comparison; all its runs finished.
 
     Raises:
         RunError: some runs failed; the others are printed first.
@@ -90,6 +93,7 @@ def run_comparison(options: TrainingOptions, out: Path | None, as_json: bool) ->
     if comparison.record.failed:
         names = ", ".join(run.name for run in comparison.record.failed)
         raise RunError(f"{len(comparison.record.failed)} of the runs failed: {names}; the reasons stand above")
+    return comparison
 
 
 def print_plan(options: TrainingOptions, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from retop.activations import ActivationStore, Entry, StoredView, store_features, store_view
 from retop.activations.fill import FrozenComputation
@@ -16,9 +17,9 @@ from retop.data import Dataset, ImageSet
 from retop.errors import RunError
 from retop.events import PartAdvanced
 from retop.pipeline.clock import Clock
-from retop.pipeline.prepared import PreparedRun, stored_keys
+from retop.pipeline.prepared import PreparedRun, pixel_bytes, stored_keys
 from retop.pipeline.request import Setting
-from retop.training import DecodedInputs, Inputs, StoredInputs
+from retop.training import CroppedInputs, DecodedInputs, Inputs, StoredInputs
 from retop.training.order import Rows, batch_bounds
 
 FEATURE_BATCH = 256
@@ -64,6 +65,8 @@ class FrozenPart:
         if self._prepared.source == "images":
             decoded = [self._decoded(images) for images, _ in sets]
             return SplitInputs(decoded[0], decoded[0]), SplitInputs(decoded[1], decoded[1])
+        if self._prepared.source == "pixels":
+            return self._crops(sets)
         late: list[Inputs | None]
         if self._prepared.source == "features":
             features = self._from_images(sets, self._whole(), "features")
@@ -74,6 +77,14 @@ class FrozenPart:
             late = [_stored(views) for views in activations]
         return SplitInputs(_stored(features[0]), late[0]), SplitInputs(_stored(features[1]), late[1])
 
+    def _crops(self, sets: Sequence[tuple[ImageSet, Sequence[int]]]) -> tuple[SplitInputs, SplitInputs]:
+        """Stored pixels: cropped anew in every epoch for training, as they are for validation."""
+        pixels = self._setting.runtime.frozen(nn.Identity(), "pixels")
+        train, validation = (_stored(views) for views in self._from_images(sets, pixels, "pixels"))
+        recipe = self._prepared.request.recipe
+        crops = CroppedInputs(train, recipe.views, recipe.stage2.epochs, self._prepared.request.seed)
+        return SplitInputs(crops, crops), SplitInputs(validation, validation)
+
     def _from_images(
         self, sets: Sequence[tuple[ImageSet, Sequence[int]]], frozen: FrozenComputation, part: str
     ) -> list[list[StoredView]]:
@@ -83,6 +94,8 @@ class FrozenPart:
         prepared = self._prepared
         if prepared.split is not None and part == "prefix":
             self._make_room(store, frozen, prepared.split.bytes_per_image(self._setting.runtime.stored))
+        elif part == "pixels":
+            self._make_room(store, frozen, pixel_bytes(prepared.backbone.preprocessing))
         total = sum(len(images) * len(views) for images, views in sets)
         with self._clock.part("prefix", total, "images") as shown:
             return [

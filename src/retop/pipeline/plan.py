@@ -2,6 +2,7 @@
 
 # N images, F features
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,13 +25,14 @@ from retop.pipeline.prepared import (
     features_bytes,
     holds_features,
     only_head,
+    pixel_bytes,
     prepare,
     stored_keys,
 )
 from retop.pipeline.probe import PENALTIES_C as PROBE_PENALTIES_C
 from retop.pipeline.request import RunRequest, Setting
 from retop.records import PlannedPart
-from retop.training import DecodedInputs, Inputs, LabelledInputs, LateNetwork, fit, training_mode
+from retop.training import CroppedInputs, DecodedInputs, Inputs, LabelledInputs, LateNetwork, fit, training_mode
 from retop.training.stages import PENALTIES_C
 from retop.training.step_size import NUM_STEPS
 
@@ -71,6 +73,8 @@ class RunPlanner:
             parts += self._activation_parts(self._prepared)
         elif self._prepared.source == "features":
             parts.append(self._whole_part())
+        elif self._prepared.source == "pixels":
+            parts.append(self._pixel_part())
         self._setting.runtime.place(self._prepared.network)
         parts += self._probe_parts() if self._request.kind == "probe" else self._stage_parts()
         measured = self._num_validation + self._num_test
@@ -110,6 +114,13 @@ class RunPlanner:
         seconds = rows * self._stored_seconds(whole) if rows else 0.0
         return self._part("prefix", self._rows_text(rows), seconds, rows * self._feature_bytes)
 
+    def _pixel_part(self) -> PlannedPart:
+        pixels = self._setting.runtime.frozen(nn.Identity(), "pixels")
+        rows = self._claim_missing(stored_keys(self._prepared, self._dataset, pixels))
+        seconds = rows * self._stored_seconds(pixels) if rows else 0.0
+        disk_bytes = rows * pixel_bytes(self._prepared.backbone.preprocessing)
+        return self._part("prefix", self._rows_text(rows), seconds, disk_bytes)
+
     @property
     def _feature_bytes(self) -> int:
         return self._prepared.num_features * self._setting.runtime.stored.itemsize
@@ -148,7 +159,7 @@ class RunPlanner:
                 seconds += self._num_train * self._frozen_seconds(self._computed, view=0)
             parts.append(self._stage_part(1, f"{attempts} x {stage1.epochs} epochs at most", seconds, from_images))
         if self._prepared.trains_late_layers:
-            from_images = self._prepared.source != "activations"
+            from_images = self._prepared.source not in ("activations", "pixels")
             parts.append(self._stage_part(2, f"{stage2.epochs} epochs at most", self._stage_seconds(2), from_images))
         return parts
 
@@ -214,6 +225,10 @@ class RunPlanner:
             crossings = _on_cpu(runtime.frozen(prepared.split.prefix, "").run(self._images), runtime.stored)
             return HeldInputs(*crossings), prepared.split.suffix
         views = self._request.recipe.views
+        if prepared.source == "pixels":
+            # Work goes with the area, so one side stands for them all.
+            side = math.sqrt(sum(side**2 for side in views.sides) / len(views.sides))
+            return CroppedInputs(HeldInputs(self._images), replace(views, sides=(side,)), 1, 0), prepared.network
         return DecodedInputs(self._dataset.train, prepared.backbone.preprocessing, views), prepared.network
 
     def _head(self) -> nn.Module:

@@ -22,12 +22,15 @@ from retop.backbones import (
 )
 from retop.backbones.folding import fold_batch_norms
 from retop.data import Dataset
-from retop.errors import NotTraceableError
+from retop.errors import NotTraceableError, StoreError, UsageError
 from retop.pipeline.request import RunRequest, Setting
+from retop.records import Preprocessing
 from retop.training import Runtime
 from retop.training.stages import PENALTIES_C
 
 MEMORY_FRACTION = 0.5
+
+Source = Literal["activations", "features", "pixels", "images"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class PreparedRun:
         network: images to features, whole.
         split: the same in two parts; None where only the whole network can or need be run.
         source: ``activations``: late layers train from the store; ``features``: the head alone trains from the
-            store; ``images``: nothing is stored.
+            store; ``pixels``: the whole network trains on crops of stored images; ``images``: nothing is stored.
         reason: why the whole network runs in every epoch of stage 2; None where it does not.
         num_features: F, values that enter the head.
     """
@@ -51,7 +54,7 @@ class PreparedRun:
     boundary: Boundary
     network: ImageNetwork
     split: SplitNetwork | None
-    source: Literal["activations", "features", "images"]
+    source: Source
     reason: str | None
     num_features: int
 
@@ -114,9 +117,12 @@ def prepare(request: RunRequest, dataset: Dataset, setting: Setting) -> Prepared
     freeze(backbone.network, boundary)
     network = ImageNetwork(backbone, "map" if request.recipe.head.kind == "mlp" else "pooled").eval()
     example, features = _example(network, backbone)
+    if request.recipe.views.preset == "fresh":
+        _check_pixels(backbone.preprocessing, dataset, setting)
+        return PreparedRun(request, backbone, boundary, network, None, "pixels", None, features.shape[1])
     split, reason = _split(network, backbone, boundary, example, features, setting.runtime.folds)
     wanted = boundary.group is not None and request.recipe.stage2.epochs > 0
-    source: Literal["activations", "features", "images"] = "activations"
+    source: Source = "activations"
     if setting.store is None:
         source, reason = "images", "the store is switched off (--cache off)"
     elif not wanted:
@@ -136,6 +142,26 @@ def prepare(request: RunRequest, dataset: Dataset, setting: Setting) -> Prepared
         stage1 = request.recipe.stage1.lengthened(len(dataset.train))
         request = replace(request, recipe=replace(request.recipe, stage1=stage1))
     return PreparedRun(request, backbone, boundary, network, split, source, reason, features.shape[1])
+
+
+def pixel_bytes(preprocessing: Preprocessing) -> int:
+    """Bytes of one stored image of 8-bit pixels."""
+    return 3 * preprocessing.height * preprocessing.width
+
+
+def _check_pixels(preprocessing: Preprocessing, dataset: Dataset, setting: Setting) -> None:
+    if setting.store is None:
+        raise UsageError(
+            "views.preset is 'fresh', which crops stored images, but the store is switched off (--cache off, "
+            "cache=False); leave that out, or set views.preset=standard"
+        )
+    needed = (len(dataset.train) + len(dataset.validation)) * pixel_bytes(preprocessing)
+    if not setting.store.fits(needed):
+        raise StoreError(
+            f"the images would take {needed / 2**30:.1f} GiB of pixels and the store may hold "
+            f"{setting.store.limit_bytes / 2**30:.1f} GiB; give more disk (--cache DIR, --cache-limit GIB), or take "
+            f"fewer images (--set data.images_per_class=100)"
+        )
 
 
 def stored_bytes(split: SplitNetwork, dataset: Dataset, num_views: int, setting: Setting) -> int:

@@ -108,7 +108,11 @@ def scratch_request(recipe: Recipe, seed: int) -> RunRequest:
         recipe: the comparison's.
         seed: of the run.
     """
-    views = recipe.views if recipe.views.preset == "none" else replace(recipe.views, count=max(16, recipe.views.count))
+    views = (
+        recipe.views
+        if recipe.views.preset in ("none", "fresh")
+        else replace(recipe.views, count=max(16, recipe.views.count))
+    )
     return RunRequest(
         "scratch",
         "random",

@@ -54,6 +54,8 @@ from retop.training.order import derive_seed, epoch_order
 from retop.training.weighting import class_weights
 from retop.version import __version__
 
+CROPS = "all of it trains, on crops drawn anew in every epoch"
+
 
 @dataclass
 class _Trained:
@@ -425,7 +427,7 @@ def _network_record(prepared: PreparedRun, trained: _Trained, setting: Setting) 
         parameters=parameters,
         parameters_trained=trained.stages[-1].parameters_trained,
         loop="store" if from_store and setting.store is not None else "whole",
-        loop_reason=None if from_store and setting.store is not None else prepared.reason,
+        loop_reason=None if from_store and setting.store is not None else prepared.reason or CROPS,
         stored_bytes_per_view=stored if prepared.source == "activations" else 0,
     )
 

@@ -68,15 +68,20 @@ class ImbalanceRecipe:
 class ViewsRecipe:
     """Which versions of an image training sees. View 0 is the evaluation crop."""
 
-    preset: Literal["none", "standard", "original"] = "standard"
+    preset: Literal["none", "standard", "original", "fresh"] = "standard"
     """``standard``: random resized crop, horizontal flip, light colour. ``original``: shear 0.2, zoom 0.2,
-    horizontal flip. ``none``: the evaluation crop alone."""
+    horizontal flip. ``none``: the evaluation crop alone. ``fresh``: random resized crop and horizontal flip of the
+    stored evaluation crop, drawn anew in every epoch, where all of the network trains."""
 
     count: int = 4
-    """V, the number of views per training image, view 0 included. 1 is no augmentation."""
+    """V, the number of stored views per training image, view 0 included. 1 is no augmentation, save with ``fresh``."""
 
     seed: int = 0
     """Chooses other augmentations. It is apart from the run's seed, so that seeds share one store."""
+
+    sides: tuple[float, ...] = (1.0,)
+    """With ``fresh``: sides of the training images as fractions of the network's input, each for an equal part of the
+    epochs. Small images first save most of the time; evaluation always has the whole input."""
 
     def __post_init__(self) -> None:
         _require(
@@ -84,9 +89,18 @@ class ViewsRecipe:
             f"views.count must be between 1 and 1000; received {self.count} (--views)",
         )
         _require(
-            self.preset != "none" or self.count == 1,
-            f"views.preset is 'none' but views.count is {self.count}; set views.count=1 (--views 1) "
+            self.preset not in ("none", "fresh") or self.count == 1,
+            f"views.preset is {self.preset!r} but views.count is {self.count}; set views.count=1 (--views 1) "
             f"or choose the preset 'standard' or 'original'",
+        )
+        _require(
+            len(self.sides) > 0 and all(0 < side <= 1 for side in self.sides),
+            f"views.sides must be fractions above 0 and at most 1, e.g. [0.5, 1]; received {list(self.sides)}",
+        )
+        _require(
+            self.preset == "fresh" or self.sides == (1.0,),
+            f"views.sides is {list(self.sides)} but views.preset is {self.preset!r}; only 'fresh' makes images of "
+            f"other sizes. Set views.preset=fresh or leave views.sides out",
         )
 
 
@@ -260,6 +274,11 @@ class Recipe:
             f"stage1.weight_decay is 'auto' but stage1.optimiser is {self.stage1.optimiser!r}; the grid of 'auto' "
             f"holds L2 penalties, which mean something else to Adam and AdamW. Set stage1.weight_decay to a number or "
             f"stage1.optimiser to sgd",
+        )
+        _require(
+            self.views.preset != "fresh" or (self.thaw == "all" and self.stage1.epochs == 0),
+            f"views.preset is 'fresh', which trains all of the network at once: set thaw=all (--thaw all) and "
+            f"stage1.epochs=0; received thaw={self.thaw} and stage1.epochs={self.stage1.epochs}",
         )
         _require(
             self.stage1.epochs > 0 or self.stage2.epochs > 0,

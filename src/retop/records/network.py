@@ -52,8 +52,9 @@ class GroupRecord:
 class WeightsRecord:
     """Where weights came from, exactly."""
 
-    source: Literal["hub", "folder", "file", "random"]
-    """``hub``: a model hub; ``folder``: a timm-form folder; ``file``: a ``.safetensors`` file."""
+    source: Literal["hub", "package", "folder", "file", "random"]
+    """``hub``: a model hub; ``package``: retop itself; ``folder``: a timm-form folder; ``file``: a ``.safetensors``
+    file."""
 
     location: str
     """Hub repository or URL, path, or the seed of random weights."""

@@ -1,6 +1,7 @@
 """Stages, the loop, and the device runtime."""
 
 from retop.training.checkpoints import Checkpoints
+from retop.training.crops import CroppedInputs
 from retop.training.inputs import DecodedInputs, Inputs, StoredInputs
 from retop.training.loop import LabelledInputs, LateNetwork, evaluate_inputs, fit
 from retop.training.runtime import Runtime, choose_runtime
@@ -8,6 +9,7 @@ from retop.training.stages import StageData, StageResult, StageTrainer, training
 
 __all__ = [
     "Checkpoints",
+    "CroppedInputs",
     "DecodedInputs",
     "Inputs",
     "LabelledInputs",
