@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-gpu check bench bench-gpu docs clean
+.PHONY: demo wheel pretrain test test-slow test-gpu check bench bench-gpu docs clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -13,7 +13,21 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 demo: $(READY)
-	$(BIN)/python examples/demo.py
+	$(BIN)/retop demo
+
+# Runs the demo from the wheel in an empty environment.
+wheel: $(READY)
+	.ci/wheel $(BIN)/python
+
+# Pretrains the pocket backbones on DATA and puts their weights into the package; goes on where it was interrupted.
+DATA ?= ../shared/data/tiny_imagenet/train.parquet
+RUNS ?= runs/pretraining
+POCKET := pocket_vgg pocket_resnet pocket_inception pocket_xception
+pretrain: $(READY)
+	set -e; for name in $(POCKET); do \
+	  test -f $(RUNS)/$$name/$$name-0/run.json || $(BIN)/retop pretrain $(DATA) --backbone $$name --out $(RUNS)/$$name; \
+	  $(BIN)/python pretraining/embed_weights.py $(RUNS)/$$name/$$name-0; \
+	done
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -7,7 +7,7 @@ from retop.memory import keep_memory
 from retop.version import __version__
 
 if TYPE_CHECKING:
-    from retop.api import Comparison, compare, evaluate, load, plan, train
+    from retop.api import Comparison, compare, evaluate, load, plan, pretrain, train
     from retop.errors import RetopError
     from retop.predictor import Prediction, Predictor
     from retop.recipe import Recipe, load_recipe
@@ -23,6 +23,7 @@ _HOMES = {
     "load": "retop.api",
     "load_recipe": "retop.recipe",
     "plan": "retop.api",
+    "pretrain": "retop.api",
     "train": "retop.api",
 }
 
@@ -38,6 +39,7 @@ __all__ = [
     "load",
     "load_recipe",
     "plan",
+    "pretrain",
     "train",
 ]
 

@@ -32,6 +32,10 @@ QUICK: list[tuple[str, int | None]] = [
     ("mobilenetv3_small_100", 64),
     ("vit_small_patch14_dinov2", 56),
     ("scratch", 64),
+    ("pocket_vgg", None),
+    ("pocket_resnet", None),
+    ("pocket_xception", None),
+    ("pocket_inception", None),
 ]
 TIMM_TEST_NETWORKS = list(timm.list_models("test_*"))
 

@@ -74,12 +74,12 @@ def random_crops(images_nchw: torch.Tensor, side: float, generator: np.random.Ge
     """
     num_images, _, height, width = images_nchw.shape
     size = [num_images, 3, max(1, round(height * side)), max(1, round(width * side))]
-    grid = functional.affine_grid(_draw_boxes(num_images, generator), size, align_corners=False)
+    grid = functional.affine_grid(draw_boxes(num_images, generator), size, align_corners=False)
     crops = functional.grid_sample(images_nchw.float(), grid, padding_mode="border", align_corners=False)
     return crops.round_().to(torch.uint8).contiguous(memory_format=torch.channels_last)
 
 
-def _draw_boxes(num_images: int, generator: np.random.Generator) -> torch.Tensor:
+def draw_boxes(num_images: int, generator: np.random.Generator) -> torch.Tensor:
     """Maps [N, 2, 3] from crop to image, both from -1 to 1."""
     area = generator.uniform(*CROP_AREA, num_images)
     ratio = np.exp(generator.uniform(math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1]), num_images))

@@ -32,6 +32,7 @@ FAMILIES = [
         "fastvit_t8",
         "rdnet_tiny",
     ),
+    *("pocket_vgg", "pocket_resnet", "pocket_xception", "pocket_inception"),
     *timm.list_models("test_*"),
 ]
 
@@ -55,6 +56,10 @@ def test_every_parameter_belongs_to_exactly_one_group(name: str) -> None:
         ("resnet50", "stem", "layer4", 5),
         ("inception_v3", "Conv2d_1a", "Mixed_7a", 5),
         ("xception", "stem", "block12", 13),
+        ("pocket_vgg", "block1", "block5", 5),
+        ("pocket_resnet", "stem", "layer4", 5),
+        ("pocket_xception", "stem", "block7", 8),
+        ("pocket_inception", "stem", "stage3", 4),
         ("mobilenetv2_100", "stem", "blocks.6", 8),
         ("vit_tiny_patch16_224", "stem", "blocks.11", 13),
         ("convnext_atto", "stem", "stages.3", 5),

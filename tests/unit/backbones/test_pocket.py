@@ -1,0 +1,84 @@
+"""The networks of half a million parameters, and the weights that come with the package."""
+
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from retop.backbones import build_backbone, embedded, embedded_backbones, known_backbones
+from retop.backbones.state import read_tensors
+from retop.errors import WeightsError
+
+POCKET = [entry.name for entry in known_backbones() if entry.name.startswith("pocket_")]
+MOST_PARAMETERS = 500_000
+MOST_BYTES = 1_000_000
+
+
+@pytest.mark.parametrize("name", POCKET)
+def test_a_pocket_backbone_takes_images_from_32_to_128_pixels(name: str) -> None:
+    backbone = build_backbone(name, "random")
+    for side in (32, 64, 128):
+        images_nchw = torch.randn(2, 3, side, side)
+        with torch.inference_mode():
+            features_nf = backbone.network(images_nchw)
+            map_nchw = backbone.network.forward_features(images_nchw)
+        assert features_nf.shape == (2, backbone.num_features)
+        assert map_nchw.shape[2:] == (side // 16, side // 16)
+        assert torch.isfinite(features_nf).all()
+
+
+@pytest.mark.parametrize("name", POCKET)
+def test_a_pocket_backbone_fits_into_a_megabyte_as_float16(name: str) -> None:
+    network = build_backbone(name, "random").network
+    assert sum(parameter.numel() for parameter in network.parameters()) <= MOST_PARAMETERS
+    state = {name: tensor.half() for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
+    assert len(safetensors.torch.save(state)) <= MOST_BYTES
+
+
+@pytest.mark.parametrize("name", POCKET)
+def test_the_classifier_can_be_replaced(name: str) -> None:
+    network = build_backbone(name, "random").network
+    network.reset_classifier(7)
+    assert network(torch.randn(2, 3, 64, 64)).shape == (2, 7)
+    assert network.get_classifier().out_features == 7
+
+
+@pytest.mark.parametrize("name", embedded_backbones())
+def test_embedded_weights_are_whole_small_and_described(name: str) -> None:
+    folder = embedded.find_embedded(name)
+    assert folder is not None
+    tensors = read_tensors(folder / "model.safetensors")
+    assert (folder / "model.safetensors").stat().st_size <= MOST_BYTES
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+    backbone = build_backbone(name, offline=True)
+    assert backbone.weights.source == "package"
+    assert (backbone.preprocessing.height, backbone.preprocessing.width) == (64, 64)
+    state = backbone.network.state_dict()
+    assert all(torch.equal(state[key], tensor.float()) for key, tensor in tensors.items())
+    card = (folder / "card.md").read_text()
+    assert backbone.weights.description is not None
+    assert backbone.weights.description in card
+    assert "ImageNet" in card
+
+
+@pytest.mark.parametrize("name", embedded_backbones())
+def test_embedded_networks_tell_images_apart(name: str) -> None:
+    """Weights that were mixed up, or that float16 broke, would give features that are all alike."""
+    network = build_backbone(name).network
+    with torch.inference_mode():
+        features_nf = network(torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    assert torch.isfinite(features_nf).all()
+    assert (features_nf.std(0) > 1e-3).float().mean() > 0.5
+
+
+def test_missing_embedded_weights_are_named_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "WEIGHTS_FOLDER", tmp_path)
+    with pytest.raises(WeightsError, match=r"'pocket_vgg' are not in this copy of retop.*retop pretrain.*--weights"):
+        build_backbone("pocket_vgg")
+
+
+@pytest.mark.skipif(not embedded_backbones(), reason="this checkout has no embedded weights")
+def test_without_a_hub_the_pocket_backbones_are_offered_and_not_taken() -> None:
+    with pytest.raises(WeightsError, match=f"--backbones {','.join(embedded_backbones())}"):
+        build_backbone("resnet50", offline=True)
