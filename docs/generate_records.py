@@ -25,6 +25,7 @@ UNITS = {
     **dict.fromkeys(("calibration_error_before", "calibration_error_after", "threshold"), FRACTION),
     **dict.fromkeys(("reject_below", "target_accuracy"), FRACTION),
     **dict.fromkeys(("p", "p_holm", "split", "dropout", "warmup_fraction", "label_smoothing", "momentum"), FRACTION),
+    "sides": FRACTION,
     **dict.fromkeys(("mean", "std"), "of pixel values scaled to 0 to 1"),
     **dict.fromkeys(
         ("n", "num_right", "num_accepted", "num_train", "parameters", "parameters_trained", "head_features"), COUNT

@@ -10,8 +10,8 @@ N batch, C channels, H height, W width, F features.
 from typing import Any
 
 import torch
-from timm.layers import ConvNormAct
 from timm.layers.classifier import ClassifierHead
+from timm.layers.conv_bn_act import ConvNormAct
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.resnet import BasicBlock, ResNet
 from timm.models.vgg import VGG
