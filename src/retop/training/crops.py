@@ -40,12 +40,13 @@ class CroppedInputs:
         """The epoch's own view of every image."""
         return np.full(len(self), epoch, dtype=np.int64)
 
-    def batches(self, rows: Rows, views: Rows, batch_size: int) -> Iterator[tuple[Rows, Tensors]]:
+    def batches(self, rows: Rows, views: Rows, batch_size: int, first: int = 0) -> Iterator[tuple[Rows, Tensors]]:
         """See `Inputs.batches`; all images of a call have one view."""
         epoch = int(views[0])
-        for part, (images_nchw,) in self._pixels.batches(rows, np.zeros_like(views), batch_size):
+        pixels = self._pixels.batches(rows, np.zeros_like(views), batch_size, first)
+        for number, (part, (images_nchw,)) in enumerate(pixels, first):
             if epoch > 0:
-                drawn = derive_seed("crops", self._recipe.seed, self._seed, epoch, int(part[0]))
+                drawn = derive_seed("crops", self._recipe.seed, self._seed, epoch, number)
                 images_nchw = random_crops(images_nchw, self.side(epoch), np.random.default_rng(drawn))
             yield part, (images_nchw,)
 

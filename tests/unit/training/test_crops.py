@@ -66,5 +66,9 @@ def test_sides_follow_the_epochs_and_evaluation_has_the_stored_image(images_nchw
 def test_an_epoch_has_its_own_crops_and_always_the_same(images_nchw: torch.Tensor) -> None:
     first = crops_of(images_nchw, fresh(1.0), 2, 1)
     assert torch.equal(first, crops_of(images_nchw, fresh(1.0), 2, 1))
+    inputs = CroppedInputs(HeldInputs(images_nchw), fresh(1.0), 2, 0)
+    rows = np.arange(len(inputs))
+    resumed = [tensors[0] for _, tensors in inputs.batches(rows, np.ones_like(rows), 4, first=1)]
+    assert torch.equal(torch.cat(resumed), first[-sum(map(len, resumed)) :])
     for other in (crops_of(images_nchw, fresh(1.0), 2, 2), crops_of(images_nchw, fresh(1.0), 2, 1, seed=1)):
         assert not torch.equal(first, other)
