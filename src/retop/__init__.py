@@ -7,7 +7,7 @@ from retop.memory import keep_memory
 from retop.version import __version__
 
 if TYPE_CHECKING:
-    from retop.api import Comparison, compare, evaluate, load, plan, pretrain, train
+    from retop.api import Comparison, compare, evaluate, export, load, plan, pretrain, push, serve, train
     from retop.errors import RetopError
     from retop.predictor import Prediction, Predictor
     from retop.recipe import Recipe, load_recipe
@@ -20,9 +20,12 @@ _HOMES = {
     "RetopError": "retop.errors",
     "compare": "retop.api",
     "evaluate": "retop.api",
+    "export": "retop.api",
     "load": "retop.api",
     "load_recipe": "retop.recipe",
     "plan": "retop.api",
+    "push": "retop.api",
+    "serve": "retop.api",
     "pretrain": "retop.api",
     "train": "retop.api",
 }
@@ -36,9 +39,12 @@ __all__ = [
     "__version__",
     "compare",
     "evaluate",
+    "export",
     "load",
     "load_recipe",
     "plan",
+    "push",
+    "serve",
     "pretrain",
     "train",
 ]

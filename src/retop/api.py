@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from retop.activations import ActivationStore
 from retop.comparison import ComparisonRequest, compare_backbones, make_plan
@@ -27,6 +27,9 @@ from retop.recipe import Recipe, apply_settings, load_recipe
 from retop.records import ComparisonRecord, Metrics, PlanRecord
 from retop.report import comparison_html, write_comparison_figures, write_run_figures
 from retop.training import choose_runtime
+
+if TYPE_CHECKING:
+    from retop.export import Exported, Format
 
 
 def warn(event: Event) -> None:
@@ -305,6 +308,44 @@ def load(
         UsageError: the device is not there, or the threshold cannot be had.
     """
     return Predictor(model, device, reject_below=reject_below, target_accuracy=target_accuracy)
+
+
+def export(
+    model: str | Path | Predictor,
+    format: "Format" = "onnx",  # noqa: A002 - the option's name
+    *,
+    precision: Literal["fp32", "fp16", "int8"] = "fp32",
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    images: int = 64,
+    allowed_drop: float = 0.02,
+    listener: Listener = warn,
+) -> "Exported":
+    """Write a model in another format, and prove on real images that it answers as the model does.
+
+    Args:
+        model: a model folder, or a loaded predictor on the CPU.
+        format: ``onnx``, ``torch`` (torch.export), ``timm`` or ``openvino``.
+        precision: ``fp32``; ``fp16`` and ``int8`` for ONNX.
+        data: images for the check; None for those of the model's run.
+        out: folder to write; None for one beside the model folder.
+        images: of the check, at least 64.
+        allowed_drop: fraction of the images that fp16 and int8 may lose.
+        listener: receives progress and notices.
+
+    Returns:
+        The folder and the figures of the check.
+
+    Raises:
+        UsageError: arguments contradict each other, the folder holds something, or nothing says where images are.
+        DataError: the images cannot be used.
+        ExportError: the format cannot hold the model, or a file does not answer as the model does.
+    """
+    from retop.export import ExportRequest, export_model
+
+    request = ExportRequest(format, precision, images, allowed_drop)
+    predictor = model if isinstance(model, Predictor) else Predictor(model)
+    return export_model(predictor, request, data, None if out is None else Path(out), listener)
 
 
 def evaluate(

@@ -19,6 +19,8 @@
     │   ├── MemoryRunError          7   not enough memory, even for one image at a time
     │   └── DivergedError           7   the loss or the weights are no longer finite
     ├── StoppedError              130   somebody asked to stop
+    ├── ExportError                 8   an exported file that cannot be made or does not answer as the model does
+    ├── ServingError                9   a server that cannot start
     └── SchemaError                 2   plain data that does not fit the dataclass it is read into
 
 Each message says what is wrong, what was received, and the way out.
@@ -129,6 +131,18 @@ class StoppedError(RetopError):
     """Ctrl-C or SIGTERM: everything is saved, and the run can be resumed."""
 
     exit_code = 130
+
+
+class ExportError(RetopError):
+    """A format that cannot hold the model, or a file whose answers are not the model's."""
+
+    exit_code = 8
+
+
+class ServingError(RetopError):
+    """A server that cannot start, or must not."""
+
+    exit_code = 9
 
 
 class SchemaError(RetopError):

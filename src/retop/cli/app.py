@@ -10,9 +10,12 @@ from retop.cli.cache import cache
 from retop.cli.compare import compare
 from retop.cli.demo import demo
 from retop.cli.evaluate import evaluate
+from retop.cli.export import export
 from retop.cli.plan import plan
 from retop.cli.predict import predict
 from retop.cli.pretrain import pretrain
+from retop.cli.push import push
+from retop.cli.serve import serve
 from retop.cli.train import train
 from retop.errors import RetopError
 from retop.memory import keep_memory
@@ -22,7 +25,7 @@ INTERRUPTED = 130
 
 EPILOG = (
     "Exit codes: 0 done; 2 wrong options or recipe; 3 images or labels; 4 networks or weights; 5 activation store; "
-    "6 model folder; 7 a run failed; 130 interrupted."
+    "6 model folder; 7 a run failed; 8 export; 9 server; 130 interrupted."
 )
 
 app = typer.Typer(
@@ -49,7 +52,7 @@ def _root(
     """Fine-tune pretrained image networks on a folder of labelled images, and compare them honestly."""
 
 
-for command in (demo, compare, train, plan, predict, evaluate, pretrain, backbones, cache):
+for command in (demo, compare, train, plan, predict, evaluate, export, serve, push, pretrain, backbones, cache):
     app.command()(command)
 
 

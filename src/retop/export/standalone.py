@@ -1,0 +1,59 @@
+"""Predict with an exported whole.onnx: python predict.py PHOTO... It needs numpy, onnxruntime and pillow alone."""
+
+import argparse
+import json
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image, UnidentifiedImageError
+
+from retop.data.colour import to_rgb
+from retop.data.orientation import read_orientation, turn_upright
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
+MOST_PIXELS = 200_000_000
+
+
+def read_image(content: bytes, shorter_side: int) -> np.ndarray:
+    """Upright RGB pixels [H, W, 3] of an image file; large JPEGs are decoded at reduced scale."""
+    with Image.open(BytesIO(content), formats=FORMATS) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} pixels are too many")
+        if image.format == "JPEG":
+            image.draft(None, (2 * shorter_side, 2 * shorter_side))
+        image.load()
+        return np.asarray(turn_upright(to_rgb(image), read_orientation(image)))
+
+
+def main() -> int:
+    """One line per photo: path, class and probability; "none of these" below the model's threshold."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photos", nargs="+")
+    parser.add_argument("--model", default=str(Path(__file__).with_name("whole.onnx")))
+    parser.add_argument("--top", type=int, default=1)
+    arguments = parser.parse_args()
+    Image.MAX_IMAGE_PIXELS = None
+    session = onnxruntime.InferenceSession(arguments.model, providers=["CPUExecutionProvider"])
+    about = json.loads(session.get_modelmeta().custom_metadata_map["retop"])
+    unreadable = 0
+    for photo in arguments.photos:
+        try:
+            image = read_image(Path(photo).read_bytes(), about["shorter_side"])
+        except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+            sys.stdout.write(f"{photo}\tunreadable: {error}\n")
+            unreadable += 1
+            continue
+        probability_k = session.run(["probabilities"], {"image": image})[0][0]
+        order = np.argsort(-probability_k)[: max(1, arguments.top)]
+        found = [f"{about['classes'][k]} {probability_k[k]:.6f}" for k in order]
+        if probability_k.max() < about["reject_below"]:
+            found.insert(0, "none of these")
+        sys.stdout.write("\t".join([photo, *found]) + "\n")
+    return 1 if unreadable else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

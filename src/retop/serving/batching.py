@@ -1,0 +1,79 @@
+"""Requests that arrive together go through the network together."""
+
+# N images of a batch, K classes, H, W
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from retop.predictor import Prediction, Predictor
+from retop.serving.limits import Limits
+
+
+class Batcher:
+    """One model's queue. While the network computes a batch, the next one gathers.
+
+    Args:
+        predictor: the model.
+        limits: greatest batch and how long to linger.
+        thread: the one thread in which networks run, so that models do not fight for cores.
+        on_batch: called with the size and the seconds of every batch.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        limits: Limits,
+        thread: ThreadPoolExecutor,
+        on_batch: Callable[[int, float], None],
+    ) -> None:
+        self.predictor = predictor
+        self._limits = limits
+        self._thread = thread
+        self._on_batch = on_batch
+        self._waiting: asyncio.Queue[tuple[npt.NDArray[np.uint8], asyncio.Future[Prediction]]] = asyncio.Queue()
+
+    async def predict(self, pixels_hwc: npt.NDArray[np.uint8]) -> Prediction:
+        """The answer for one decoded image.
+
+        Args:
+            pixels_hwc: [H, W, 3], resized and cropped.
+
+        Returns:
+            The prediction; its path is empty.
+        """
+        future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
+        self._waiting.put_nowait((pixels_hwc, future))
+        return await future
+
+    async def run(self) -> None:
+        """Answer until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = [await self._waiting.get()]
+            if self._limits.linger_seconds and self._waiting.empty():
+                await asyncio.sleep(self._limits.linger_seconds)
+            while len(batch) < self._limits.batch and not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
+            batch = [item for item in batch if not item[1].cancelled()]
+            if not batch:
+                continue
+            began = time.perf_counter()
+            try:
+                answers = await loop.run_in_executor(self._thread, self._compute, [pixels for pixels, _ in batch])
+            except Exception as error:  # noqa: BLE001 - the requests get it; the queue must go on
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            self._on_batch(len(batch), time.perf_counter() - began)
+            for (_, future), prediction in zip(batch, answers, strict=True):
+                if not future.done():
+                    future.set_result(prediction)
+
+    def _compute(self, pixels: list[npt.NDArray[np.uint8]]) -> list[Prediction]:
+        return list(self.predictor.answer([""] * len(pixels), list(pixels)))

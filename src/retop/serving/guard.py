@@ -1,0 +1,113 @@
+"""What every request passes: host, key, log line and counters."""
+
+import hmac
+import json
+import logging
+import time
+import uuid
+from collections.abc import Iterable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from retop.serving.models import ServedModels
+
+LOG = logging.getLogger("retop.serving")
+OPEN_PATHS = ("/", "/live", "/ready", "/page.css", "/page.js", "/docs", "/openapi.json")
+"""Paths without key: they tell nothing about models or images."""
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
+
+
+class Guard:
+    """The outermost layer.
+
+    Args:
+        app: what comes after.
+        models: for the state of the server and its metrics.
+        api_key: that requests must carry; None for none.
+        hosts: names under which the server answers; None for any. Without a key it is only this machine, so that a
+            web page in the user's browser cannot reach the server under a name of its own.
+        routes: templates of the routes, for the counters.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        models: ServedModels,
+        api_key: str | None,
+        hosts: frozenset[str] | None,
+        routes: Iterable[str],
+    ) -> None:
+        self._app = app
+        self._models = models
+        self._key = api_key.encode() if api_key is not None else None
+        self._hosts = hosts
+        self._routes = frozenset(routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Judge, pass on, and write down what came of it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, request_id = time.perf_counter(), uuid.uuid4().hex[:12]
+        status = 500
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+                if self._models.stopping:
+                    headers["Connection"] = "close"
+            await send(message)
+
+        try:
+            refusal = self._refusal(scope)
+            await (refusal or self._app)(scope, receive, note)
+        finally:
+            seconds = time.perf_counter() - began
+            route = getattr(scope.get("route"), "path", None) or scope["path"]
+            shown = route if route in self._routes else "other"
+            self._models.metrics.requests.labels(shown, str(status)).inc()
+            self._models.metrics.seconds.labels(shown).observe(seconds)
+            LOG.info(
+                json.dumps(
+                    {
+                        "time": time.time(),
+                        "request": request_id,
+                        "method": scope["method"],
+                        "path": scope["path"],
+                        "status": status,
+                        "seconds": round(seconds, 4),
+                        "client": (scope.get("client") or ("",))[0],
+                    }
+                )
+            )
+
+    def _refusal(self, scope: Scope) -> JSONResponse | None:
+        headers = Headers(scope=scope)
+        if self._hosts is not None and _host_name(headers.get("host", "")) not in self._hosts:
+            detail = "this server answers on this machine only, under localhost"
+            return JSONResponse({"detail": detail}, 421)
+        if headers.get("sec-fetch-site") == "cross-site" and scope["method"] not in ("GET", "HEAD"):
+            return JSONResponse({"detail": "requests from other sites are refused"}, 403)
+        if self._key is not None and scope["path"] not in OPEN_PATHS and not self._holds_key(headers):
+            detail = "send the API key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
+            return JSONResponse({"detail": detail}, 401, {"WWW-Authenticate": "Bearer"})
+        return None
+
+    def _holds_key(self, headers: Headers) -> bool:
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        given = bearer if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        # The comparison takes as long whatever the key is.
+        return self._key is not None and hmac.compare_digest(given.strip().encode(), self._key)
+
+
+def _host_name(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.rpartition(":")[0] if ":" in host else host

@@ -1,0 +1,51 @@
+"""How much of everything a server gives to one request, and to all."""
+
+from dataclasses import dataclass
+
+from retop.errors import UsageError
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of a server; whatever exceeds one is refused with 413, 422 or 429 and changes nothing for the others."""
+
+    body_bytes: int = 64 * MIB
+    """Bytes of one request's body, however it is sent."""
+
+    images: int = 32
+    """Images in one request."""
+
+    pixels: int = 50_000_000
+    """Pixels of one image."""
+
+    waiting_images: int = 256
+    """Images of all requests that are being read, decoded or waited for; more are answered 429 at once."""
+
+    decode_seconds: float = 10.0
+    """Time for one image; a decoder that takes longer is killed."""
+
+    decode_bytes: int = 1024 * MIB
+    """Memory of one decoder process."""
+
+    decoders: int = 2
+    """Decoder processes."""
+
+    body_seconds: float = 60.0
+    """Time in which a body has to arrive."""
+
+    batch: int = 32
+    """Images that the network sees at once, at most."""
+
+    linger_seconds: float = 0.002
+    """How long an image waits for company before the network runs; nobody waits while the network is busy anyway."""
+
+    stop_seconds: float = 30.0
+    """Time for requests in progress after the signal to stop."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            least = 0 if name == "linger_seconds" else 1e-9
+            if value < least:
+                raise UsageError(f"the limit {name} must be above 0; received {value}")

@@ -1,0 +1,187 @@
+"""The models of a server and the work that a request needs."""
+
+# H, W
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import HTTPException
+
+from retop.errors import UnreadableImageError, UsageError
+from retop.predictor import Prediction, Predictor
+from retop.serving.answers import ClassProbability, ImageAnswer, ModelAnswer, Rate
+from retop.serving.batching import Batcher
+from retop.serving.decoding import DecoderPool
+from retop.serving.limits import Limits
+from retop.serving.metrics import ServerMetrics
+from retop.serving.uploads import Upload
+
+
+class ServedModels:
+    """Models, decoders and the queue between them.
+
+    Args:
+        predictors: by name.
+        limits: of the server.
+        metrics: of the server.
+
+    Raises:
+        UsageError: there is no model.
+    """
+
+    def __init__(self, predictors: dict[str, Predictor], limits: Limits, metrics: ServerMetrics) -> None:
+        if not predictors:
+            raise UsageError("a server needs at least one model")
+        self.predictors = predictors
+        self.limits = limits
+        self.metrics = metrics
+        self.ready = False
+        self.stopping = False
+        self.waiting = 0
+        self._seconds_per_image = 0.05
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="retop-network")
+        self._numbers = {name: number for number, name in enumerate(predictors)}
+        self._decoders: DecoderPool | None = None
+        self._batchers = {
+            name: Batcher(predictor, limits, self._thread, self._counting(name))
+            for name, predictor in predictors.items()
+        }
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Start the decoders and warm the networks up; `ready` afterwards."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [asyncio.create_task(batcher.run()) for batcher in self._batchers.values()]
+        preprocessings = [predictor.trained.preprocessing for predictor in self.predictors.values()]
+        self._decoders = await loop.run_in_executor(None, DecoderPool, preprocessings, self.limits)
+        for batcher in self._batchers.values():
+            size = batcher.predictor.trained.preprocessing
+            await batcher.predict(np.zeros((size.height, size.width, 3), np.uint8))
+        self.ready = True
+
+    async def stop(self) -> None:
+        """End everything; no request is in progress any more."""
+        self.ready = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._thread.shutdown(wait=True)
+        if self._decoders is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._decoders.close)
+
+    def find(self, name: str) -> Predictor:
+        """A model by name.
+
+        Raises:
+            HTTPException: 404.
+        """
+        if name not in self.predictors:
+            raise HTTPException(404, f"no model {name!r}; there are {', '.join(self.predictors)}")
+        return self.predictors[name]
+
+    def admit(self, images: int) -> None:
+        """Make room for images, or refuse at once.
+
+        Raises:
+            HTTPException: 429 or 503, with Retry-After.
+        """
+        if self.stopping or not self.ready:
+            raise HTTPException(503, "the server starts or stops", {"Retry-After": "2"})
+        if self.waiting + images > self.limits.waiting_images:
+            seconds = max(1, round(self.waiting * self._seconds_per_image))
+            raise HTTPException(
+                429, f"{self.waiting} images are waiting already", {"Retry-After": str(min(seconds, 60))}
+            )
+        self.waiting += images
+        self.metrics.waiting.set(self.waiting)
+
+    def release(self, images: int) -> None:
+        """The images are answered or given up."""
+        self.waiting -= images
+        self.metrics.waiting.set(self.waiting)
+
+    async def decode(self, name: str, content: bytes) -> npt.NDArray[np.uint8]:
+        """Pixels [H, W, 3] for a model, from a decoder process.
+
+        Raises:
+            UnreadableImageError: it is no image, or too much for the limits.
+        """
+        assert self._decoders is not None
+        try:
+            return await asyncio.wrap_future(self._decoders.submit(content, self._numbers[name]))
+        finally:
+            self.metrics.decoders_replaced.set(self._decoders.replaced)
+
+    async def predict(self, name: str, upload: Upload, top: int) -> ImageAnswer:
+        """The answer for one image."""
+        try:
+            pixels_hwc = await self.decode(name, upload.content)
+        except UnreadableImageError as error:
+            self.metrics.images.labels(name, "unreadable").inc()
+            return ImageAnswer(
+                name=upload.name, label=None, confidence=None, rejected=False, top=[], error=error.reason
+            )
+        prediction = await self._batchers[name].predict(pixels_hwc)
+        self.metrics.images.labels(name, "rejected" if prediction.rejected else "answered").inc()
+        return _as_answer(upload.name, prediction, top)
+
+    async def in_network_thread(self, name: str, work: "object", *arguments: object) -> object:
+        """Run other work of a network where its batches run."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, work, self.predictors[name], *arguments)  # type: ignore[arg-type]
+
+    def describe(self, name: str) -> ModelAnswer:
+        """What users should know about a model."""
+        predictor = self.find(name)
+        trained, acceptance = predictor.trained, predictor.acceptance
+        rates = [acceptance.coverage, acceptance.accuracy] if acceptance else [None, None]
+        coverage, accuracy = (Rate(value=r.value, low=r.low, high=r.high) if r else None for r in rates)
+        return ModelAnswer(
+            name=name,
+            classes=list(trained.classes),
+            backbone=trained.backbone,
+            kind=trained.kind,
+            width=trained.preprocessing.width,
+            height=trained.preprocessing.height,
+            validation_accuracy=trained.validation_accuracy,
+            temperature=predictor.temperature,
+            reject_below=predictor.reject_below,
+            coverage=coverage,
+            accuracy=accuracy,
+            weights_sha256=trained.weights_sha256,
+        )
+
+    def _counting(self, name: str) -> "_Counting":
+        return _Counting(self, name)
+
+    def note_speed(self, seconds_per_image: float) -> None:
+        """Remember how fast the network is, for Retry-After."""
+        self._seconds_per_image += 0.1 * (seconds_per_image - self._seconds_per_image)
+
+
+class _Counting:
+    """Counts the batches of one model."""
+
+    def __init__(self, models: ServedModels, name: str) -> None:
+        self._models = models
+        self._sizes = models.metrics.batch_images.labels(name)
+        self._seconds = models.metrics.batch_seconds.labels(name)
+
+    def __call__(self, size: int, seconds: float) -> None:
+        self._sizes.observe(size)
+        self._seconds.observe(seconds)
+        self._models.note_speed(seconds / size)
+
+
+def _as_answer(name: str, prediction: Prediction, top: int) -> ImageAnswer:
+    best = [ClassProbability(label=label, probability=p) for label, p in prediction.best(top)]
+    return ImageAnswer(
+        name=name,
+        label=prediction.label,
+        confidence=prediction.confidence,
+        rejected=prediction.rejected,
+        top=best,
+        error=None,
+    )

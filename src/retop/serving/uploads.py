@@ -1,0 +1,125 @@
+"""From a request to image files, whatever form they come in."""
+
+import asyncio
+import base64
+import binascii
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from fastapi import HTTPException, Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+
+from retop.serving.limits import Limits
+
+FORMS = "multipart/form-data with files named 'images', application/json with {\"images\": [base64, ...]}, or image/*"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One image as it was sent."""
+
+    name: str
+    """File name, or its place in the request."""
+
+    content: bytes
+    """The file."""
+
+
+async def read_uploads(request: Request, limits: Limits) -> list[Upload]:
+    """The images of a request.
+
+    Args:
+        request: its body is not read yet.
+        limits: bytes, images and time.
+
+    Returns:
+        At least one image, not decoded yet.
+
+    Raises:
+        HTTPException: 408 too slow; 413 too much; 415 of no known form; 422 not what the form promises.
+    """
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            body = await read_body(request, limits.body_bytes)
+    except TimeoutError as error:
+        raise HTTPException(408, f"the body took more than {limits.body_seconds:g} s to arrive") from error
+    except ClientDisconnect as error:
+        raise HTTPException(400, "the client went away") from error
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        uploads = await _from_form(request, body, limits)
+    elif kind == "application/json":
+        uploads = _from_json(body)
+    elif kind.startswith("image/") or kind == "application/octet-stream":
+        uploads = [Upload("image", body)]
+    else:
+        raise HTTPException(415, f"the body has the content type {kind or 'none'!r}; send {FORMS}")
+    if not uploads:
+        raise HTTPException(422, f"the request holds no image; send {FORMS}")
+    if len(uploads) > limits.images:
+        raise HTTPException(413, f"{len(uploads)} images in one request; at most {limits.images} are taken")
+    return uploads
+
+
+async def read_body(request: Request, most_bytes: int) -> bytes:
+    """The body, unless it is too large; a chunked one is given up as soon as it is.
+
+    Raises:
+        HTTPException: 413.
+    """
+    refusal = HTTPException(413, f"the body is larger than {most_bytes:,} bytes", {"Connection": "close"})
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > most_bytes:
+        raise refusal
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most_bytes:
+            raise refusal
+    return bytes(body)
+
+
+async def _from_form(request: Request, body: bytes, limits: Limits) -> list[Upload]:
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+        yield b""
+
+    parser = MultiPartParser(
+        request.headers, stream(), max_files=limits.images + 1, max_fields=16, max_part_size=limits.body_bytes
+    )
+    # The body is in memory already; nothing of it shall go to disk.
+    parser.spool_max_size = limits.body_bytes
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        too_many = "Too many files" in error.message
+        raise HTTPException(413 if too_many else 422, f"the form cannot be read: {error.message}") from error
+    except (KeyError, ValueError, LookupError) as error:
+        raise HTTPException(422, f"the form cannot be read: {error}") from error
+    async with asyncio.TaskGroup():
+        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        uploads = [Upload(file.filename or str(place), await file.read()) for place, file in enumerate(files)]
+        await form.close()
+    return uploads
+
+
+def _from_json(body: bytes) -> list[Upload]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(422, f"the body is not JSON: {error}") from error
+    images = document.get("images") if isinstance(document, dict) else None
+    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
+        raise HTTPException(422, 'the body should be {"images": [base64, ...]}')
+    uploads = []
+    for place, image in enumerate(images):
+        # A data URL is what browsers make of a file.
+        text = image.partition(",")[2] if image.startswith("data:") else image
+        try:
+            uploads.append(Upload(str(place), base64.b64decode(text, validate=True)))
+        except (binascii.Error, ValueError) as error:
+            raise HTTPException(422, f"images[{place}] is not base64: {error}") from error
+    return uploads
