@@ -43,9 +43,9 @@ __all__ = [
     "load",
     "load_recipe",
     "plan",
+    "pretrain",
     "push",
     "serve",
-    "pretrain",
     "train",
 ]
 

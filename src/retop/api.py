@@ -1,6 +1,7 @@
 """The public functions; the command line calls them and prints."""
 
 import datetime
+import itertools
 import json
 import re
 import sys
@@ -17,7 +18,7 @@ from retop.comparison.request import Baseline
 from retop.data import Dataset, open_dataset, open_evaluation
 from retop.data.digits import write_digits
 from retop.device import DeviceName
-from retop.errors import UsageError
+from retop.errors import ServingError, UsageError
 from retop.evaluation import measure
 from retop.events import Event, Listener, Notice, PartFinished, PartStarted
 from retop.pipeline import Setting
@@ -30,6 +31,7 @@ from retop.training import choose_runtime
 
 if TYPE_CHECKING:
     from retop.export import Exported, Format
+    from retop.export.hub import Pushed
 
 
 def warn(event: Event) -> None:
@@ -346,6 +348,109 @@ def export(
     request = ExportRequest(format, precision, images, allowed_drop)
     predictor = model if isinstance(model, Predictor) else Predictor(model)
     return export_model(predictor, request, data, None if out is None else Path(out), listener)
+
+
+def serve(
+    models: Sequence[str | Path],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    api_key_file: str | Path | None = None,
+    reject_below: float | None = None,
+    target_accuracy: float | None = None,
+    device: DeviceName = "auto",
+    limits: Mapping[str, float] | None = None,
+) -> None:
+    """Serve trained models over HTTP until the process is told to stop.
+
+    Args:
+        models: model folders or run folders; ``NAME=FOLDER`` names one.
+        host: address to listen on; anything but this machine takes a key.
+        port: 0 takes a free one.
+        api_key_file: holds the key that requests must carry.
+        reject_below: refuse answers with a lower confidence; None for the threshold in each folder.
+        target_accuracy: choose that threshold so that the answers given reach this accuracy on validation.
+        device: ``cpu``, ``cuda``, ``mps``, or ``auto`` for a GPU if there is one.
+        limits: changes to `retop.serving.Limits`.
+
+    Raises:
+        UsageError: two models have one name, or the options contradict each other.
+        ModelFolderError: a folder cannot be loaded.
+        ServingError: the address cannot be had, or the server's packages are missing.
+    """
+    try:
+        from retop.serving import Limits, serve_models
+    except ImportError as error:
+        raise ServingError(f"the server needs {error.name}: pip install 'retop[serve]'") from error
+
+    predictors: dict[str, Predictor] = {}
+    for model in models:
+        name, folder = name_model(str(model))
+        if name in predictors:
+            raise UsageError(f"two models are called {name!r}; name them: retop serve first={folder} second=...")
+        predictors[name] = Predictor(folder, device, reject_below=reject_below, target_accuracy=target_accuracy)
+    key_file = None if api_key_file is None else Path(api_key_file)
+    serve_models(predictors, host, port, key_file, Limits(**dict(limits or {})))  # type: ignore[arg-type]
+
+
+def explain(model: str | Path | Predictor, image: str | Path, folder: str | Path, label: str | None = None) -> Path:
+    """Write a heat map: the parts of an image that speak for a class.
+
+    Args:
+        model: a model folder, or a loaded predictor.
+        image: path of an image.
+        folder: where to; created.
+        label: the class; None for the most probable one.
+
+    Returns:
+        The PNG, named after the image; a number is added where the name is taken.
+
+    Raises:
+        UnreadableImageError: the image cannot be read.
+    """
+    from retop.explanation import overlay_of
+    from retop.predictor.prediction import read_pixels
+
+    predictor = model if isinstance(model, Predictor) else Predictor(model)
+    picture = overlay_of(predictor, read_pixels(image, predictor.trained.preprocessing), label)
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    names = itertools.chain([Path(image).stem], (f"{Path(image).stem}-{n}" for n in itertools.count(2)))
+    file = next(place / f"{name}.png" for name in names if not (place / f"{name}.png").exists())
+    picture.save(file)
+    return file
+
+
+def push(model: str | Path | Predictor, repository: str, *, private: bool = False, dry_run: bool = False) -> "Pushed":
+    """Share a model on the Hugging Face hub.
+
+    Args:
+        model: a model folder, or a loaded predictor.
+        repository: ``user/name``; made where it does not exist.
+        private: make a new repository private.
+        dry_run: send nothing.
+
+    Returns:
+        The files, and the address.
+
+    Raises:
+        UsageError: the name is no repository's.
+        ExportError: the hub refuses, or cannot be reached.
+    """
+    from retop.export.hub import push_model
+
+    predictor = model if isinstance(model, Predictor) else Predictor(model)
+    return push_model(predictor, repository, private, dry_run)
+
+
+def name_model(text: str) -> tuple[str, Path]:
+    """Name and folder of ``NAME=FOLDER``, or of a folder: the run's name, else the folder's."""
+    name, equals, folder = text.partition("=")
+    if equals and re.fullmatch(r"[\w.-]+", name) and not Path(text).exists():
+        return name, Path(folder)
+    path = Path(text).resolve()
+    own = path.parent.name if path.name == "model" else path.name
+    return re.sub(r"[^\w.-]+", "-", own) or "model", Path(text)
 
 
 def evaluate(

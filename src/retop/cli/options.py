@@ -126,6 +126,16 @@ CacheLimitOption = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
+RejectOption = Annotated[
+    float | None,
+    typer.Option("--reject-below", metavar="P", help="Refuse answers with a lower confidence: none of these."),
+]
+TargetOption = Annotated[
+    float | None,
+    typer.Option(
+        "--target-accuracy", metavar="A", help="Choose that threshold so that the answers reach A on validation."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for programs.")]
 
 

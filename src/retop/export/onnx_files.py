@@ -68,7 +68,8 @@ def halve(network: onnx.ModelProto) -> onnx.ModelProto:
         warnings.simplefilter("ignore")
         halved = OnnxModel(convert_float_to_float16(copy, keep_io_types=True, op_block_list=["Softmax"]))
     halved.topological_sort()
-    return halved.model
+    model: onnx.ModelProto = halved.model
+    return model
 
 
 def quantise(network: onnx.ModelProto, pixels_nchw: npt.NDArray[np.uint8]) -> onnx.ModelProto:

@@ -130,7 +130,8 @@ def _answers(exported: ExportedPart, sample: Sample) -> npt.NDArray[np.float64]:
     if exported.part == "whole":
         return np.concatenate([np.asarray(exported.answer(image), np.float64) for image in sample.images()])
     # Every batch size in turn, so that a graph that is right for one alone does not pass.
-    given, first = [], 0
+    given: list[npt.NDArray[np.float64]] = []
+    first = 0
     while first < len(sample):
         size = BATCHES[len(given) % len(BATCHES)]
         given.append(np.asarray(exported.answer(sample.pixels_nchw[first : first + size]), np.float64))

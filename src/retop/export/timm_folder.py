@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,11 +61,12 @@ def open_timm(folder: Path) -> ExportedPart:
             f"timm cannot load this architecture without its original classifier: {str(error)[:300]}; use --format "
             f"onnx or torch"
         ) from error
-    mean, std = (torch.tensor(network.pretrained_cfg[key]).reshape(3, 1, 1) for key in ("mean", "std"))
+    config: Any = network.pretrained_cfg
+    mean, std = (torch.tensor(config[key]).reshape(3, 1, 1) for key in ("mean", "std"))
 
     def answer(images_nchw: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating]:
         with torch.inference_mode():
             logits_nk = network((torch.from_numpy(images_nchw).float() / 255 - mean) / std)
-        return torch.softmax(logits_nk, dim=1).numpy()  # type: ignore[no-any-return]
+        return torch.softmax(logits_nk, dim=1).numpy()
 
     return ExportedPart(folder, "network", answer)

@@ -5,13 +5,13 @@ so many bytes. The answer begins with ``+`` and the pixels, or with ``-`` and th
 """
 
 import json
-import os
 import sys
-from typing import BinaryIO
+from pathlib import Path
+from typing import IO
 
 import numpy as np
 
-from retop.data import preprocess_bytes
+from retop.data import decoding, preprocess_bytes
 from retop.errors import UnreadableImageError
 from retop.records import Preprocessing
 from retop.schema import from_plain
@@ -19,7 +19,7 @@ from retop.schema import from_plain
 LENGTH_BYTES = 8
 
 
-def read_frame(stream: BinaryIO) -> bytes | None:
+def read_frame(stream: IO[bytes]) -> bytes | None:
     """One frame, or None where the other side is gone."""
     head = stream.read(LENGTH_BYTES)
     if len(head) < LENGTH_BYTES:
@@ -29,7 +29,7 @@ def read_frame(stream: BinaryIO) -> bytes | None:
     return body if len(body) == length else None
 
 
-def write_frame(stream: BinaryIO, *parts: bytes) -> None:
+def write_frame(stream: IO[bytes], *parts: bytes) -> None:
     """Write one frame and flush."""
     stream.write(sum(map(len, parts)).to_bytes(LENGTH_BYTES, "big"))
     for part in parts:
@@ -38,33 +38,33 @@ def write_frame(stream: BinaryIO, *parts: bytes) -> None:
 
 
 def limit_memory(most_bytes: int) -> None:
-    """Let this process have so much memory beyond what it has now; without effect where the system has no such limit."""
+    """Let this process have so much memory beyond what it has now; without effect where there is no such limit."""
     try:
         import resource
     except ImportError:
         return
-    with open("/proc/self/statm", encoding="ascii") if os.path.exists("/proc/self/statm") else open(os.devnull) as file:  # noqa: PTH110, PTH123
-        fields = file.read().split()
-    used = int(fields[0]) * resource.getpagesize() if fields else 0
+    try:
+        used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    except OSError:
+        used = 0
     resource.setrlimit(resource.RLIMIT_AS, (used + most_bytes, used + most_bytes))
     # A crash of a decoder is an answer; it leaves no dump.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def answer(content: bytes, preprocessings: list[Preprocessing], most_pixels: int) -> tuple[bytes, bytes]:
+def answer(content: bytes, preprocessings: list[Preprocessing]) -> tuple[bytes, bytes]:
     """Decode one image for one model.
 
     Args:
         content: number of the model (4 bytes, big-endian), then the image's file.
         preprocessings: of the models.
-        most_pixels: of an image.
 
     Returns:
         The parts of the answer's frame.
     """
     number = int.from_bytes(content[:4], "big")
     try:
-        pixels = preprocess_bytes(content[4:], "image", preprocessings[number], most_pixels)
+        pixels = preprocess_bytes(content[4:], "image", preprocessings[number])
     except UnreadableImageError as error:
         return b"-", error.reason.encode()
     except MemoryError:
@@ -77,10 +77,12 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     preprocessings = [from_plain(Preprocessing, plain) for plain in settings["preprocessings"]]
     stream, answers = sys.stdin.buffer, sys.stdout.buffer
+    # This process decodes for a server alone, whose limit is lower than that of our own images.
+    decoding.PIXEL_LIMIT = min(decoding.PIXEL_LIMIT, settings["pixels"])
     limit_memory(settings["memory_bytes"])
     write_frame(answers, b"ready")
     while (content := read_frame(stream)) is not None:
-        write_frame(answers, *answer(content, preprocessings, settings["pixels"]))
+        write_frame(answers, *answer(content, preprocessings))
 
 
 if __name__ == "__main__":

@@ -76,7 +76,9 @@ class DecoderPool:
                     self.replaced += 1
             self._idle.put(decoder)
         if frame is None:
-            raise UnreadableImageError("image", f"decoding it took more than {self._limits.decode_seconds:g} s or failed")
+            raise UnreadableImageError(
+                "image", f"decoding it took more than {self._limits.decode_seconds:g} s or failed"
+            )
         if frame[:1] == b"-":
             raise UnreadableImageError("image", frame[1:].decode())
         preprocessing = self._preprocessings[model]

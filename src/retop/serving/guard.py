@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from retop.serving.models import ServedModels
 
 LOG = logging.getLogger("retop.serving")
-OPEN_PATHS = ("/", "/live", "/ready", "/page.css", "/page.js", "/docs", "/openapi.json")
+OPEN_PATHS = ("/", "/live", "/ready", "/page.css", "/page.js", "/docs", "/docs.js", "/openapi.json")
 """Paths without key: they tell nothing about models or images."""
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
@@ -41,7 +41,7 @@ class Guard:
         routes: Iterable[str],
     ) -> None:
         self._app = app
-        self._models = models
+        self.models = models
         self._key = api_key.encode() if api_key is not None else None
         self._hosts = hosts
         self._routes = frozenset(routes)
@@ -61,7 +61,7 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
                 headers["X-Content-Type-Options"] = "nosniff"
-                if self._models.stopping:
+                if self.models.stopping:
                     headers["Connection"] = "close"
             await send(message)
 
@@ -72,8 +72,8 @@ class Guard:
             seconds = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", None) or scope["path"]
             shown = route if route in self._routes else "other"
-            self._models.metrics.requests.labels(shown, str(status)).inc()
-            self._models.metrics.seconds.labels(shown).observe(seconds)
+            self.models.metrics.requests.labels(shown, str(status)).inc()
+            self.models.metrics.seconds.labels(shown).observe(seconds)
             LOG.info(
                 json.dumps(
                     {

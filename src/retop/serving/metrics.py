@@ -26,7 +26,9 @@ class ServerMetrics:
         self.batch_seconds = Histogram(
             "retop_batch_seconds", "Time of a batch in the network.", ["model"], buckets=SECONDS, registry=self.registry
         )
-        self.waiting = Gauge("retop_waiting_images", "Images being read, decoded or waited for.", registry=self.registry)
+        self.waiting = Gauge(
+            "retop_waiting_images", "Images being read, decoded or waited for.", registry=self.registry
+        )
         self.decoders_replaced = Gauge(
             "retop_decoders_replaced", "Decoders that were killed or died.", registry=self.registry
         )

@@ -3,7 +3,9 @@
 # H, W
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,8 @@ from retop.serving.decoding import DecoderPool
 from retop.serving.limits import Limits
 from retop.serving.metrics import ServerMetrics
 from retop.serving.uploads import Upload
+
+T = TypeVar("T")
 
 
 class ServedModels:
@@ -87,8 +91,8 @@ class ServedModels:
         Raises:
             HTTPException: 429 or 503, with Retry-After.
         """
-        if self.stopping or not self.ready:
-            raise HTTPException(503, "the server starts or stops", {"Retry-After": "2"})
+        if not self.ready:
+            raise HTTPException(503, "the server starts", {"Retry-After": "2"})
         if self.waiting + images > self.limits.waiting_images:
             seconds = max(1, round(self.waiting * self._seconds_per_image))
             raise HTTPException(
@@ -127,10 +131,9 @@ class ServedModels:
         self.metrics.images.labels(name, "rejected" if prediction.rejected else "answered").inc()
         return _as_answer(upload.name, prediction, top)
 
-    async def in_network_thread(self, name: str, work: "object", *arguments: object) -> object:
+    async def in_network_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run other work of a network where its batches run."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, work, self.predictors[name], *arguments)  # type: ignore[arg-type]
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     def describe(self, name: str) -> ModelAnswer:
         """What users should know about a model."""

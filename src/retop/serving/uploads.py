@@ -99,10 +99,9 @@ async def _from_form(request: Request, body: bytes, limits: Limits) -> list[Uplo
         raise HTTPException(413 if too_many else 422, f"the form cannot be read: {error.message}") from error
     except (KeyError, ValueError, LookupError) as error:
         raise HTTPException(422, f"the form cannot be read: {error}") from error
-    async with asyncio.TaskGroup():
-        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        uploads = [Upload(file.filename or str(place), await file.read()) for place, file in enumerate(files)]
-        await form.close()
+    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    uploads = [Upload(file.filename or str(place), await file.read()) for place, file in enumerate(files)]
+    await form.close()
     return uploads
 
 

@@ -1,0 +1,43 @@
+"""`retop serve`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from retop.cli.options import Device, DeviceOption, RejectOption, TargetOption
+
+
+def serve(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...", help="Model folders or run folders; NAME=FOLDER names one.", show_default=False
+        ),
+    ],
+    host: Annotated[str, typer.Option("--host", help="Address; other machines need a key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="0 takes a free one.")] = 8000,
+    api_key_file: Annotated[
+        Path | None, typer.Option("--api-key-file", metavar="FILE", help="Requests must carry the key in this file.")
+    ] = None,
+    reject_below: RejectOption = None,
+    target_accuracy: TargetOption = None,
+    batch: Annotated[int, typer.Option("--batch", help="Images the network sees at once, at most.")] = 32,
+    waiting: Annotated[int, typer.Option("--waiting", help="Images that may wait; more are answered 429.")] = 256,
+    body_mib: Annotated[int, typer.Option("--body-limit", metavar="MIB", help="Most bytes of a request.")] = 64,
+    decoders: Annotated[int, typer.Option("--decoders", help="Processes that decode images.")] = 2,
+    device: DeviceOption = Device.AUTO,
+) -> None:
+    """Serve trained models over HTTP, with a page to try them; Ctrl-C stops it."""
+    from retop import api
+
+    api.serve(
+        models,
+        host=host,
+        port=port,
+        api_key_file=api_key_file,
+        reject_below=reject_below,
+        target_accuracy=target_accuracy,
+        device=device.value,
+        limits={"batch": batch, "waiting_images": waiting, "body_bytes": body_mib * 2**20, "decoders": decoders},
+    )

@@ -1,0 +1,98 @@
+"""From what a user names to image files, one at a time."""
+
+import csv
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from retop.data.folders import _could_be_image, find_image_files
+from retop.errors import DataError, UsageError
+
+STANDARD_INPUT = "-"
+TABLES = (".csv", ".tsv", ".parquet")
+PATH_COLUMNS = ("path", "file", "filename", "image", "image_path")
+
+
+def find_inputs(named: Iterable[str], recursive: bool, lines: Iterable[str]) -> Iterator[str]:
+    """The image files that were named.
+
+    Args:
+        named: files, folders, patterns such as ``photos/*.jpg``, tables with a column of paths, or ``-`` for a list on
+            standard input, one path a line.
+        recursive: folders with all their sub-folders.
+        lines: standard input.
+
+    Yields:
+        Paths, in the order in which they were named, those of a folder sorted. Files that do not exist are among them:
+        their answers say so.
+
+    Raises:
+        DataError: a folder holds no image, a pattern fits nothing, or a table has no column of paths.
+    """
+    for name in named:
+        path = Path(name)
+        if name == STANDARD_INPUT:
+            yield from (line for line in (line.rstrip("\r\n") for line in lines) if line)
+        elif path.is_dir():
+            yield from map(str, find_image_files(path) if recursive else _list_images(path))
+        elif path.suffix.lower() in TABLES:
+            yield from _read_table(path)
+        elif glob.has_magic(name) and not path.exists():
+            found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - absolute patterns, too
+            if not found:
+                raise DataError(f"nothing fits {name}; check the pattern and where the command runs")
+            yield from found
+        else:
+            yield name
+
+
+def _list_images(folder: Path) -> list[Path]:
+    try:
+        found = sorted(Path(folder, entry.name) for entry in os.scandir(folder) if _could_be_image(Path(entry.path)))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error.strerror}; check its permissions") from error
+    if not found:
+        raise DataError(f"{folder} itself holds no images; --recursive looks into its sub-folders")
+    return found
+
+
+def _read_table(path: Path) -> Iterator[str]:
+    """Paths of a table; relative ones belong to the table's folder where they exist there."""
+    for text in _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path):
+        beside = path.parent / text
+        yield str(beside) if not Path(text).is_absolute() and beside.exists() else text
+
+
+def _read_csv(path: Path) -> Iterator[str]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+            column = _path_column(path, rows.fieldnames or ())
+            yield from (row[column] for row in rows if row[column])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"the table {path} cannot be read: {error}") from error
+
+
+def _read_parquet(path: Path) -> Iterator[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            column = _path_column(path, file.schema_arrow.names)
+            for batch in file.iter_batches(columns=[column]):
+                yield from (str(value) for value in batch.column(0).to_pylist() if value)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"the table {path} cannot be read: {error}") from error
+
+
+def _path_column(path: Path, names: Iterable[str]) -> str:
+    known = list(names)
+    column = next((name for wanted in PATH_COLUMNS for name in known if name.lower() == wanted), None)
+    if column is None:
+        raise UsageError(
+            f"the table {path} has no column of paths: it has {', '.join(known) or 'none'}; name one "
+            f"{', '.join(PATH_COLUMNS)}"
+        )
+    return column

@@ -1,0 +1,139 @@
+"""A server from command line options to its end."""
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from retop.errors import ServingError, UsageError
+from retop.predictor import Predictor
+from retop.serving.app import create_app
+from retop.serving.guard import LOG, LOOPBACK
+from retop.serving.limits import Limits
+from retop.serving.models import ServedModels
+
+LEAST_KEY_LENGTH = 16
+LAST_CALL_SECONDS = 0.5
+
+
+def serve_models(
+    predictors: dict[str, Predictor],
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    api_key_file: Path | None = None,
+    limits: Limits | None = None,
+) -> None:
+    """Serve until the signal to stop.
+
+    Args:
+        predictors: the models by name.
+        host: address to listen on; anything but this machine takes a key.
+        port: 0 for a free one.
+        api_key_file: holds the key that requests must carry, at least 16 characters.
+        limits: of the server.
+
+    Raises:
+        UsageError: the key is missing or too short.
+        ServingError: the address cannot be had.
+    """
+    key = read_api_key(api_key_file) if api_key_file is not None else None
+    if key is None and not is_loopback(host):
+        raise UsageError(
+            f"--host {host} can be reached from other machines; give --api-key-file FILE with a key of at least "
+            f"{LEAST_KEY_LENGTH} characters, or leave --host out"
+        )
+    limits = limits or Limits()
+    guard = create_app(predictors, limits, key, None if key is not None else LOOPBACK | {host})
+    _log_to_stderr()
+    listener = _listen(host, port)
+    config = uvicorn.Config(
+        guard,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(limits.stop_seconds),
+        timeout_keep_alive=15,
+        lifespan="on",
+    )
+    where = f"[{host}]" if ":" in host else host
+    LOG.info('{"event": "listening", "address": "http://%s:%d"}', where, listener.getsockname()[1])
+    _Server(config, guard.models).run(sockets=[listener])
+
+
+def read_api_key(file: Path) -> str:
+    """The key in a file.
+
+    Args:
+        file: text with one line.
+
+    Returns:
+        The key without surrounding space.
+
+    Raises:
+        UsageError: the file cannot be read, or the key is too short or not ASCII.
+    """
+    try:
+        key = file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--api-key-file {file} cannot be read: {error}") from error
+    if len(key) < LEAST_KEY_LENGTH or not key.isprintable() or " " in key:
+        raise UsageError(
+            f"--api-key-file {file} must hold one key of at least {LEAST_KEY_LENGTH} characters without spaces; it has "
+            f"{len(key)}"
+        )
+    return key
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address belongs to this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, ending so that no request which was accepted is lost."""
+
+    def __init__(self, config: uvicorn.Config, models: ServedModels) -> None:
+        super().__init__(config)
+        self._models = models
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The signal to stop: say so in /ready and close connections after their answer."""
+        self._models.stopping = True
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, and leave those who have just connected the time to send their request."""
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(LAST_CALL_SECONDS)
+        await super().shutdown(sockets)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        raise ServingError(f"{host}:{port} cannot be listened on: {error}; choose another --port or --host") from error
+    listener.set_inheritable(False)
+    return listener
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    LOG.handlers[:] = [handler]
+    LOG.setLevel(logging.INFO)
+    LOG.propagate = False
