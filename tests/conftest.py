@@ -57,3 +57,18 @@ def shapes(shapes_folder: Path) -> "Dataset":
     from retop.recipe import DataRecipe
 
     return open_dataset(shapes_folder, DataRecipe())
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory, small_weights: Path) -> Path:
+    """A finished run of a small network on drawn shapes, with enough images for a parity check."""
+    from images import write_split_shapes
+    from retop.activations import ActivationStore
+    from retop.data import open_dataset
+    from retop.recipe import DataRecipe
+    from small_runs import run_small
+
+    root = tmp_path_factory.mktemp("trained")
+    data = open_dataset(write_split_shapes(root / "shapes", train=15, validation=5, test=7), DataRecipe())
+    run_small(root / "test_resnet-0", data, weights=small_weights, store=ActivationStore(root / "store"))
+    return root / "test_resnet-0"

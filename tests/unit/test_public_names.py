@@ -9,8 +9,9 @@ import pytest
 import retop
 
 NAMES = {
-    "Comparison", "Prediction", "Predictor", "Recipe", "RetopError", "__version__", "compare", "evaluate", "load",
-    "load_recipe", "plan", "pretrain", "train",
+    "Comparison", "Prediction", "Predictor", "Recipe", "RetopError", "__version__", "compare", "evaluate", "export",
+    "load",
+    "load_recipe", "plan", "pretrain", "push", "serve", "train",
 }  # fmt: skip
 
 

@@ -1,0 +1,220 @@
+"""Exported files answer as the model does, and say so when they do not."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from images import draw_shape
+from retop.data.views import evaluation_view
+from retop.errors import ExportError, UsageError
+from retop.export import ExportRequest, export_model, exporting
+from retop.export.parity import ExportedPart, check_parity
+from retop.export.sample import Sample, find_dataset, take_sample
+from retop.export.script import compose_script
+from retop.predictor import Prediction, Predictor
+from retop.records import Preprocessing
+
+onnxruntime = pytest.importorskip("onnxruntime")
+PREPARED = Preprocessing(64, 64, 0.875, "center", "bicubic", (0.485, 0.456, 0.406), (0.2, 0.2, 0.2))
+
+
+@pytest.fixture(scope="module")
+def predictor(trained_run: Path) -> Predictor:
+    return Predictor(trained_run)
+
+
+@pytest.fixture(scope="module")
+def sample(predictor: Predictor) -> Sample:
+    return take_sample(predictor, find_dataset(predictor, None, lambda event: None), 64)
+
+
+@pytest.fixture(scope="module")
+def exported(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("onnx") / "out"
+    rows = export_model(predictor, ExportRequest("onnx"), out=folder).rows
+    assert [(row.part, row.passed) for row in rows] == [("network", True), ("whole", True)]
+    assert rows[0].largest_difference < 1e-5
+    return folder
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos", "hamming"])
+@pytest.mark.parametrize(
+    ("height", "width", "fraction", "mode"),
+    [(64, 64, 0.875, "center"), (48, 40, 0.9, "squash"), (48, 64, 0.9, "center"), (48, 40, 0.95, "border")],
+)
+def test_the_graph_gives_pillows_pixels(
+    interpolation: str, height: int, width: int, fraction: float, mode: str
+) -> None:
+    from retop.export.preprocessing import build_preprocessing
+
+    prepared = dataclasses.replace(
+        PREPARED, height=height, width=width, crop_fraction=fraction, crop_mode=mode, interpolation=interpolation
+    )
+    session = onnxruntime.InferenceSession(build_preprocessing(prepared, 18, 10).SerializeToString())
+    generator = np.random.default_rng(0)
+    for size in ((50, 38), (33, 78), (78, 33), (64, 64), (1, 1), (300, 4), (120, 90)):
+        pixels = generator.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        wanted = evaluation_view(Image.fromarray(pixels), prepared).astype(int)
+        given = session.run(None, {"image": pixels})[0][0].transpose(1, 2, 0).astype(int)
+        differences = np.abs(given - wanted)
+        # Ties of bilinear enlargement are the only places where float sums and whole numbers part.
+        assert differences.max() <= (2 if interpolation == "bilinear" else 1), size
+        assert (differences > 0).mean() < 0.01, size
+
+
+def test_the_order_of_the_axes_is_pillows() -> None:
+    """A tall image is resized down before it is resized across, since Pillow 13; the other way differs visibly."""
+    from retop.export.preprocessing import build_preprocessing
+
+    pixels = np.random.default_rng(1).integers(0, 256, (250, 80, 3), dtype=np.uint8)
+    wide = np.asarray(Image.fromarray(pixels).resize((64, 250), Image.Resampling.BICUBIC).resize((64, 200)))
+    prepared = dataclasses.replace(PREPARED, crop_fraction=1.0)
+    wanted = evaluation_view(Image.fromarray(pixels), prepared)
+    session = onnxruntime.InferenceSession(build_preprocessing(prepared, 18, 10).SerializeToString())
+    given = session.run(None, {"image": pixels})[0][0].transpose(1, 2, 0)
+    assert np.abs(given.astype(int) - wanted).max() <= 1
+    assert np.abs(wide[68:132].astype(int) - wanted).max() > 3
+
+
+def test_interpolations_that_cannot_be_equal_are_refused() -> None:
+    from retop.export.preprocessing import build_preprocessing
+
+    with pytest.raises(ExportError, match="'nearest', only with bilinear"):
+        build_preprocessing(dataclasses.replace(PREPARED, interpolation="nearest"), 18, 10)
+
+
+def test_the_script_beside_the_file_needs_no_retop_and_gives_the_same(
+    exported: Path, predictor: Predictor, tmp_path: Path
+) -> None:
+    photos = []
+    for number, options in enumerate(({}, {"quality": 80}, {})):
+        photos.append(tmp_path / f"{number}.{'jpg' if options else 'png'}")
+        draw_shape("disc", number, 300).convert("L" if number == 2 else "RGB").save(photos[-1], **options)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photos.append(tmp_path / "turned.jpg")
+    draw_shape("stripes", 3, 700).resize((900, 700)).save(photos[-1], exif=exif)
+    blocked = (
+        "import runpy, sys; sys.modules['retop'] = sys.modules['torch'] = None; sys.argv = sys.argv[1:]; "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    ended = subprocess.run(
+        [sys.executable, "-c", blocked, exported / "predict.py", *photos, "--top", "3"],
+        capture_output=True, text=True, check=False, timeout=300, env=environment,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    for line, photo in zip(ended.stdout.splitlines(), photos, strict=True):
+        path, *found = line.split("\t")
+        expected = predictor.predict(photo)
+        assert isinstance(expected, Prediction)
+        assert path == str(photo)
+        given = {entry.rpartition(" ")[0]: float(entry.rpartition(" ")[2]) for entry in found}
+        assert given == pytest.approx(expected.probabilities, abs=5e-3)
+
+
+def test_the_script_imports_nothing_of_ours() -> None:
+    text = compose_script()
+    compile(text, "predict.py", "exec")
+    assert not re.search(r"^\s*(import|from) (retop|torch)", text, re.MULTILINE)
+
+
+def test_the_file_knows_classes_and_preprocessing(exported: Path, predictor: Predictor) -> None:
+    session = onnxruntime.InferenceSession(exported / "network.onnx")
+    about = json.loads(session.get_modelmeta().custom_metadata_map["retop"])
+    assert about["classes"] == list(predictor.classes)
+    assert about["temperature"] == predictor.temperature
+    assert json.loads((exported / "parity.json").read_text())["rows"][1]["n"] == 64
+
+
+def test_int8_and_fp16_state_what_they_lose(
+    predictor: Predictor, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+
+    from retop.export import onnx_files
+
+    # The conversion is the slow part, and the same for all precisions.
+    monkeypatch.setattr(onnx_files, "convert_network", lambda predictor: onnx.load(exported / "network.onnx"))
+    for precision in ("fp16", "int8"):
+        rows = export_model(
+            predictor, ExportRequest("onnx", precision, allowed_drop=0.5), out=tmp_path / precision
+        ).rows
+        assert all(row.precision == precision and row.accuracy_exported is not None for row in rows)
+        assert 0 < rows[0].largest_difference < 0.5
+    sizes = [(place / "network.onnx").stat().st_size for place in (exported, tmp_path / "fp16", tmp_path / "int8")]
+    assert sizes[0] > sizes[1]
+
+
+@pytest.mark.parametrize("kind", ["torch", "timm"])
+def test_other_formats_answer_alike(predictor: Predictor, tmp_path: Path, kind: str) -> None:
+    rows = export_model(predictor, ExportRequest(kind), out=tmp_path / kind).rows  # type: ignore[arg-type]
+    assert [row.part for row in rows] == ["network"]
+    assert rows[0].largest_difference < 1e-5
+
+
+def test_openvino_answers_alike(
+    predictor: Predictor, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    import onnx
+
+    from retop.export import onnx_files
+
+    monkeypatch.setattr(onnx_files, "convert_network", lambda predictor: onnx.load(exported / "network.onnx"))
+    rows = export_model(predictor, ExportRequest("openvino"), out=tmp_path / "openvino").rows
+    assert [row.part for row in rows] == ["network", "whole"]
+
+
+def test_a_file_that_answers_otherwise_is_kept_under_another_name(
+    predictor: Predictor, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(*_: object) -> list[ExportedPart]:
+        shutil.copy(exported / "network.onnx", tmp_path / "out" / "network.onnx")
+
+        def answer(pixels: np.ndarray) -> np.ndarray:
+            return np.tile(np.array([0.2, 0.3, 0.5]), (len(pixels), 1))
+
+        return [ExportedPart(tmp_path / "out" / "network.onnx", "network", answer)]
+
+    monkeypatch.setattr(exporting, "_write", write)
+    with pytest.raises(ExportError, match=r"network.onnx: probabilities differ by up to"):
+        export_model(predictor, ExportRequest("onnx"), out=tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["network.onnx.failed", "parity.json"]
+
+
+def test_a_changed_top_class_fails_only_where_its_margin_is_clear(sample: Sample) -> None:
+    def shifted(by: float) -> ExportedPart:
+        place = iter(range(len(sample)))
+
+        def answer(pixels: np.ndarray) -> np.ndarray:
+            rows = [sample.reference_nk[next(place)].copy() for _ in pixels]
+            for row in rows:
+                row[row.argmax()] -= by
+                row[row.argmin()] += by
+            return np.array(rows)
+
+        return ExportedPart(Path("x"), "network", answer)
+
+    assert check_parity(shifted(5e-5), sample, "fp32", 0).passed
+    assert not check_parity(shifted(2e-4), sample, "fp32", 0).passed
+
+
+def test_what_cannot_be_is_refused(predictor: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="nothing is overwritten"):
+        export_model(predictor, ExportRequest("onnx"), out=tmp_path / "full")
+    with pytest.raises(UsageError, match="at least 64"):
+        export_model(predictor, ExportRequest("onnx", images=10), out=tmp_path / "x")
+    with pytest.raises(UsageError, match="exists for --format onnx"):
+        ExportRequest("torch", "int8")
