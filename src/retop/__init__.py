@@ -7,7 +7,7 @@ from retop.memory import keep_memory
 from retop.version import __version__
 
 if TYPE_CHECKING:
-    from retop.api import Comparison, compare, evaluate, load, plan, pretrain, train
+    from retop.api import Comparison, compare, evaluate, load, plan, pretrain, train, write_report
     from retop.errors import RetopError
     from retop.predictor import Prediction, Predictor
     from retop.recipe import Recipe, load_recipe
@@ -25,6 +25,7 @@ _HOMES = {
     "plan": "retop.api",
     "pretrain": "retop.api",
     "train": "retop.api",
+    "write_report": "retop.api",
 }
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "plan",
     "pretrain",
     "train",
+    "write_report",
 ]
 
 

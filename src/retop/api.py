@@ -17,7 +17,7 @@ from retop.comparison.request import Baseline
 from retop.data import Dataset, open_dataset, open_evaluation
 from retop.data.digits import write_digits
 from retop.device import DeviceName
-from retop.errors import UsageError
+from retop.errors import RetopError, UsageError
 from retop.evaluation import measure
 from retop.events import Event, Listener, Notice, PartFinished, PartStarted
 from retop.pipeline import Setting
@@ -25,7 +25,8 @@ from retop.places import cache_folder
 from retop.predictor import Predictor
 from retop.recipe import Recipe, apply_settings, load_recipe
 from retop.records import ComparisonRecord, Metrics, PlanRecord
-from retop.report import comparison_html, write_comparison_figures, write_run_figures
+from retop.report import Format, comparison_html, write_comparison_figures, write_run_figures
+from retop.report import write_report as write_report_files
 from retop.training import choose_runtime
 
 
@@ -123,6 +124,7 @@ def compare(
         on_plan(prepared, folder)
     record = compare_backbones(request, dataset, prepared, setting, folder)
     draw(folder, record)
+    _write_page(folder, listener)
     return Comparison(record, folder)
 
 
@@ -336,6 +338,32 @@ def evaluate(
     return measure(predictions, predictor.precision, predictor.temperature)
 
 
+def write_report(
+    *runs: str | Path, form: Format = "html", out: str | Path | None = None, data: str | Path | None = None
+) -> Path:
+    """Write a report of finished comparisons or runs, from their records alone.
+
+    Args:
+        *runs: folders of comparisons or of single runs; several are shown on one page.
+        form: ``html`` one self-contained page; ``markdown``; ``json``; ``csv``: the facts of every figure, a file
+            each; ``png`` and ``svg``: the main figures, a file each.
+        out: where to; None for a place in the first folder.
+        data: where the images lie now, if they were moved.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UsageError: no folder is named.
+        RunError: a folder holds no finished comparison or run, or the report cannot be written.
+    """
+    if not runs:
+        raise UsageError("a report needs the folder of a comparison or a run: retop report RUN (write_report(folder))")
+    return write_report_files(
+        [Path(run) for run in runs], form, None if out is None else Path(out), None if data is None else Path(data)
+    )
+
+
 def build_request(
     backbones: Sequence[str],
     weights: str | Path | None,
@@ -406,6 +434,14 @@ def draw(folder: Path, record: ComparisonRecord) -> tuple[Path, ...]:
         for run in row.runs:
             files += write_run_figures(folder / run)
     return (*files, *write_comparison_figures(folder))
+
+
+def _write_page(folder: Path, listener: Listener) -> None:
+    try:
+        write_report(folder)
+    except RetopError as error:
+        # The comparison is finished and on disk; a page can be written again at any time.
+        listener(Notice("warning", f"no report was written: {error}. Try again: retop report {folder}"))
 
 
 def _open(data: str | Path, recipe: Recipe, listener: Listener) -> Dataset:

@@ -10,7 +10,7 @@ import retop
 
 NAMES = {
     "Comparison", "Prediction", "Predictor", "Recipe", "RetopError", "__version__", "compare", "evaluate", "load",
-    "load_recipe", "plan", "pretrain", "train",
+    "load_recipe", "plan", "pretrain", "train", "write_report",
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from retop.cli.evaluate import evaluate
 from retop.cli.plan import plan
 from retop.cli.predict import predict
 from retop.cli.pretrain import pretrain
+from retop.cli.report import report
 from retop.cli.train import train
 from retop.errors import RetopError
 from retop.memory import keep_memory
@@ -49,7 +50,7 @@ def _root(
     """Fine-tune pretrained image networks on a folder of labelled images, and compare them honestly."""
 
 
-for command in (demo, compare, train, plan, predict, evaluate, pretrain, backbones, cache):
+for command in (demo, compare, train, plan, predict, evaluate, report, pretrain, backbones, cache):
     app.command()(command)
 
 

@@ -124,6 +124,6 @@ def _show(comparison: "Comparison") -> None:
         if row.name == comparison.record.recommended and row.metrics.missed:
             console.print(misses_table(row.metrics))
     folder = comparison.folder
-    console.print(f"Curves and confusion matrices: {folder / 'figures'} and {folder}/*/figures", highlight=False)
+    console.print(f"Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
     if comparison.record.recommended is not None:
         console.print(f"Use the recommended model: retop predict {comparison.recommended} photo.jpg", highlight=False)

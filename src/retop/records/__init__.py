@@ -7,6 +7,14 @@ from retop.records.audit import AuditRecord
 from retop.records.calibration import Acceptance, AcceptancePoint, Calibration
 from retop.records.comparison import ComparisonRecord, ComparisonRow, FailedRun, PairedComparison
 from retop.records.finding import Finding
+from retop.records.finished import (
+    FinishedComparison,
+    FinishedRun,
+    kind_of_folder,
+    read_finished_comparison,
+    read_finished_run,
+)
+from retop.records.heatmap import HeatMap, HeatMapRecord
 from retop.records.metrics import CalibratedMetrics, ClassMetrics, Interval, Metrics, MissedImage, SeedSummary
 from retop.records.network import GroupRecord, NetworkRecord, Preprocessing, WeightsRecord
 from retop.records.plan import PlannedPart, PlannedRun, PlanRecord
@@ -43,7 +51,11 @@ __all__ = [
     "EpochRecord",
     "FailedRun",
     "Finding",
+    "FinishedComparison",
+    "FinishedRun",
     "GroupRecord",
+    "HeatMap",
+    "HeatMapRecord",
     "Interval",
     "Metrics",
     "MissedImage",
@@ -62,7 +74,10 @@ __all__ = [
     "TrainedRecord",
     "UnreadableImage",
     "WeightsRecord",
+    "kind_of_folder",
     "read_epochs",
+    "read_finished_comparison",
+    "read_finished_run",
     "read_predictions",
     "read_record",
     "read_split",

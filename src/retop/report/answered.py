@@ -12,6 +12,7 @@ from retop.records import Predictions
 
 MOST_SHOWN = 12
 MOST_PER_CELL = 12
+DOUBTFUL_MARGIN = 0.5
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class AnswerFacts:
     """Wrong answers, the most confident first."""
 
     doubtful: tuple[AnsweredImage, ...]
-    """Answers with the smallest distance between the two largest probabilities, right or wrong."""
+    """Answers whose two largest probabilities are less than 0.5 apart, right or wrong, the closest first."""
 
     cells: tuple[CellFacts, ...]
     """Cells that hold an image: errors first, the fullest first."""
@@ -92,13 +93,14 @@ def answer_facts(name: str, predictions: Predictions) -> AnswerFacts:
     """
     images = _answers(predictions)
     missed = [image for image in images if image.predicted != image.label]
+    doubtful = [image for image in images if _margin(image) < DOUBTFUL_MARGIN]
     return AnswerFacts(
         name=name,
         split=predictions.split,
         n=len(images),
         num_missed=len(missed),
         worst=tuple(sorted(missed, key=_confident_first)[:MOST_SHOWN]),
-        doubtful=tuple(sorted(images, key=lambda image: (_margin(image), image.path))[:MOST_SHOWN]),
+        doubtful=tuple(sorted(doubtful, key=lambda image: (_margin(image), image.path))[:MOST_SHOWN]),
         cells=_cells(images),
     )
 

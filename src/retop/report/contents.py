@@ -278,9 +278,7 @@ def _joint(opened: Sequence[FinishedComparison]) -> JointFacts:
             runs = tuple(run for run in one.runs if run.name == row.name)
             kept = tuple(run.ranked for run in runs if run.ranked is not None)
             contenders.append(
-                Contender(
-                    f"{one.record.name}/{row.name}", row.kind, tuple(run.record for run in runs), kept, row.runs
-                )
+                Contender(f"{one.record.name}/{row.name}", row.kind, tuple(run.record for run in runs), kept, row.runs)
             )
     try:
         rows, pairs = rank(contenders, opened[0].record.recipe)

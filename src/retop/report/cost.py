@@ -149,7 +149,11 @@ def network_facts(name: str, run: RunRecord) -> NetworkFacts:
     groups = tuple(
         GroupFacts(
             group.name,
-            "frozen" if first is None or place < first else "trained" if run.kind == "scratch" else "trained in stage 2",
+            "frozen"
+            if first is None or place < first
+            else "trained"
+            if run.kind == "scratch"
+            else "trained in stage 2",
             group.parameters,
             group.flops,
             group.stored_bytes,

@@ -14,7 +14,7 @@ def asked(record: ComparisonRecord) -> str:
         Two sentences.
     """
     data = record.data
-    sizes = listing(tuple(f"{sum(split.per_class):,} for {_use(split.name)}" for split in data.splits))
+    sizes = listing(tuple(f"{sum(split.per_class):,} {_use(split.name)}" for split in data.splits))
     tuned = tuple(row.name for row in record.rows if row.kind == "fine-tuned")
     baselines = tuple(row.name for row in record.rows if row.kind != "fine-tuned")
     question = (
@@ -25,7 +25,7 @@ def asked(record: ComparisonRecord) -> str:
     beside = f", beside {listing(baselines)}" if baselines and tuned else ""
     seeds = f"seed{'s' if len(record.seeds) > 1 else ''} {listing(tuple(map(str, record.seeds)))}"
     return (
-        f"{question} {verb} {classes}{beside}? Fine-tuned with the recipe {record.recipe.name}, {seeds}, on {sizes} "
+        f"{question} {verb} {classes}{beside}? Fine-tuned with the recipe {record.recipe.name}, {seeds}, with {sizes} "
         f"images."
     )
 
@@ -47,15 +47,15 @@ def answer(record: ComparisonRecord) -> tuple[str, ...]:
 
 def _quality(row: ComparisonRow) -> str:
     n, mean = row.metrics.n, row.seeds.mean
-    over = f" (mean of {len(row.seeds.seeds)} seeds)" if len(row.seeds.seeds) > 1 else ""
+    over = f"mean of {len(row.seeds.seeds)} seeds; " if len(row.seeds.seeds) > 1 else ""
     touched = (
-        ", which also chose its epochs: the figure flatters"
+        "these images also chose its epochs, so the figure flatters"
         if row.metrics.split == "validation"
-        else " that had no say in the choice"
+        else "these images had no say in the choice"
     )
     return (
-        f"{row.name} answers {percent(mean.value, n)}{over} of {count(n, f'{row.metrics.split} image')} rightly, "
-        f"95 % interval {percent_range(mean, n)}{touched}."
+        f"{row.name} answers {percent(mean.value, n)} of {count(n, f'{row.metrics.split} image')} rightly ({over}95 % "
+        f"interval {percent_range(mean, n)}); {touched}."
     )
 
 
