@@ -49,7 +49,7 @@ def rank(
 
     Args:
         contenders: in any order, names all different.
-        recipe: the comparison's recipe; rows with another one are marked.
+        recipe: the comparison's recipe; backbones with another one are marked.
 
     Returns:
         The rows by rank, then accuracy, then name; and every pair, in the order of the rows.
@@ -208,7 +208,7 @@ def _row(
         stage1_accuracy=_stage_accuracy(contender, 1) if contender.kind == "fine-tuned" else None,
         stage2_accuracy=_stage_accuracy(contender, 2),
         seconds=_mean_seconds(contender),
-        recipe_differs=any(run.recipe != recipe for run in contender.runs),
+        recipe_differs=contender.kind == "fine-tuned" and any(run.recipe != recipe for run in contender.runs),
     )
 
 

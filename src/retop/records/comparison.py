@@ -54,7 +54,7 @@ class ComparisonRow:
     """Mean seconds over seeds: ``prefix``, ``stage 1``, ``stage 2``, ``evaluation``, ``total``."""
 
     recipe_differs: bool
-    """Whether its recipe is not the comparison's."""
+    """Whether a backbone's recipe is not the comparison's; never of a baseline, which has one of its own."""
 
 
 @dataclass(frozen=True)
