@@ -22,8 +22,8 @@ from retop.version import __version__
 INTERRUPTED = 130
 
 EPILOG = (
-    "Exit codes: 0 done; 2 wrong options or recipe; 3 images or labels; 4 networks or weights; 5 activation store; "
-    "6 model folder; 7 a run failed; 130 interrupted."
+    "Exit codes: 0 done; 1 a defect of retop; 2 wrong options or recipe; 3 images or labels; 4 networks or weights; "
+    "5 activation store; 6 model folder; 7 a run failed; 130 interrupted."
 )
 
 app = typer.Typer(

@@ -1,6 +1,7 @@
 """`retop compare`."""
 
 from retop.cli.options import (
+    FOUR,
     BackbonesOption,
     BaselineOption,
     CacheLimitOption,
@@ -25,14 +26,14 @@ from retop.cli.running import TrainingOptions, run_comparison
 
 def compare(
     data: DataArgument,
-    backbones: BackbonesOption = "vgg16,resnet50,inception_v3,xception",
+    backbones: BackbonesOption = None,
     weights: WeightsOption = None,
     recipe: RecipeOption = "default",
     set_: SetOption = None,
     epochs: EpochsOption = None,
     thaw: ThawOption = None,
     views: ViewsOption = None,
-    seeds: SeedsOption = "1",
+    seeds: SeedsOption = None,
     baseline: BaselineOption = None,
     out: OutOption = None,
     device: DeviceOption = Device.AUTO,
@@ -44,8 +45,8 @@ def compare(
     """Fine-tune several networks on the same images and rank them."""
     run_comparison(
         TrainingOptions(
-            data, read_names(backbones), weights, recipe, set_, epochs, thaw, views, seeds, baseline, device, precision,
-            cache, cache_limit,
+            data, read_names(backbones or [FOUR]), weights, recipe, set_, epochs, thaw, views, seeds, baseline, device,
+            precision, cache, cache_limit,
         ),
         out,
         json,

@@ -1,5 +1,7 @@
 """Options that several commands share."""
 
+import math
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -38,13 +40,15 @@ DataArgument = Annotated[
         show_default=False,
     ),
 ]
+FOUR = "vgg16,resnet50,inception_v3,xception"
 BackbonesOption = Annotated[
-    str,
+    list[str] | None,
     typer.Option(
         "--backbones",
         "-b",
         metavar="A,B",
         help="Networks: vgg16, resnet50, inception_v3, xception, or any timm name.",
+        show_default=FOUR,
     ),
 ]
 WeightsOption = Annotated[
@@ -91,11 +95,17 @@ ViewsOption = Annotated[
     ),
 ]
 SeedsOption = Annotated[
-    str,
-    typer.Option("--seeds", metavar="S", help="How many seeds, or a list such as 0,3,7.", rich_help_panel=TRAINING),
+    list[str] | None,
+    typer.Option(
+        "--seeds",
+        metavar="S",
+        help="How many seeds, or a list such as 0,3,7.",
+        show_default="1",
+        rich_help_panel=TRAINING,
+    ),
 ]
 BaselineOption = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--baseline",
         metavar="B",
@@ -161,28 +171,41 @@ def read_settings(
     return settings
 
 
-def read_names(text: str | None) -> list[str]:
-    """Names separated by commas."""
-    return [name.strip() for name in (text or "").split(",") if name.strip()]
+def read_names(texts: Sequence[str] | None) -> list[str]:
+    """Names separated by commas, of an option that may be given several times."""
+    return [name.strip() for text in texts or () for name in text.split(",") if name.strip()]
 
 
-def read_seeds(text: str) -> int | list[int]:
-    """How many seeds, or which.
+def read_seeds(texts: Sequence[str] | None) -> int | list[int]:
+    """How many seeds, or which; one where the option is not given.
 
     Raises:
         UsageError: it is neither.
     """
-    parts = read_names(text)
+    text = "1" if texts is None else ",".join(texts)
+    parts = read_names([text])
     if not parts or not all(part.isdecimal() for part in parts):
         raise UsageError(f"--seeds takes a number (how many) or a list such as 0,3,7; received {text!r}")
     return int(parts[0]) if len(parts) == 1 and "," not in text else [int(part) for part in parts]
 
 
 def read_cache(text: str) -> bool | str:
-    """The store: on, off, or a folder."""
+    """The store: on, off, or a folder.
+
+    Raises:
+        UsageError: it is nothing.
+    """
+    if not text.strip():
+        raise UsageError("--cache is empty; it takes on, off or a folder")
     return {"on": True, "off": False}.get(text, text)
 
 
 def limit_bytes(gib: float | None) -> int | None:
-    """GiB as bytes."""
+    """GiB as bytes.
+
+    Raises:
+        UsageError: it is no size.
+    """
+    if gib is not None and not 0 < gib < math.inf:
+        raise UsageError(f"--cache-limit takes a number of GiB above 0, e.g. 20; received {gib}")
     return None if gib is None else int(gib * 2**30)

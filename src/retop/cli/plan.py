@@ -1,6 +1,7 @@
 """`retop plan`."""
 
 from retop.cli.options import (
+    FOUR,
     BackbonesOption,
     BaselineOption,
     CacheLimitOption,
@@ -24,14 +25,14 @@ from retop.cli.running import TrainingOptions, print_plan
 
 def plan(
     data: DataArgument,
-    backbones: BackbonesOption = "vgg16,resnet50,inception_v3,xception",
+    backbones: BackbonesOption = None,
     weights: WeightsOption = None,
     recipe: RecipeOption = "default",
     set_: SetOption = None,
     epochs: EpochsOption = None,
     thaw: ThawOption = None,
     views: ViewsOption = None,
-    seeds: SeedsOption = "1",
+    seeds: SeedsOption = None,
     baseline: BaselineOption = None,
     device: DeviceOption = Device.AUTO,
     precision: PrecisionOption = None,
@@ -42,8 +43,8 @@ def plan(
     """Say what compare would compute, how often and for how long, and train nothing."""
     print_plan(
         TrainingOptions(
-            data, read_names(backbones), weights, recipe, set_, epochs, thaw, views, seeds, baseline, device, precision,
-            cache, cache_limit,
+            data, read_names(backbones or [FOUR]), weights, recipe, set_, epochs, thaw, views, seeds, baseline, device,
+            precision, cache, cache_limit,
         ),
         json,
     )  # fmt: skip

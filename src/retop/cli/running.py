@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from retop.cli.options import Device, Precision, limit_bytes, read_cache, read_names, read_seeds, read_settings
 from retop.cli.progress import ProgressDisplay
@@ -17,6 +18,9 @@ from retop.schema import to_plain
 if TYPE_CHECKING:
     from retop.api import Comparison
     from retop.records import PlanRecord
+
+# Of the recommended model, and of every other one.
+MOST_MISSES, FEW_MISSES = 20, 5
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,8 @@ class TrainingOptions:
     epochs: str | None
     thaw: str | None
     views: int | None
-    seeds: str
-    baseline: str | None
+    seeds: list[str] | None
+    baseline: list[str] | None
     device: Device
     precision: Precision | None
     cache: str
@@ -76,7 +80,7 @@ def run_comparison(options: TrainingOptions, out: Path | None, as_json: bool) ->
     def show(plan: "PlanRecord", folder: Path) -> None:
         claimed.append(folder)
         _show_plan(plan, messages)
-        messages.print(f"Results go to {folder}", markup=False, highlight=False, soft_wrap=True)
+        _say(messages, f"Results go to {folder}")
 
     try:
         with ProgressDisplay(messages) as listener:
@@ -121,9 +125,15 @@ def _show(comparison: "Comparison") -> None:
     console = Console()
     console.print(comparison_table(comparison.record))
     for row in comparison.record.rows:
-        if row.name == comparison.record.recommended and row.metrics.missed:
-            console.print(misses_table(row.metrics))
+        if row.kind == "fine-tuned" and row.metrics.missed:
+            most = MOST_MISSES if row.name == comparison.record.recommended else FEW_MISSES
+            console.print(misses_table(row.metrics, most, run=row.runs[0]))
     folder = comparison.folder
-    console.print(f"Report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    _say(console, f"Report: {folder / 'report.html'}")
     if comparison.record.recommended is not None:
-        console.print(f"Use the recommended model: retop predict {comparison.recommended} photo.jpg", highlight=False)
+        _say(console, f"Use the recommended model: retop predict {shlex.quote(str(comparison.recommended))} photo.jpg")
+
+
+def _say(console: Console, line: str) -> None:
+    """Print a line as it is: no markup, no emoji, and not broken, so that commands can be copied."""
+    console.print(Text(line), soft_wrap=True)

@@ -21,27 +21,33 @@ from retop.cli.options import (
     ThawOption,
     ViewsOption,
     WeightsOption,
+    read_names,
 )
 from retop.cli.running import TrainingOptions, run_comparison
+from retop.errors import UsageError
 
 BackboneOption = Annotated[
-    str,
+    list[str] | None,
     typer.Option(
-        "--backbone", "-b", metavar="A", help="Network: vgg16, resnet50, inception_v3, xception, any timm name."
+        "--backbone",
+        "-b",
+        metavar="A",
+        help="Network: vgg16, resnet50, inception_v3, xception, any timm name.",
+        show_default="resnet50",
     ),
 ]
 
 
 def train(
     data: DataArgument,
-    backbone: BackboneOption = "resnet50",
+    backbone: BackboneOption = None,
     weights: WeightsOption = None,
     recipe: RecipeOption = "default",
     set_: SetOption = None,
     epochs: EpochsOption = None,
     thaw: ThawOption = None,
     views: ViewsOption = None,
-    seeds: SeedsOption = "1",
+    seeds: SeedsOption = None,
     baseline: BaselineOption = None,
     out: OutOption = None,
     device: DeviceOption = Device.AUTO,
@@ -51,9 +57,12 @@ def train(
     json: JsonOption = False,
 ) -> None:
     """Fine-tune one network."""
+    names = read_names(backbone or ["resnet50"])
+    if len(names) != 1:
+        raise UsageError(f"--backbone takes one network; received {','.join(names)!r}. Use retop compare for several")
     run_comparison(
         TrainingOptions(
-            data, [backbone], weights, recipe, set_, epochs, thaw, views, seeds, baseline, device, precision, cache,
+            data, names, weights, recipe, set_, epochs, thaw, views, seeds, baseline, device, precision, cache,
             cache_limit,
         ),
         out,
