@@ -2,12 +2,15 @@
 
 import datetime
 import json
+import math
+import operator
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from retop.activations import ActivationStore
@@ -33,7 +36,18 @@ from retop.training import choose_runtime
 def warn(event: Event) -> None:
     """The listener of Python programs: warnings become Python's own, the rest is not shown."""
     if isinstance(event, Notice) and event.level == "warning":
-        warnings.warn(event.message, stacklevel=2)
+        warnings.warn(event.message, stacklevel=_levels_to_caller())
+
+
+def _levels_to_caller() -> int:
+    """How far above `warn` the call of retop stands: a warning names the user's line, not one of ours."""
+    frame: FrameType | None = sys._getframe(1)
+    level = outermost = 1
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] == "retop":
+            outermost = level
+        frame, level = frame.f_back, level + 1
+    return outermost + 1
 
 
 @dataclass(frozen=True)
@@ -381,23 +395,52 @@ def build_request(
         raise UsageError(f"backbones must be a list of names; received the text {backbones!r}")
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     shared, overrides = {}, []
-    # A name may begin with another one: resnet50.tv_in1k and resnet50.
-    longest_first = sorted((*backbones, "scratch"), key=len, reverse=True)
     for key, value in (settings or {}).items():
-        backbone = next((name for name in longest_first if key.startswith(f"{name}.")), None)
-        text = value if isinstance(value, str) else json.dumps(value)
+        backbone = _backbone_of(key, backbones)
         if backbone is None:
-            shared[key] = text
+            shared[key] = _as_yaml(key, value)
         else:
-            overrides.append((backbone, key.removeprefix(f"{backbone}."), text))
+            overrides.append((backbone, key.removeprefix(f"{backbone}."), _as_yaml(key, value)))
     return ComparisonRequest(
         backbones=tuple(backbones),
         weights=None if weights is None else str(weights),
         recipe=apply_settings(chosen, shared),
         overrides=tuple(overrides),
-        seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
+        seeds=_read_seeds(seeds),
         baselines=tuple(baselines),
     )
+
+
+def _backbone_of(key: str, backbones: Sequence[str]) -> str | None:
+    """The backbone that a setting is for; None where it is for all."""
+    # A name may begin with another one: resnet50.tv_in1k and resnet50.
+    for name in sorted((*backbones, "scratch"), key=len, reverse=True):
+        if key.startswith(f"{name}."):
+            return name
+    first, dot, _ = key.partition(".")
+    return first if dot and first not in {field.name for field in fields(Recipe)} else None
+
+
+def _as_yaml(key: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        # Scalars and arrays of NumPy know themselves as Python values.
+        return json.dumps(value, default=lambda other: other.tolist())
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"settings[{key!r}] must be text, a number, a list, a mapping or None; received {type(value).__name__}"
+        ) from error
+
+
+def _read_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    try:
+        # Whole numbers of any library, but no text and no fractions.
+        return tuple(map(operator.index, seeds if isinstance(seeds, Iterable) else range(operator.index(seeds))))
+    except TypeError as error:
+        raise UsageError(
+            f"seeds must be a whole number (how many) or a list of them (which) (--seeds); received {seeds!r}"
+        ) from error
 
 
 def build_setting(
@@ -406,8 +449,12 @@ def build_setting(
     """Device, store and listener of a comparison.
 
     Raises:
-        UsageError: the device is not there.
+        UsageError: the device is not there, or the store has no name or no size.
     """
+    if not str(cache).strip():
+        raise UsageError("cache is empty; it takes True, False or a folder (--cache on|off|DIR)")
+    if cache_limit_bytes is not None and not 0 < cache_limit_bytes < math.inf:
+        raise UsageError(f"cache_limit_bytes must be above 0 (--cache-limit); received {cache_limit_bytes}")
     folder = None if cache in (True, "on") else Path(str(cache))
     store = None if cache in (False, "off") else ActivationStore(folder, cache_limit_bytes)
     return Setting(choose_runtime(device, recipe.precision), store, _command(), listener)

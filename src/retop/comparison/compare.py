@@ -15,6 +15,7 @@ from retop.pipeline import RunFolder, RunRequest, Setting, run_backbone
 from retop.pipeline.environment import describe_environment
 from retop.records import (
     ComparisonRecord,
+    Environment,
     FailedRun,
     PlannedRun,
     PlanRecord,
@@ -51,6 +52,7 @@ def compare_backbones(
         OutputError: the folder cannot be written.
         StoppedError: somebody asked to stop; what is finished is kept, what is at work is saved.
     """
+    environment = describe_environment(setting.runtime, setting.command)
     finished: list[RunRecord] = []
     failed: list[FailedRun] = []
     for run in request.runs():
@@ -66,7 +68,7 @@ def compare_backbones(
             setting.listener(Notice("warning", f"{run.name} failed: {error}"))
     if not finished:
         raise RunError("; ".join(f"{run.name}: {run.error}" for run in failed))
-    record = _rank(request, dataset, setting, folder, finished, failed)
+    record = _rank(request, dataset, environment, folder, finished, failed)
     with writing(folder):
         write_record(folder / COMPARISON, record)
     return record
@@ -82,8 +84,9 @@ def check_folder(folder: Path, request: ComparisonRequest, dataset: Dataset) -> 
 
     Raises:
         RunExistsError: it holds something else.
-        RunError: it cannot be read.
+        RunError: it cannot be read, or it lies among the images.
     """
+    _refuse_among_images(folder, dataset)
     if (folder / PLAN).is_file():
         before = read_record(PlanRecord, folder / PLAN)
         if differences := _differences(before, dataset.record.fingerprint, planned_runs(request)):
@@ -94,6 +97,21 @@ def check_folder(folder: Path, request: ComparisonRequest, dataset: Dataset) -> 
     with writing(folder):
         if folder.exists() and any(folder.iterdir()):
             raise RunExistsError(f"{folder} is not empty and holds no comparison of ours; choose another with --out")
+
+
+def _refuse_among_images(folder: Path, dataset: Dataset) -> None:
+    """Results inside a folder of class folders would be taken for a class the next time."""
+    data, target = Path(dataset.record.location).expanduser().resolve(), folder.resolve()
+    if not data.is_dir() or not target.is_relative_to(data):
+        return
+    first = target.relative_to(data).parts[:1]
+    splits = {dataset.train.path(0).split("/")[0], dataset.validation.path(0).split("/")[0]}
+    if dataset.record.split_by == "folders" and first and first[0] not in splits | {"test"}:
+        return
+    raise RunError(
+        f"{folder} lies among the images of {dataset.record.location}, where its files would be taken for images the "
+        f"next time. Choose a folder beside them with --out (out=)"
+    )
 
 
 def claim_folder(folder: Path, plan: PlanRecord) -> None:
@@ -137,7 +155,7 @@ def _finish(run: RunRequest, dataset: Dataset, setting: Setting, folder: Path, p
 def _rank(
     request: ComparisonRequest,
     dataset: Dataset,
-    setting: Setting,
+    environment: Environment,
     folder: Path,
     finished: Sequence[RunRecord],
     failed: Sequence[FailedRun],
@@ -157,7 +175,7 @@ def _rank(
         recommended=best,
         statements=describe(rows, pairs, dataset.record, best, failed),
         failed=tuple(failed),
-        environment=describe_environment(setting.runtime, setting.command),
+        environment=environment,
     )
 
 

@@ -1,6 +1,6 @@
 """What a comparison is asked to do, and the runs that follow from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from retop.errors import UsageError
@@ -71,7 +71,8 @@ class ComparisonRequest:
             )
         if backbone != "scratch" and backbone not in self.backbones:
             raise UsageError(
-                f"--set {backbone}.{key}={value}: {backbone!r} is none of the backbones {', '.join(self.backbones)}"
+                f"--set {backbone}.{key}={value}: {backbone!r} is none of the backbones {', '.join(self.backbones)} "
+                f"and no part of a recipe: {', '.join(field.name for field in fields(Recipe))}"
             )
         if key.partition(".")[0] in SHARED:
             raise UsageError(

@@ -1,18 +1,21 @@
 """What a plan says before anything is computed, and that it says it of what will be done."""
 
+import datetime
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from images import write_shapes
 from retop.activations import ActivationStore
 from retop.comparison import ComparisonRequest, make_plan
 from retop.comparison.compare import check_folder, claim_folder, compare_backbones
 from retop.comparison.request import Baseline
-from retop.data import Dataset
+from retop.data import Dataset, open_dataset
 from retop.errors import RunError, RunExistsError
 from retop.pipeline import RunFolder, plan, run_backbone
-from retop.records import PlannedPart, PlanRecord
+from retop.recipe import DataRecipe
+from retop.records import ComparisonRecord, PlannedPart, PlanRecord, RunRecord, read_record
 from small_runs import small_recipe, small_setting
 
 
@@ -99,6 +102,14 @@ def test_what_is_finished_is_not_calibrated_again(small_weights: Path, shapes: D
     assert sum(part.seconds or 0 for part in again.parts if part.run == "test_resnet-1") > 0
 
 
+def test_the_record_of_a_comparison_names_when_it_began(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    began = datetime.datetime.now().astimezone().replace(microsecond=0)
+    make(request(small_weights), shapes, tmp_path)
+    compared = read_record(ComparisonRecord, tmp_path / "comparison.json")
+    run = read_record(RunRecord, tmp_path / "test_resnet-0" / "run.json")
+    assert began.isoformat() <= compared.environment.started <= run.environment.started
+
+
 def test_a_folder_of_another_comparison_is_refused_before_anything_is_planned(
     small_weights: Path, shapes: Dataset, tmp_path: Path
 ) -> None:
@@ -113,6 +124,25 @@ def test_a_folder_of_another_comparison_is_refused_before_anything_is_planned(
     assert not (tmp_path / "c").exists()
     check_folder(tmp_path / "c", one, shapes)
     assert not (tmp_path / "c").exists()
+
+
+def test_results_among_the_images_are_refused(
+    small_weights: Path, shapes: Dataset, shapes_folder: Path, tmp_path: Path
+) -> None:
+    one = request(small_weights)
+    unsplit = open_dataset(write_shapes(tmp_path / "photos", 10), DataRecipe())
+    for dataset, folder in (
+        (unsplit, tmp_path / "photos"),
+        (unsplit, tmp_path / "photos" / "runs" / "a"),
+        (unsplit, tmp_path / "photos" / "disc" / "a"),
+        (shapes, shapes_folder),
+        (shapes, shapes_folder / "train" / "runs"),
+        (shapes, shapes_folder / "test" / "runs"),
+    ):
+        with pytest.raises(RunError, match=r"lies among the images of .*--out"):
+            check_folder(folder, one, dataset)
+    check_folder(tmp_path / "photos-runs", one, unsplit)
+    check_folder(shapes_folder / "runs" / "a", one, shapes)
 
 
 def test_a_folder_that_cannot_be_made_is_told_with_the_way_out(
