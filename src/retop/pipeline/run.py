@@ -5,6 +5,7 @@
 import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -98,8 +99,7 @@ def run_backbone(
     with clock.part("build", None, ""):
         prepared = prepare(request, dataset, setting)
     checkpoints = _open_checkpoints(folder, prepared, dataset, setting, environment, clock, shown)
-    if prepared.reason is not None and prepared.trains_late_layers:
-        setting.listener(Notice("warning", f"{request.name}: the whole network runs in every epoch, {prepared.reason}"))
+    _tell_what_is_not_stored(prepared, setting)
     trainer = _Trainer(prepared, dataset, setting, clock, folder, checkpoints)
     trained = trainer.fit_probe() if request.kind == "probe" else trainer.fit()
     record = _trained_record(prepared, dataset, trained)
@@ -122,7 +122,7 @@ def run_backbone(
         network=_network_record(prepared, trained, setting),
         precision={
             "prefix": _name(setting.runtime.dtype),
-            "stored": _name(setting.runtime.stored) if setting.store else "nothing stored",
+            "stored": _name(setting.runtime.stored) if prepared.source != "images" else "nothing stored",
             "training": _name(setting.runtime.dtype),
             "evaluation": "float32",
         },
@@ -411,11 +411,20 @@ def _trained_record(prepared: PreparedRun, dataset: Dataset, trained: _Trained) 
     )
 
 
+def _tell_what_is_not_stored(prepared: PreparedRun, setting: Setting) -> None:
+    if prepared.reason is None:
+        return
+    what = "the whole network runs in every epoch" if prepared.trains_late_layers else "nothing is stored"
+    # Nobody needs a warning of what was asked for.
+    level: Literal["note", "warning"] = "note" if setting.store is None else "warning"
+    setting.listener(Notice(level, f"{prepared.request.name}: {what}, {prepared.reason}"))
+
+
 def _network_record(prepared: PreparedRun, trained: _Trained, setting: Setting) -> NetworkRecord:
     parameters = sum(p.numel() for p in prepared.network.parameters()) + sum(
         p.numel() for p in trained.head.parameters()
     )
-    from_store = prepared.source == "activations" or not prepared.trains_late_layers
+    from_store = prepared.source == "activations" or (prepared.source == "features" and not prepared.trains_late_layers)
     stored = prepared.split.bytes_per_image(setting.runtime.stored) if prepared.split else 0
     return NetworkRecord(
         backbone=prepared.request.backbone,
@@ -426,8 +435,8 @@ def _network_record(prepared: PreparedRun, trained: _Trained, setting: Setting) 
         boundary=prepared.boundary.group if prepared.trains_late_layers else None,
         parameters=parameters,
         parameters_trained=trained.stages[-1].parameters_trained,
-        loop="store" if from_store and setting.store is not None else "whole",
-        loop_reason=None if from_store and setting.store is not None else prepared.reason or CROPS,
+        loop="store" if from_store else "whole",
+        loop_reason=None if from_store else prepared.reason or CROPS,
         stored_bytes_per_view=stored if prepared.source == "activations" else 0,
     )
 

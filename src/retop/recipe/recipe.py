@@ -132,7 +132,7 @@ class StageRecipe:
 
     min_steps: int = 0
     """Epochs (and patience) are multiplied until there are this many steps: few images make few steps. Setting
-    `epochs` sets this to 0. It does not act where nothing is stored (``--cache off``)."""
+    `epochs` sets this to 0. It does not act where the whole network runs in every epoch (``--cache off``)."""
 
     optimiser: Literal["sgd", "adamw", "adam"] = "sgd"
     """``sgd`` has Nesterov momentum."""

@@ -72,6 +72,13 @@ def test_a_plan_without_a_store_says_what_runs_in_every_epoch_and_why(small_weig
     assert parts["probe-test_resnet-0", "features"].how_often == "60 images, in memory"
 
 
+def test_the_plan_lengthens_the_stages_like_the_run(small_weights: Path, shapes: Dataset) -> None:
+    one = request(small_weights, stage1__min_steps=9, stage2__min_steps=15)
+    parts = planned(one, shapes, ActivationStore())
+    assert parts["test_resnet-0", "stage 1"].how_often.startswith("1 x 4 epochs")
+    assert parts["test_resnet-0", "stage 2"].how_often.startswith("6 epochs")
+
+
 def test_planned_parts_are_the_timed_parts(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
     for name, store in (("a", ActivationStore()), ("b", None)):
         one = request(small_weights, baselines=("probe",))
