@@ -129,14 +129,14 @@ def prepare(request: RunRequest, dataset: Dataset, setting: Setting) -> Prepared
         source, reason = "images", "the store is switched off (--cache off)"
     else:
         rows = len(dataset.train) * request.recipe.views.count + len(dataset.validation)
-        features_bytes = rows * features.shape[1] * setting.runtime.stored.itemsize
+        feature_bytes = rows * features.shape[1] * setting.runtime.stored.itemsize
         if source == "activations" and split is not None:
             needed = rows * split.bytes_per_image(setting.runtime.stored)
-            needed += features_bytes if request.recipe.stage1.epochs > 0 else 0
+            needed += feature_bytes if request.recipe.stage1.epochs > 0 else 0
             if not setting.store.fits(needed):
                 source, reason = "features", _too_small("activations", needed, setting.store.limit_bytes)
-        if source == "features" and not setting.store.fits(features_bytes):
-            source, reason = "images", _too_small("features", features_bytes, setting.store.limit_bytes)
+        if source == "features" and not setting.store.fits(feature_bytes):
+            source, reason = "images", _too_small("features", feature_bytes, setting.store.limit_bytes)
     return PreparedRun(
         _lengthened(request, source, len(dataset.train)),
         backbone,
