@@ -49,6 +49,7 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate_records.py --check
+	$(BIN)/python docs/generate_findings.py --check
 
 bench: $(READY)
 	$(BIN)/python benchmarks/bench.py
@@ -58,6 +59,7 @@ bench-gpu: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/generate_records.py
+	$(BIN)/python docs/generate_findings.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

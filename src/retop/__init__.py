@@ -7,7 +7,7 @@ from retop.memory import keep_memory
 from retop.version import __version__
 
 if TYPE_CHECKING:
-    from retop.api import Comparison, compare, evaluate, load, plan, pretrain, train, write_report
+    from retop.api import Comparison, compare, diagnose, evaluate, load, plan, pretrain, train, write_report
     from retop.errors import RetopError
     from retop.predictor import Prediction, Predictor
     from retop.recipe import Recipe, load_recipe
@@ -19,6 +19,7 @@ _HOMES = {
     "Recipe": "retop.recipe",
     "RetopError": "retop.errors",
     "compare": "retop.api",
+    "diagnose": "retop.api",
     "evaluate": "retop.api",
     "load": "retop.api",
     "load_recipe": "retop.recipe",
@@ -36,6 +37,7 @@ __all__ = [
     "RetopError",
     "__version__",
     "compare",
+    "diagnose",
     "evaluate",
     "load",
     "load_recipe",

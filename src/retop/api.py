@@ -27,9 +27,10 @@ from retop.pipeline import Setting
 from retop.places import cache_folder
 from retop.predictor import Predictor
 from retop.recipe import Recipe, apply_settings, load_recipe
-from retop.records import ComparisonRecord, Metrics, PlanRecord
+from retop.records import ComparisonRecord, Finding, Metrics, PlanRecord
 from retop.report import Format, comparison_html, write_comparison_figures, write_run_figures
 from retop.report import write_report as write_report_files
+from retop.report.findings import diagnose_folder
 from retop.training import choose_runtime
 
 
@@ -376,6 +377,22 @@ def write_report(
     return write_report_files(
         [Path(run) for run in runs], form, None if out is None else Path(out), None if data is None else Path(data)
     )
+
+
+def diagnose(run: str | Path, *, predictions: Sequence[str | Path] = ()) -> tuple[Finding, ...]:
+    """Say what a finished run's records mean.
+
+    Args:
+        run: folder of a comparison or of a single run.
+        predictions: files of another program's predictions on the same images (predictions.parquet), to be compared.
+
+    Returns:
+        Findings, the gravest first.
+
+    Raises:
+        RunError: the folder holds no finished comparison or run, or a file cannot be read.
+    """
+    return diagnose_folder(Path(run), [Path(file) for file in predictions])
 
 
 def build_request(

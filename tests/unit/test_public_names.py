@@ -9,8 +9,8 @@ import pytest
 import retop
 
 NAMES = {
-    "Comparison", "Prediction", "Predictor", "Recipe", "RetopError", "__version__", "compare", "evaluate", "load",
-    "load_recipe", "plan", "pretrain", "train", "write_report",
+    "Comparison", "Prediction", "Predictor", "Recipe", "RetopError", "__version__", "compare", "diagnose", "evaluate",
+    "load", "load_recipe", "plan", "pretrain", "train", "write_report",
 }  # fmt: skip
 
 

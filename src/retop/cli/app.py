@@ -9,6 +9,7 @@ from retop.cli.backbones import backbones
 from retop.cli.cache import cache
 from retop.cli.compare import compare
 from retop.cli.demo import demo
+from retop.cli.diagnose import diagnose, import_history
 from retop.cli.evaluate import evaluate
 from retop.cli.plan import plan
 from retop.cli.predict import predict
@@ -50,7 +51,20 @@ def _root(
     """Fine-tune pretrained image networks on a folder of labelled images, and compare them honestly."""
 
 
-for command in (demo, compare, train, plan, predict, evaluate, report, pretrain, backbones, cache):
+for command in (
+    demo,
+    compare,
+    train,
+    plan,
+    predict,
+    evaluate,
+    report,
+    diagnose,
+    import_history,
+    pretrain,
+    backbones,
+    cache,
+):
     app.command()(command)
 
 

@@ -227,6 +227,16 @@ def holds_features(prepared: PreparedRun, dataset: Dataset) -> bool:
     """
     if prepared.source != "images" or prepared.num_views > 1:
         return False
+    return fits_memory(prepared, dataset)
+
+
+def fits_memory(prepared: PreparedRun, dataset: Dataset) -> bool:
+    """Whether the features of view 0 of all images can be held in memory.
+
+    Args:
+        prepared: the run.
+        dataset: the images.
+    """
     return features_bytes(prepared, dataset) < MEMORY_FRACTION * int(psutil.virtual_memory().available)
 
 

@@ -22,7 +22,7 @@ from retop.pipeline.calibrating import calibrate_model
 from retop.pipeline.clock import Clock
 from retop.pipeline.environment import describe_environment
 from retop.pipeline.frozen import FrozenPart, HeldInputs, SplitInputs, collect_features, feature_batches
-from retop.pipeline.prepared import PreparedRun, holds_features, middle_penalty, only_head, prepare
+from retop.pipeline.prepared import PreparedRun, fits_memory, holds_features, middle_penalty, only_head, prepare
 from retop.pipeline.probe import Features, fit_probe
 from retop.pipeline.request import RunFolder, RunRequest, Setting
 from retop.predictor import Predictor
@@ -30,6 +30,7 @@ from retop.recipe import ImbalanceRecipe, StageRecipe
 from retop.records import (
     Environment,
     EpochRecord,
+    IsolationRecord,
     Metrics,
     NetworkRecord,
     Predictions,
@@ -51,6 +52,7 @@ from retop.training import (
     evaluate_inputs,
     training_mode,
 )
+from retop.training.isolation import FrozenFeatures, isolate
 from retop.training.order import derive_seed, epoch_order
 from retop.training.weighting import class_weights
 from retop.version import __version__
@@ -111,6 +113,7 @@ def run_backbone(
         write_predictions(folder.predictions, predictions)
         calibration = calibrate_model(folder.model, predictions[0], request.recipe, setting.listener)
     metrics = [measure(part, "float32", calibration.temperature) for part in predictions]
+    isolation = trainer.isolate(predictions[0])
     if lost := _answers_otherwise(trained, metrics[0]):
         setting.listener(Notice("warning", f"{request.name}: {lost}"))
     run = RunRecord(
@@ -132,6 +135,7 @@ def run_backbone(
         timings=clock.records(),
         environment=environment,
         warnings=tuple(shown),
+        isolation=isolation,
     )
     with writing(folder.path):
         write_record(folder.run, run)
@@ -223,6 +227,24 @@ class _Trainer:
             parameters_trained=sum(p.numel() for p in head.parameters()),
         )
         return _Trained(self._head, (record,), accuracy)
+
+    def isolate(self, predictions: Predictions) -> IsolationRecord | None:
+        """Tests that isolate causes, with the saved model and, where they are stored, the frozen network's features."""
+        # A baseline is there to be beaten; nobody asks why it did well or badly.
+        if not self._recipe.isolating_tests or self._prepared.request.kind != "fine-tuned":
+            return None
+        prepared, dataset = self._prepared, self._dataset
+        stored = self._stored and prepared.needs_features and fits_memory(prepared, dataset)
+        with self._clock.part("isolating tests", None, ""):
+            return isolate(
+                Predictor(self._folder.model, self._setting.runtime.device.type),
+                predictions,
+                dataset.train,
+                dataset.validation,
+                FrozenFeatures(*self._collect()) if stored else None,
+                num_views=prepared.num_views,
+                seed=prepared.request.seed,
+            )
 
     def _stage1(self) -> StageResult:
         recipe, suffix = self._recipe.stage1, self._feature_network()

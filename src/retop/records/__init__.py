@@ -15,6 +15,7 @@ from retop.records.finished import (
     read_finished_run,
 )
 from retop.records.heatmap import HeatMap, HeatMapRecord
+from retop.records.isolation import IsolationRecord, SampleResult, SuspectedLabel
 from retop.records.metrics import CalibratedMetrics, ClassMetrics, Interval, Metrics, MissedImage, SeedSummary
 from retop.records.network import GroupRecord, NetworkRecord, Preprocessing, WeightsRecord
 from retop.records.plan import PlannedPart, PlannedRun, PlanRecord
@@ -57,6 +58,7 @@ __all__ = [
     "HeatMap",
     "HeatMapRecord",
     "Interval",
+    "IsolationRecord",
     "Metrics",
     "MissedImage",
     "NetworkRecord",
@@ -67,9 +69,11 @@ __all__ = [
     "Predictions",
     "Preprocessing",
     "RunRecord",
+    "SampleResult",
     "SeedSummary",
     "SplitRecord",
     "StageRecord",
+    "SuspectedLabel",
     "TimingRecord",
     "TrainedRecord",
     "UnreadableImage",

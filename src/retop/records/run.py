@@ -7,6 +7,7 @@ from typing import Literal
 
 from retop.errors import RunError, SchemaError
 from retop.recipe import Recipe
+from retop.records.isolation import IsolationRecord
 from retop.records.metrics import Metrics
 from retop.records.network import NetworkRecord
 from retop.schema import from_plain
@@ -234,6 +235,9 @@ class RunRecord:
 
     warnings: tuple[str, ...] = field(default=())
     """Warnings that were shown."""
+
+    isolation: IsolationRecord | None = None
+    """Tests that isolate causes; None where they were switched off or not made yet."""
 
     version: int = RUN_VERSION
     """Version of this record."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from retop.diagnosis import diagnose, diagnose_comparison, evidence_of, merge_findings, sort_findings
 from retop.errors import RunError
 from retop.recipe import Recipe
 from retop.records import (
@@ -206,7 +207,7 @@ def comparison_facts(comparison: FinishedComparison) -> ComparisonFacts:
         pairs=record.pairs,
         recommended=record.recommended,
         statements=record.statements,
-        findings=_findings(comparison),
+        findings=find(comparison),
         contenders=tuple(_contender(row, comparison) for row in record.rows),
         data=record.data,
         samples=sample_images(ranked, SAMPLES_PER_CLASS) if ranked else {},
@@ -235,11 +236,22 @@ def _contender(row: ComparisonRow, comparison: FinishedComparison) -> ContenderF
     )
 
 
-def _findings(comparison: FinishedComparison) -> tuple[Finding, ...]:
+def find(comparison: FinishedComparison) -> tuple[Finding, ...]:
+    """What the audit of the data found, and what the records of the runs mean.
+
+    Args:
+        comparison: with its runs; of every contender the first seed is diagnosed.
+
+    Returns:
+        The gravest first.
+    """
     file = comparison.folder / "audit.json"
-    found = read_record(AuditRecord, file).findings if file.is_file() else ()
-    order = ("error", "warning", "note")
-    return tuple(sorted(found, key=lambda one: order.index(one.severity)))
+    audit = read_record(AuditRecord, file).findings if file.is_file() else ()
+    first = comparison.first_runs()
+    # A baseline is there to be beaten; its faults are of interest only where there is nothing else.
+    shown = [run for run in first if run.record.kind == "fine-tuned"] or first
+    runs = [(run.name, diagnose(evidence_of(run, audit))) for run in shown]
+    return sort_findings((*audit, *merge_findings(runs), *diagnose_comparison(comparison.record)))
 
 
 def _alone(run: FinishedRun) -> ComparisonRecord:
