@@ -7,7 +7,7 @@ from retop.memory import keep_memory
 from retop.version import __version__
 
 if TYPE_CHECKING:
-    from retop.api import Comparison, compare, diagnose, evaluate, load, plan, pretrain, train, write_report
+    from retop.api import Comparison, compare, diagnose, evaluate, load, plan, pretrain, resume, train, write_report
     from retop.errors import RetopError
     from retop.predictor import Prediction, Predictor
     from retop.recipe import Recipe, load_recipe
@@ -25,6 +25,7 @@ _HOMES = {
     "load_recipe": "retop.recipe",
     "plan": "retop.api",
     "pretrain": "retop.api",
+    "resume": "retop.api",
     "train": "retop.api",
     "write_report": "retop.api",
 }
@@ -43,6 +44,7 @@ __all__ = [
     "load_recipe",
     "plan",
     "pretrain",
+    "resume",
     "train",
     "write_report",
 ]

@@ -8,29 +8,31 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from retop.activations import ActivationStore
 from retop.comparison import ComparisonRequest, compare_backbones, make_plan
-from retop.comparison.compare import check_folder, claim_folder
+from retop.comparison.compare import PLAN, check_folder, claim_folder
 from retop.comparison.request import Baseline
 from retop.data import Dataset, open_dataset, open_evaluation
 from retop.data.digits import write_digits
 from retop.device import DeviceName
-from retop.errors import RetopError, UsageError
+from retop.errors import RetopError, RunError, SchemaError, UsageError
 from retop.evaluation import measure
 from retop.events import Event, Listener, Notice, PartFinished, PartStarted
-from retop.pipeline import Setting
+from retop.pipeline import Setting, only_process_in
 from retop.places import cache_folder
 from retop.predictor import Predictor
 from retop.recipe import Recipe, apply_settings, load_recipe
-from retop.records import ComparisonRecord, Finding, Metrics, PlanRecord
+from retop.records import ComparisonRecord, Finding, Metrics, PlanRecord, read_record
 from retop.report import Format, comparison_html, write_comparison_figures, write_run_figures
 from retop.report import write_report as write_report_files
 from retop.report.findings import diagnose_folder
+from retop.schema import from_plain, to_plain
+from retop.stopping import stop_on_signals
 from retop.training import choose_runtime
 
 
@@ -126,21 +128,58 @@ def compare(
         UsageError: options contradict each other or do not exist.
         DataError: the images cannot be used.
         BackboneError: no such network, or no weights.
-        RunError: the output folder holds something else, or no run finished.
+        RunError: the output folder holds something else, cannot be written or is in use, or no run finished.
+        StoppedError: Ctrl-C or SIGTERM; everything is saved, and `resume` goes on.
     """
+    arguments = dict(locals())
     request = build_request(backbones, weights, recipe, settings, seeds, baselines)
     setting = build_setting(request.recipe, device, cache, cache_limit_bytes, listener)
     dataset = _open(data, request.recipe, listener)
     folder = Path(out) if out is not None else default_folder(data)
-    check_folder(folder, request, dataset)
-    prepared = make_plan(request, dataset, setting, folder)
+    prepared = check_folder(folder, request, dataset, setting)
+    if prepared is None:
+        prepared = replace(make_plan(request, dataset, setting, folder), arguments=_repeatable(arguments, request))
     claim_folder(folder, prepared)
     if on_plan is not None:
         on_plan(prepared, folder)
-    record = compare_backbones(request, dataset, prepared, setting, folder)
+    with only_process_in(folder, setting.command, listener), stop_on_signals() as stop:
+        record = compare_backbones(request, dataset, prepared, replace(setting, stop=stop), folder)
     draw(folder, record)
     _write_page(folder, listener)
     return Comparison(record, folder)
+
+
+def resume(
+    run: str | Path, *, listener: Listener = warn, on_plan: Callable[[PlanRecord, Path], None] | None = None
+) -> Comparison:
+    """Go on with a comparison that was interrupted, with the arguments that began it.
+
+    Args:
+        run: folder of the comparison, or of one of its runs.
+        listener: see `compare`.
+        on_plan: see `compare`.
+
+    Returns:
+        What `compare` would have returned.
+
+    Raises:
+        RunError: the folder holds no comparison.
+        RetopError: as `compare`.
+    """
+    folder = next((each for each in (Path(run), Path(run).absolute().parent) if (each / PLAN).is_file()), None)
+    if folder is None:
+        raise RunError(f"{run} holds no comparison: it has no {PLAN}. Give the folder that --out (out=) named")
+    arguments = dict(read_record(PlanRecord, folder / PLAN).arguments)
+    if not arguments:
+        raise RunError(f"{folder / PLAN} does not say how it was begun; run the same command again with --out {folder}")
+    try:
+        arguments["recipe"] = from_plain(Recipe, arguments["recipe"])
+        return compare(**arguments, out=folder, listener=listener, on_plan=on_plan)
+    except (KeyError, TypeError, SchemaError) as error:
+        raise RunError(
+            f"{folder / PLAN} was written by another version of retop ({error}); run the same command again with "
+            f"--out {folder}"
+        ) from error
 
 
 def train(
@@ -506,6 +545,22 @@ def _write_page(folder: Path, listener: Listener) -> None:
     except RetopError as error:
         # The comparison is finished and on disk; a page can be written again at any time.
         listener(Notice("warning", f"no report was written: {error}. Try again: retop report {folder}"))
+
+
+def _repeatable(arguments: dict[str, Any], request: ComparisonRequest) -> dict[str, Any]:
+    """Arguments of `compare` as JSON can hold them, with which it can be called again from anywhere."""
+    kept = {name: value for name, value in arguments.items() if name not in ("out", "listener", "on_plan")}
+    kept |= {"backbones": request.backbones, "seeds": request.seeds, "baselines": request.baselines}
+    recipe = kept["recipe"]
+    kept["recipe"] = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    for name, value in kept.items():
+        # The working folder may be another one later; a word such as "random" is none of its files.
+        place = name in ("data", "weights") and value not in (None, "random") and Path(str(value)).exists()
+        if place or isinstance(value, Path):
+            kept[name] = str(Path(value).absolute())
+        elif isinstance(value, Mapping):
+            kept[name] = {key: str(item) if isinstance(item, Path) else item for key, item in value.items()}
+    return {name: to_plain(value) for name, value in kept.items()}
 
 
 def _open(data: str | Path, recipe: Recipe, listener: Listener) -> Dataset:

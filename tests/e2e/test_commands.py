@@ -318,5 +318,5 @@ def test_an_interrupted_command_says_how_to_go_on(retop: Retop, photos: Path, sm
     finally:
         process.kill()
     assert process.returncode == 130, messages
-    assert "the same command with --out stopped goes on" in messages
+    assert messages.count("'retop resume stopped' goes on") == 1
     assert "Results go to stopped" in messages

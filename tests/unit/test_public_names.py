@@ -10,7 +10,7 @@ import retop
 
 NAMES = {
     "Comparison", "Prediction", "Predictor", "Recipe", "RetopError", "__version__", "compare", "diagnose", "evaluate",
-    "load", "load_recipe", "plan", "pretrain", "train", "write_report",
+    "load", "load_recipe", "plan", "pretrain", "resume", "train", "write_report",
 }  # fmt: skip
 
 

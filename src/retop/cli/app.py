@@ -15,6 +15,7 @@ from retop.cli.plan import plan
 from retop.cli.predict import predict
 from retop.cli.pretrain import pretrain
 from retop.cli.report import report
+from retop.cli.resume import resume
 from retop.cli.train import train
 from retop.errors import RetopError
 from retop.memory import keep_memory
@@ -55,6 +56,7 @@ for command in (
     demo,
     compare,
     train,
+    resume,
     plan,
     predict,
     evaluate,

@@ -2,7 +2,9 @@
 
 import json
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from rich.text import Text
 
 from retop.cli.options import Device, Precision, limit_bytes, read_cache, read_names, read_seeds, read_settings
 from retop.cli.progress import ProgressDisplay
-from retop.errors import RunError
+from retop.errors import OutputError, RunError, StoppedError
 from retop.schema import to_plain
 
 if TYPE_CHECKING:
@@ -70,25 +72,45 @@ def run_comparison(options: TrainingOptions, out: Path | None, as_json: bool) ->
 
     Raises:
         RunError: some runs failed; the others are printed first.
+        StoppedError: somebody asked to stop; the message says how to go on.
     """
     arguments = options.arguments()
     from retop import api
 
+    _run(partial(api.compare, **arguments, out=out), as_json)
+
+
+def resume_comparison(run: Path, as_json: bool) -> None:
+    """Go on with a comparison and print its table, or its record as JSON.
+
+    Raises:
+        RunError: as `run_comparison`.
+        StoppedError: as `run_comparison`.
+    """
+    from retop import api
+
+    _run(partial(api.resume, run), as_json)
+
+
+def _run(call: "Callable[..., Comparison]", as_json: bool) -> None:
     messages = Console(stderr=True)
-    claimed: list[Path] = []
+    claimed: list[str] = []
 
     def show(plan: "PlanRecord", folder: Path) -> None:
-        claimed.append(folder)
+        claimed.append(f"'retop resume {shlex.quote(str(folder))}' goes on")
         _show_plan(plan, messages)
         _say(messages, f"Results go to {folder}")
 
     try:
         with ProgressDisplay(messages) as listener:
-            comparison = api.compare(**arguments, out=out, listener=listener, on_plan=show)
+            comparison = call(listener=listener, on_plan=show)
+    except StoppedError as error:
+        raise StoppedError(f"{error}; everything is saved. {claimed[0]}") from error
+    except OutputError as error:
+        raise OutputError(f"{error}. {claimed[0]}" if claimed else str(error)) from error
     except KeyboardInterrupt:
         if claimed:
-            again = f"the same command with --out {shlex.quote(str(claimed[0]))} goes on"
-            typer.echo(f"retop: finished runs are kept; {again}", err=True)
+            typer.echo(f"retop: left at once; what was saved before is kept. {claimed[0]}", err=True)
         raise
     if as_json:
         typer.echo(json.dumps(to_plain(comparison.record), indent=1, ensure_ascii=False))

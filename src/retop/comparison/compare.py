@@ -1,12 +1,13 @@
 """Run a comparison: every run, serially; then the ranking."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from retop.comparison.ranking import Contender, rank, recommended
 from retop.comparison.request import ComparisonRequest
-from retop.comparison.schedule import planned_runs
+from retop.comparison.schedule import planned_runs, remaining_plan
 from retop.comparison.statements import describe
 from retop.data import Dataset
 from retop.errors import OutputError, RunError, RunExistsError, StoppedError
@@ -25,7 +26,7 @@ from retop.records import (
     write_record,
 )
 from retop.records.storing import writing
-from retop.schema import to_plain
+from retop.schema import differences, to_plain
 
 COMPARISON, PLAN = "comparison.json", "plan.json"
 
@@ -74,29 +75,36 @@ def compare_backbones(
     return record
 
 
-def check_folder(folder: Path, request: ComparisonRequest, dataset: Dataset) -> None:
+def check_folder(folder: Path, request: ComparisonRequest, dataset: Dataset, setting: Setting) -> PlanRecord | None:
     """Make sure, before anything is computed, that a folder is free or belongs to the same comparison.
 
     Args:
         folder: where the comparison is to be written.
         request: the comparison.
         dataset: its images.
+        setting: device of the runs that are still to be made.
+
+    Returns:
+        What is left of the plan of the comparison that the folder holds; None for a folder that is free.
 
     Raises:
-        RunExistsError: it holds something else.
+        RunExistsError: it holds something else, or runs that were made with other versions than what is left would be.
         RunError: it cannot be read, or it lies among the images.
+        BackboneError: a network or its weights cannot be had.
     """
     _refuse_among_images(folder, dataset)
     if (folder / PLAN).is_file():
         before = read_record(PlanRecord, folder / PLAN)
-        if differences := _differences(before, dataset.record.fingerprint, planned_runs(request)):
+        if changed := _differences(before, dataset.record.fingerprint, planned_runs(request)):
             raise RunExistsError(
-                f"{folder} holds another comparison: {', '.join(differences)}. Choose another folder with --out"
+                f"{folder} holds another comparison: {', '.join(changed)}. Choose another folder with --out"
             )
-        return
+        _check_versions(folder, request, setting)
+        return remaining_plan(before, folder)
     with writing(folder):
         if folder.exists() and any(folder.iterdir()):
             raise RunExistsError(f"{folder} is not empty and holds no comparison of ours; choose another with --out")
+    return None
 
 
 def _refuse_among_images(folder: Path, dataset: Dataset) -> None:
@@ -130,6 +138,25 @@ def claim_folder(folder: Path, plan: PlanRecord) -> None:
             write_record(folder / PLAN, plan)
 
 
+def _check_versions(folder: Path, request: ComparisonRequest, setting: Setting) -> None:
+    """What is finished and what is left must have been made alike, or the table would compare versions too."""
+    files = [RunFolder(folder / run.name) for run in request.runs()]
+    finished = [each for each in files if each.run.exists()]
+    if len(finished) == len(files):
+        return
+    now = _versions(describe_environment(setting.runtime, ""))
+    for each in finished:
+        if changed := differences(_versions(read_record(RunRecord, each.run).environment), now):
+            raise RunExistsError(
+                f"{each.path} was made otherwise than what is left would be: {'; '.join(changed)}. Go on with what it "
+                f"was made with, or begin anew with another --out (out=)"
+            )
+
+
+def _versions(environment: Environment) -> dict[str, str]:
+    return {"device": environment.device, "retop": environment.retop, **environment.packages}
+
+
 def _differences(before: PlanRecord, data_fingerprint: str, runs: Sequence[PlannedRun]) -> list[str]:
     found = []
     if before.data_fingerprint != data_fingerprint:
@@ -138,9 +165,11 @@ def _differences(before: PlanRecord, data_fingerprint: str, runs: Sequence[Plann
     if old.keys() != new.keys():
         found.append(f"its runs are {', '.join(old)}")
     for name in old.keys() & new.keys():
-        changed = [key for key, value in to_plain(old[name]).items() if value != to_plain(new[name])[key]]
+        if old[name].weights_sha256 is None:
+            old[name] = replace(old[name], weights_sha256=new[name].weights_sha256)
+        changed = differences(to_plain(old[name]), to_plain(new[name]))
         if changed:
-            found.append(f"{name} differs in {', '.join(changed)}")
+            found.append(f"{name}: {'; '.join(changed)}")
     return found
 
 

@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from retop.backbones.sources import find_source
 from retop.comparison.request import ComparisonRequest
 from retop.data import Dataset
 from retop.errors import DivergedError
@@ -38,7 +39,7 @@ def make_plan(request: ComparisonRequest, dataset: Dataset, setting: Setting, fo
     setting.listener(PartStarted("plan", len(runs), "runs"))
     for run in runs:
         if folder is not None and RunFolder(folder / run.name).run.exists():
-            parts.append(PlannedPart(run.name, "all", "finished already", 0.0, 0))
+            parts.append(_finished(run.name))
         elif run.contender in calibrated:
             parts += _again(run, calibrated[run.contender])
         else:
@@ -57,14 +58,43 @@ def make_plan(request: ComparisonRequest, dataset: Dataset, setting: Setting, fo
     )
 
 
+def remaining_plan(before: PlanRecord, folder: Path) -> PlanRecord:
+    """The plan of an interrupted comparison, without calibrating again.
+
+    Args:
+        before: as it was made when the comparison began.
+        folder: of the comparison.
+
+    Returns:
+        The plan, in which finished runs cost nothing.
+    """
+    finished = [run.name for run in before.runs if RunFolder(folder / run.name).run.exists()]
+    parts = [_finished(name) for name in finished]
+    return replace(before, parts=(*parts, *(part for part in before.parts if part.run not in finished)))
+
+
+def _finished(run: str) -> PlannedPart:
+    return PlannedPart(run, "all", "finished already", 0.0, 0)
+
+
 def planned_runs(request: ComparisonRequest) -> tuple[PlannedRun, ...]:
     """What makes a comparison, with its data, the one that it is.
 
     Args:
         request: the comparison.
+
+    Raises:
+        BackboneError: a network or its weights cannot be had.
     """
+    sha256: dict[tuple[str, str | None], str | None] = {}
+    for run in request.runs():
+        if (run.backbone, run.weights) not in sha256:
+            sha256[run.backbone, run.weights] = find_source(run.backbone, run.weights).record.sha256
     return tuple(
-        PlannedRun(run.name, run.backbone, run.kind, run.weights, run.seed, run.recipe) for run in request.runs()
+        PlannedRun(
+            run.name, run.backbone, run.kind, run.weights, run.seed, run.recipe, sha256[run.backbone, run.weights]
+        )
+        for run in request.runs()
     )
 
 

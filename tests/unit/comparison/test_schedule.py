@@ -92,7 +92,7 @@ def test_planned_parts_are_the_timed_parts(small_weights: Path, shapes: Dataset,
 
 def make(one: ComparisonRequest, dataset: Dataset, folder: Path) -> tuple[PlanRecord, list[str]]:
     setting = small_setting(one.recipe, ActivationStore())
-    check_folder(folder, one, dataset)
+    check_folder(folder, one, dataset, setting)
     made = make_plan(one, dataset, setting, folder)
     claim_folder(folder, made)
     return made, [failed.name for failed in compare_backbones(one, dataset, made, setting, folder).failed]
@@ -123,13 +123,13 @@ def test_a_folder_of_another_comparison_is_refused_before_anything_is_planned(
     one = request(small_weights)
     claim_folder(tmp_path / "a", PlanRecord(shapes.record.fingerprint, one.recipe, (), (), 0, 0))
     with pytest.raises(RunExistsError, match=r"holds another comparison.*--out"):
-        check_folder(tmp_path / "a", one, shapes)
+        check_folder(tmp_path / "a", one, shapes, small_setting(one.recipe, None))
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "letter.txt").touch()
     with pytest.raises(RunExistsError, match="not empty"):
-        check_folder(tmp_path / "b", one, shapes)
+        check_folder(tmp_path / "b", one, shapes, small_setting(one.recipe, None))
     assert not (tmp_path / "c").exists()
-    check_folder(tmp_path / "c", one, shapes)
+    check_folder(tmp_path / "c", one, shapes, small_setting(one.recipe, None))
     assert not (tmp_path / "c").exists()
 
 
@@ -158,7 +158,7 @@ def test_a_folder_that_cannot_be_made_is_told_with_the_way_out(
     (tmp_path / "file").touch()
     one = request(small_weights)
     with pytest.raises(RunError, match="--out"):
-        check_folder(tmp_path / "file", one, shapes)
+        check_folder(tmp_path / "file", one, shapes, small_setting(one.recipe, None))
     with pytest.raises(RunError, match="--out"):
         claim_folder(tmp_path / "file" / "a", PlanRecord("", one.recipe, (), (), 0, 0))
 
