@@ -41,23 +41,28 @@ class Board:
     shared: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, 16))
 
     def tell_part(self, part: str) -> None:
+        """Say which part has begun."""
         if part in PARTS:
             self.shared[0] = PARTS.index(part) + 1
 
     def tell_save(self) -> int:
+        """Count a save; the number of it."""
         saves = int.from_bytes(self.shared[1:5], "little") + 1
         self.shared[1:5] = saves.to_bytes(4, "little")
         return saves
 
     @property
     def part(self) -> str:
+        """The part at work."""
         return ("start", *PARTS)[self.shared[0]]
 
     @property
     def saves(self) -> int:
+        """Saves so far."""
         return int.from_bytes(self.shared[1:5], "little")
 
     def clear(self) -> None:
+        """Forget the child before."""
         self.shared[:] = bytes(16)
 
 

@@ -77,7 +77,7 @@ def run_comparison(options: TrainingOptions, out: Path | None, as_json: bool) ->
     arguments = options.arguments()
     from retop import api
 
-    _run(partial(api.compare, **arguments, out=out), as_json)
+    return _run(partial(api.compare, **arguments, out=out), as_json)
 
 
 def resume_comparison(run: Path, as_json: bool) -> None:
@@ -92,7 +92,7 @@ def resume_comparison(run: Path, as_json: bool) -> None:
     _run(partial(api.resume, run), as_json)
 
 
-def _run(call: "Callable[..., Comparison]", as_json: bool) -> None:
+def _run(call: "Callable[..., Comparison]", as_json: bool) -> "Comparison":
     messages = Console(stderr=True)
     claimed: list[str] = []
 
