@@ -41,7 +41,7 @@ def predict(
 
 def _expand(paths: list[Path]) -> list[Path]:
     """Files as they are, folders as the image files in them, in the order of their names."""
-    from retop.data.folders import find_image_files
+    from retop.data.sources import find_image_files
 
     found: list[Path] = []
     for path in paths:
