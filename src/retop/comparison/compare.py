@@ -178,7 +178,7 @@ def _finish(run: RunRequest, dataset: Dataset, setting: Setting, folder: Path, p
     if files.run.exists():
         return read_record(RunRecord, files.run)
     planned = {part.part: part.seconds for part in plan.parts if part.run == run.name and part.seconds is not None}
-    return run_backbone(run, dataset, setting, files, planned)
+    return run_backbone(run, dataset.in_fold(run.fold), setting, files, planned)
 
 
 def _rank(
