@@ -48,6 +48,7 @@ UNITS = {
     **dict.fromkeys(("value", "low", "high", "standard_deviation"), "as what it measures"),
     "difference": "fraction, -1 to 1",
     "SeedSummary.mean": FRACTION,
+    "without_leaks": FRACTION,
     "flops": "operations",
 }
 """Unit of every field that holds a number, by its name, or by record and name where records differ."""

@@ -7,7 +7,19 @@ from retop.memory import keep_memory
 from retop.version import __version__
 
 if TYPE_CHECKING:
-    from retop.api import Comparison, compare, diagnose, evaluate, load, plan, pretrain, resume, train, write_report
+    from retop.api import (
+        Comparison,
+        check,
+        compare,
+        diagnose,
+        evaluate,
+        load,
+        plan,
+        pretrain,
+        resume,
+        train,
+        write_report,
+    )
     from retop.errors import RetopError
     from retop.predictor import Prediction, Predictor
     from retop.recipe import Recipe, load_recipe
@@ -18,6 +30,7 @@ _HOMES = {
     "Predictor": "retop.predictor",
     "Recipe": "retop.recipe",
     "RetopError": "retop.errors",
+    "check": "retop.api",
     "compare": "retop.api",
     "diagnose": "retop.api",
     "evaluate": "retop.api",
@@ -37,6 +50,7 @@ __all__ = [
     "Recipe",
     "RetopError",
     "__version__",
+    "check",
     "compare",
     "diagnose",
     "evaluate",

@@ -13,12 +13,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from retop.activations import ActivationStore
 from retop.comparison import ComparisonRequest, compare_backbones, make_plan
 from retop.comparison.compare import PLAN, check_folder, claim_folder
 from retop.comparison.request import Baseline
 from retop.data import Dataset, open_dataset, open_evaluation
+from retop.data.audit import audit_dataset, audit_survey, exclusions, say_findings
+from retop.data.audit.page import write_page
 from retop.data.digits import write_digits
+from retop.data.lists import write_exclusions as write_exclusion_list
+from retop.data.survey import survey_images
 from retop.device import DeviceName
 from retop.errors import RetopError, RunError, SchemaError, UsageError
 from retop.evaluation import measure
@@ -27,7 +34,16 @@ from retop.pipeline import Setting, only_process_in
 from retop.places import cache_folder
 from retop.predictor import Predictor
 from retop.recipe import Recipe, apply_settings, load_recipe
-from retop.records import ComparisonRecord, Finding, Metrics, PlanRecord, read_record
+from retop.records import (
+    AuditRecord,
+    ComparisonRecord,
+    Finding,
+    Metrics,
+    PlanRecord,
+    read_record,
+    write_record,
+    write_split,
+)
 from retop.report import Format, comparison_html, write_comparison_figures, write_run_figures
 from retop.report import write_report as write_report_files
 from retop.report.findings import diagnose_folder
@@ -136,10 +152,15 @@ def compare(
     setting = build_setting(request.recipe, device, cache, cache_limit_bytes, listener)
     dataset = _open(data, request.recipe, listener)
     folder = Path(out) if out is not None else default_folder(data)
+    request = replace(request, folds=len(dataset.folds) or None)
+    audit = audit_dataset(dataset)
+    say_findings(audit, listener)
     prepared = check_folder(folder, request, dataset, setting)
     if prepared is None:
         prepared = replace(make_plan(request, dataset, setting, folder), arguments=_repeatable(arguments, request))
     claim_folder(folder, prepared)
+    write_record(folder / AUDIT, audit)
+    write_split(folder / SPLIT, dataset.split_table())
     if on_plan is not None:
         on_plan(prepared, folder)
     with only_process_in(folder, setting.command, listener), stop_on_signals() as stop:
@@ -335,7 +356,45 @@ def plan(
     """
     request = build_request(backbones, weights, recipe, settings, seeds, baselines)
     setting = build_setting(request.recipe, device, cache, cache_limit_bytes, listener)
-    return make_plan(request, _open(data, request.recipe, listener), setting)
+    dataset = _open(data, request.recipe, listener)
+    say_findings(audit_dataset(dataset), listener)
+    return make_plan(replace(request, folds=len(dataset.folds) or None), dataset, setting)
+
+
+def check(
+    data: str | Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    embeddings: tuple[Sequence[str], npt.NDArray[np.float32]] | None = None,
+    page: str | Path | None = None,
+    write_exclusions: str | Path | None = None,
+    listener: Listener = warn,
+) -> AuditRecord:
+    """Audit a set of labelled images: what is wrong or odd with it, and what to do. Nothing of it is changed.
+
+    Args:
+        data: as in `compare`.
+        settings: changes to the recipe's section ``data``, such as ``{"data.exclude": "list.csv"}``.
+        embeddings: paths, and the vectors [N, F] of a network for them, to find copies that look different.
+        page: a file for the same as one page with pictures; it must not exist.
+        write_exclusions: a file for the list of images that ``--exclude`` would leave out; it must not exist.
+        listener: receives progress and notices; without one, warnings come as Python warnings.
+
+    Returns:
+        The findings, the gravest first.
+
+    Raises:
+        DataError: the images cannot be listed, or none can be read.
+        UsageError: an option does not fit the data, or a file exists already.
+    """
+    recipe = apply_settings(load_recipe("default"), _as_texts(settings)).data
+    survey = survey_images(data, recipe, listener)
+    record = audit_survey(survey, recipe, embeddings)
+    if write_exclusions is not None:
+        write_exclusion_list(Path(write_exclusions), exclusions(record))
+    if page is not None:
+        write_page(Path(page), record, survey.source)
+    return record
 
 
 def load(
@@ -364,7 +423,12 @@ def load(
 
 
 def evaluate(
-    model: str | Path | Predictor, data: str | Path, *, device: DeviceName = "cpu", listener: Listener = warn
+    model: str | Path | Predictor,
+    data: str | Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    device: DeviceName = "cpu",
+    listener: Listener = warn,
 ) -> Metrics:
     """Measure a trained model on labelled images.
 
@@ -373,6 +437,7 @@ def evaluate(
         data: a folder as for `compare`: its test images are used, or its validation images. Where there are neither:
             if the model was trained on this folder with the default split, the test images of that split; otherwise
             all, with a warning, for the model may have been trained on some of them.
+        settings: changes to the recipe's section ``data``: columns, exclusions, and the split of training.
         device: ``cpu``, ``cuda``, ``mps``, or ``auto`` for a GPU if there is one; a loaded predictor keeps its own.
         listener: receives progress and notices; without one, warnings come as Python warnings.
 
@@ -385,7 +450,8 @@ def evaluate(
         DataError: the images cannot be used.
     """
     predictor = model if isinstance(model, Predictor) else Predictor(model, device)
-    images = open_evaluation(data, predictor.classes, listener, predictor.trained.data_fingerprint)
+    recipe = apply_settings(load_recipe("default"), _as_texts(settings)).data
+    images = open_evaluation(data, predictor.classes, listener, predictor.trained.data_fingerprint, recipe)
     listener(PartStarted("evaluation", len(images), "images"))
     predictions = predictor.evaluate(images, "evaluation", listener)
     listener(PartFinished("evaluation", 0.0))
@@ -432,6 +498,10 @@ def diagnose(run: str | Path, *, predictions: Sequence[str | Path] = ()) -> tupl
         RunError: the folder holds no finished comparison or run, or a file cannot be read.
     """
     return diagnose_folder(Path(run), [Path(file) for file in predictions])
+
+
+def _as_texts(settings: Mapping[str, Any] | None) -> dict[str, str]:
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in (settings or {}).items()}
 
 
 def build_request(
@@ -514,6 +584,9 @@ def build_setting(
     folder = None if cache in (True, "on") else Path(str(cache))
     store = None if cache in (False, "off") else ActivationStore(folder, cache_limit_bytes)
     return Setting(choose_runtime(device, recipe.precision), store, _command(), listener)
+
+
+AUDIT, SPLIT = "audit.json", "split.parquet"
 
 
 def default_folder(data: str | Path) -> Path:

@@ -9,8 +9,8 @@ import pytest
 import retop
 
 NAMES = {
-    "Comparison", "Prediction", "Predictor", "Recipe", "RetopError", "__version__", "compare", "diagnose", "evaluate",
-    "load", "load_recipe", "plan", "pretrain", "resume", "train", "write_report",
+    "Comparison", "Prediction", "Predictor", "Recipe", "RetopError", "__version__", "check", "compare", "diagnose",
+    "evaluate", "load", "load_recipe", "plan", "pretrain", "resume", "train", "write_report",
 }  # fmt: skip
 
 

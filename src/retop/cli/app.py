@@ -7,6 +7,7 @@ import typer
 
 from retop.cli.backbones import backbones
 from retop.cli.cache import cache
+from retop.cli.check import check
 from retop.cli.compare import compare
 from retop.cli.demo import demo
 from retop.cli.diagnose import diagnose, import_history
@@ -65,6 +66,7 @@ for command in (
     import_history,
     pretrain,
     backbones,
+    check,
     cache,
 ):
     app.command()(command)

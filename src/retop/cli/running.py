@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ MOST_MISSES, FEW_MISSES = 20, 5
 class TrainingOptions:
     """Options as they were typed."""
 
-    data: Path
+    data: str
     backbones: list[str]
     weights: str | None
     recipe: str
@@ -43,6 +43,7 @@ class TrainingOptions:
     precision: Precision | None
     cache: str
     cache_limit: float | None
+    data_settings: dict[str, str] = field(default_factory=dict)
 
     def arguments(self) -> dict[str, Any]:
         """The same as arguments of the API.
@@ -55,7 +56,8 @@ class TrainingOptions:
             "backbones": self.backbones,
             "weights": self.weights,
             "recipe": self.recipe,
-            "settings": read_settings(self.assignments, self.epochs, self.thaw, self.views, self.precision),
+            "settings": self.data_settings
+            | read_settings(self.assignments, self.epochs, self.thaw, self.views, self.precision),
             "seeds": read_seeds(self.seeds),
             "baselines": read_names(self.baseline),
             "device": self.device.value,

@@ -15,12 +15,16 @@ from retop.events import Notice
 from retop.pipeline import RunFolder, RunRequest, Setting, run_backbone
 from retop.pipeline.environment import describe_environment
 from retop.records import (
+    AuditRecord,
     ComparisonRecord,
     Environment,
     FailedRun,
     PlannedRun,
     PlanRecord,
+    Predictions,
     RunRecord,
+    leaked_test_images,
+    merge_predictions,
     read_predictions,
     read_record,
     write_record,
@@ -28,7 +32,7 @@ from retop.records import (
 from retop.records.storing import writing
 from retop.schema import differences, to_plain
 
-COMPARISON, PLAN = "comparison.json", "plan.json"
+COMPARISON, PLAN, AUDIT = "comparison.json", "plan.json", "audit.json"
 
 
 def compare_backbones(
@@ -191,7 +195,9 @@ def _rank(
 ) -> ComparisonRecord:
     ranked_on: Literal["test", "validation"] = "test" if dataset.test is not None else "validation"
     contenders = _contenders(request, folder, finished, ranked_on)
-    rows, pairs = rank(contenders, request.recipe)
+    if not contenders:
+        raise RunError("; ".join(f"{run.name}: {run.error}" for run in failed))
+    rows, pairs = rank(contenders, request.recipe, _leaked(folder))
     best = recommended(contenders)
     return ComparisonRecord(
         name=folder.name,
@@ -202,7 +208,7 @@ def _rank(
         rows=rows,
         pairs=pairs,
         recommended=best,
-        statements=describe(rows, pairs, dataset.record, best, failed),
+        statements=describe(rows, pairs, dataset.record, best, failed, request.recipe),
         failed=tuple(failed),
         environment=environment,
     )
@@ -212,17 +218,34 @@ def _contenders(
     request: ComparisonRequest, folder: Path, finished: Sequence[RunRecord], ranked_on: str
 ) -> list[Contender]:
     by_name = {run.name: run for run in finished}
-    grouped: dict[str, list[RunRequest]] = {}
+    grouped: dict[str, dict[int, list[RunRequest]]] = {}
     for run in request.runs():
-        if run.name in by_name:
-            grouped.setdefault(run.contender, []).append(run)
-    return [
-        Contender(
-            name=name,
-            kind=runs[0].kind,
-            runs=tuple(by_name[run.name] for run in runs),
-            predictions=tuple(read_predictions(RunFolder(folder / run.name).predictions, ranked_on) for run in runs),
-            run_folders=tuple(run.name for run in runs),
-        )
-        for name, runs in grouped.items()
-    ]
+        grouped.setdefault(run.contender, {}).setdefault(run.seed, []).append(run)
+    contenders = []
+    for name, seeds in grouped.items():
+        # A seed that lacks a fold has not answered every image.
+        complete = [runs for runs in seeds.values() if all(run.name in by_name for run in runs)]
+        runs = [run for seed in complete for run in seed]
+        if runs:
+            contenders.append(
+                Contender(
+                    name=name,
+                    kind=runs[0].kind,
+                    runs=tuple(by_name[run.name] for run in runs),
+                    predictions=tuple(_predictions(folder, seed, ranked_on) for seed in complete),
+                    run_folders=tuple(run.name for run in runs),
+                )
+            )
+    return contenders
+
+
+def _predictions(folder: Path, folds: Sequence[RunRequest], split: str) -> Predictions:
+    """The answers of one seed; with folds, to the images of all of them."""
+    return merge_predictions([read_predictions(RunFolder(folder / run.name).predictions, split) for run in folds])
+
+
+def _leaked(folder: Path) -> frozenset[str]:
+    """Test images of which the audit found copies among the others."""
+    if not (folder / AUDIT).is_file():
+        return frozenset()
+    return leaked_test_images(read_record(AuditRecord, folder / AUDIT))

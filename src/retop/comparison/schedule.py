@@ -34,6 +34,7 @@ def make_plan(request: ComparisonRequest, dataset: Dataset, setting: Setting, fo
     parts: list[PlannedPart] = []
     calibrated: dict[str, tuple[PlannedPart, ...]] = {}
     coming: set[str] = set()
+    filled: set[tuple[str, int | None]] = set()
     memory_bytes = 0
     started = time.perf_counter()
     setting.listener(PartStarted("plan", len(runs), "runs"))
@@ -41,11 +42,12 @@ def make_plan(request: ComparisonRequest, dataset: Dataset, setting: Setting, fo
         if folder is not None and RunFolder(folder / run.name).run.exists():
             parts.append(_finished(run.name))
         elif run.contender in calibrated:
-            parts += _again(run, calibrated[run.contender])
+            parts += _again(run, calibrated[run.contender], (run.contender, run.fold) in filled)
         else:
-            planner = RunPlanner(run, dataset, setting, coming)
+            planner = RunPlanner(run, dataset.in_fold(run.fold), setting, coming)
             parts += calibrated.setdefault(run.contender, _calibrated(run, planner))
             memory_bytes = max(memory_bytes, planner.memory_bytes())
+        filled.add((run.contender, run.fold))
         setting.listener(PartAdvanced("plan", 1, run.name))
     setting.listener(PartFinished("plan", time.perf_counter() - started))
     return PlanRecord(
@@ -106,11 +108,14 @@ def _calibrated(run: RunRequest, planner: RunPlanner) -> tuple[PlannedPart, ...]
         return (PlannedPart(run.name, "all", f"not calibrated: {error}", None, 0),)
 
 
-def _again(run: RunRequest, parts: tuple[PlannedPart, ...]) -> list[PlannedPart]:
-    """Another seed of the same contender finds the store filled, unless its weights are random."""
+def _again(run: RunRequest, parts: tuple[PlannedPart, ...], filled: bool) -> list[PlannedPart]:
+    """Another seed of the same contender and fold finds the store filled, unless its weights are random."""
     return [
         PlannedPart(run.name, part.part, "in the store", 0.0, 0)
-        if part.part in ("prefix", "features") and run.weights != "random" and "in memory" not in part.how_often
+        if filled
+        and part.part in ("prefix", "features")
+        and run.weights != "random"
+        and "in memory" not in part.how_often
         else replace(part, run=run.name)
         for part in parts
     ]

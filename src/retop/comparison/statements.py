@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from retop.evaluation import SIGNIFICANCE, smallest_decidable
 from retop.evaluation.numerals import count, listing, p_value, percent, points
+from retop.recipe import Recipe
 from retop.records import ComparisonRow, DataRecord, FailedRun, Interval, PairedComparison
 
 FEW_IMAGES = 200
@@ -15,6 +16,7 @@ def describe(
     data: DataRecord,
     recommended: str | None,
     failed: Sequence[FailedRun] = (),
+    recipe: Recipe | None = None,
 ) -> tuple[str, ...]:
     """Say what a ranking supports.
 
@@ -24,6 +26,7 @@ def describe(
         data: the data.
         recommended: name of the recommended contender; None where nothing was fine-tuned.
         failed: runs that did not finish.
+        recipe: of the comparison.
 
     Returns:
         Sentences, the most important first; numbers exact, with their n.
@@ -32,13 +35,53 @@ def describe(
     if rows:
         sentences += _recommendation(rows, recommended)
         sentences += _touched_by_selection(rows, data)
+        sentences += _folds(data)
+        sentences += _leaks(rows)
         sentences += _few_images(rows, pairs)
         sentences += _order(rows, pairs)
         sentences += _lift_over_probe(rows, pairs)
         sentences += _lift_over_scratch(rows, pairs, recommended)
         sentences += _seeds(rows)
         sentences += _other_recipes(rows)
-    return tuple(sentences + _left_out(data) + _failures(failed))
+    return tuple(sentences + _imbalance(recipe) + _left_out(data) + _failures(failed))
+
+
+def _folds(data: DataRecord) -> list[str]:
+    if data.folds is None:
+        return []
+    return [
+        f"{data.folds} folds: every image was tested once, by a model that had neither learned from it nor been chosen "
+        f"by it. The intervals take the answers as independent, which folds that share training images are not quite."
+    ]
+
+
+def _leaks(rows: Sequence[ComparisonRow]) -> list[str]:
+    leaking = [row for row in rows if row.without_leaks is not None]
+    if not leaking:
+        return []
+    named = "; ".join(
+        f"{row.name} {100 * row.metrics.accuracy.value:.1f} % with them, {100 * row.without_leaks.value:.1f} % "
+        f"({100 * row.without_leaks.low:.1f} to {100 * row.without_leaks.high:.1f}) without"
+        for row in leaking
+        if row.without_leaks is not None
+    )
+    split = leaking[0].metrics.split
+    return [
+        f"Some {split} images have copies among the images that training sees, so the accuracies flatter: {named} "
+        f"(first seed; retop check names the images)."
+    ]
+
+
+def _imbalance(recipe: Recipe | None) -> list[str]:
+    if recipe is None:
+        return []
+    if recipe.imbalance.sampling == "balanced":
+        return ["In training every class had an equal share of each epoch's images (balanced sampling)."]
+    if recipe.imbalance.class_weights == "balanced":
+        return ["In training the classes were weighted in inverse proportion to their sizes (--class-weights)."]
+    if recipe.imbalance.class_weights != "none":
+        return ["In training the classes had the weights that the recipe gives (--class-weights)."]
+    return []
 
 
 def _recommendation(rows: Sequence[ComparisonRow], recommended: str | None) -> list[str]:

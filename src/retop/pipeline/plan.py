@@ -35,6 +35,7 @@ from retop.records import PlannedPart
 from retop.training import CroppedInputs, DecodedInputs, Inputs, LabelledInputs, LateNetwork, fit, training_mode
 from retop.training.stages import PENALTIES_C
 from retop.training.step_size import NUM_STEPS
+from retop.training.weighting import describe_imbalance
 
 CALIBRATION_BATCH = 16
 CALIBRATION_SECONDS = 0.5
@@ -165,6 +166,7 @@ class RunPlanner:
         return parts
 
     def _stage_part(self, stage: int, epochs: str, seconds: float, from_images: bool) -> PlannedPart:
+        epochs += describe_imbalance(self._request.recipe.imbalance)
         why = f", the whole network in each: {self._prepared.reason}" if from_images and self._prepared.reason else ""
         return self._part(f"stage {stage}", epochs + why, seconds)
 

@@ -3,7 +3,7 @@
 `docs/records.md` is generated from the docstrings in this package.
 """
 
-from retop.records.audit import AuditRecord
+from retop.records.audit import AuditRecord, leaked_test_images
 from retop.records.calibration import Acceptance, AcceptancePoint, Calibration
 from retop.records.comparison import ComparisonRecord, ComparisonRow, FailedRun, PairedComparison
 from retop.records.finding import Finding
@@ -19,7 +19,13 @@ from retop.records.isolation import IsolationRecord, SampleResult, SuspectedLabe
 from retop.records.metrics import CalibratedMetrics, ClassMetrics, Interval, Metrics, MissedImage, SeedSummary
 from retop.records.network import GroupRecord, NetworkRecord, Preprocessing, WeightsRecord
 from retop.records.plan import PlannedPart, PlannedRun, PlanRecord
-from retop.records.predictions import PREDICTIONS_SCHEMA, Predictions, read_predictions, write_predictions
+from retop.records.predictions import (
+    PREDICTIONS_SCHEMA,
+    Predictions,
+    merge_predictions,
+    read_predictions,
+    write_predictions,
+)
 from retop.records.run import (
     DataRecord,
     Environment,
@@ -79,6 +85,8 @@ __all__ = [
     "UnreadableImage",
     "WeightsRecord",
     "kind_of_folder",
+    "leaked_test_images",
+    "merge_predictions",
     "read_epochs",
     "read_finished_comparison",
     "read_finished_run",

@@ -56,6 +56,10 @@ class ComparisonRow:
     recipe_differs: bool
     """Whether a backbone's recipe is not the comparison's; never of a baseline, which has one of its own."""
 
+    without_leaks: Interval | None = None
+    """Fraction right of the ranked images without those that the audit found copies of among the others, first seed,
+    with its Wilson interval; None where there are none."""
+
 
 @dataclass(frozen=True)
 class PairedComparison:

@@ -63,6 +63,7 @@ def _open_folder(given: str, folder: Path, columns: Mapping[str, str]) -> ImageS
             if files and not _has_other_folders(place, folder):
                 source = ParquetImages if suffix == ".parquet" else TarSource
                 return source(given, folder, files, columns)
+    _refuse_columns(given, columns)
     return FolderSource(given, folder)
 
 
@@ -77,6 +78,7 @@ def _open_file(given: str, file: Path, columns: Mapping[str, str]) -> ImageSourc
     with file.open("rb") as opened:
         head = opened.read(4)
     if head == b"PK\x03\x04":
+        _refuse_columns(given, columns)
         return ZipSource(given, file)
     if head == b"PAR1":
         is_table = not holds_images(file) and "image" not in columns
@@ -99,7 +101,16 @@ def _open_remote(address: str, columns: Mapping[str, str]) -> ImageSource:
     shards = {path: facts for path, facts in list_files(files, root, address).items() if _is_shard(path)}
     if shards:
         return _open_folder(address, fetch(files, shards, root, address), columns)
+    _refuse_columns(address, columns)
     return RemoteFolder(address, files, root)
+
+
+def _refuse_columns(given: str, columns: Mapping[str, str]) -> None:
+    if columns:
+        raise UsageError(
+            f"{given} has no columns, so {', '.join(columns)} cannot be taken from one (--columns, --group); groups of "
+            f"class folders come from --group-pattern"
+        )
 
 
 def _is_shard(path: str) -> bool:
