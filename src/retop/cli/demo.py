@@ -27,7 +27,7 @@ def demo(
         )
     run_comparison(
         TrainingOptions(
-            demo_data(), backbones, None, "default", [f"data.images_per_class={IMAGES_PER_CLASS}"], None, None,
+            str(demo_data()), backbones, None, "default", [f"data.images_per_class={IMAGES_PER_CLASS}"], None, None,
             None, seeds, ["probe,scratch"], device, None, "on", None,
         ),
         out,
