@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo wheel pretrain test test-slow test-gpu check bench bench-gpu docs clean
+.PHONY: demo wheel pretrain test test-slow test-gpu test-browser check bench bench-gpu docs clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -38,12 +38,18 @@ test-slow: $(READY)
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu
 
+test-browser: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
+	command -v chromium >/dev/null || apt-get install -y chromium || $(BIN)/playwright install chromium
+	$(BIN)/python -m pytest -m browser
+
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate_records.py --check
+	$(BIN)/python docs/generate_findings.py --check
 
 bench: $(READY)
 	$(BIN)/python benchmarks/bench.py
@@ -53,6 +59,7 @@ bench-gpu: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/generate_records.py
+	$(BIN)/python docs/generate_findings.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

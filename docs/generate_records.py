@@ -33,7 +33,8 @@ UNITS = {
     **dict.fromkeys(
         ("per_class", "confusion", "cores", "threads", "epochs_run", "batch_size", "min_steps", "hidden"), COUNT
     ),
-    "images": COUNT,
+    **dict.fromkeys(("images", "excluded", "folds"), COUNT),
+    "fold": NONE,
     "class_weights": NONE,
     **dict.fromkeys(("only_first_right", "only_second_right", "images_per_class", "count", "rank"), COUNT),
     **dict.fromkeys(("epochs", "patience"), "epochs"),
@@ -47,6 +48,7 @@ UNITS = {
     **dict.fromkeys(("value", "low", "high", "standard_deviation"), "as what it measures"),
     "difference": "fraction, -1 to 1",
     "SeedSummary.mean": FRACTION,
+    "without_leaks": FRACTION,
     "flops": "operations",
 }
 """Unit of every field that holds a number, by its name, or by record and name where records differ."""
@@ -55,6 +57,12 @@ FLAGS = {
     "thaw": "`--thaw`",
     "precision": "`--precision`",
     "imbalance.class_weights": "`--class-weights`",
+    "data.split": "`--split`",
+    "data.folds": "`--folds`",
+    "data.split_file": "`--split-file`",
+    "data.group_pattern": "`--group-pattern`",
+    "data.exclude": "`--exclude`",
+    "data.columns": "`--columns`",
     "views.count": "`--views`",
     "stage1.epochs": "`--epochs HEAD,LATE`",
     "stage2.epochs": "`--epochs HEAD,LATE`",
@@ -264,6 +272,8 @@ def _arguments(default: ast.expr | None) -> dict[str, str]:
 
 def _default(value: ast.expr) -> str:
     """A default as YAML holds it."""
+    if isinstance(value, ast.Call):
+        return {"dict": "{}", "list": "[]"}[ast.unparse(value.keywords[0].value)]
     plain = ast.literal_eval(value)
     return "null" if plain is None else str(list(plain) if isinstance(plain, tuple) else plain)
 

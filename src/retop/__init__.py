@@ -7,7 +7,23 @@ from retop.memory import keep_memory
 from retop.version import __version__
 
 if TYPE_CHECKING:
-    from retop.api import Comparison, compare, evaluate, export, load, plan, pretrain, push, serve, train
+    from retop.api import (
+        Comparison,
+        check,
+        compare,
+        diagnose,
+        evaluate,
+        explain,
+        export,
+        load,
+        plan,
+        pretrain,
+        push,
+        resume,
+        serve,
+        train,
+        write_report,
+    )
     from retop.errors import RetopError
     from retop.predictor import Prediction, Predictor
     from retop.recipe import Recipe, load_recipe
@@ -18,8 +34,11 @@ _HOMES = {
     "Predictor": "retop.predictor",
     "Recipe": "retop.recipe",
     "RetopError": "retop.errors",
+    "check": "retop.api",
     "compare": "retop.api",
+    "diagnose": "retop.api",
     "evaluate": "retop.api",
+    "explain": "retop.api",
     "export": "retop.api",
     "load": "retop.api",
     "load_recipe": "retop.recipe",
@@ -27,7 +46,9 @@ _HOMES = {
     "push": "retop.api",
     "serve": "retop.api",
     "pretrain": "retop.api",
+    "resume": "retop.api",
     "train": "retop.api",
+    "write_report": "retop.api",
 }
 
 __all__ = [
@@ -37,16 +58,21 @@ __all__ = [
     "Recipe",
     "RetopError",
     "__version__",
+    "check",
     "compare",
+    "diagnose",
     "evaluate",
+    "explain",
     "export",
     "load",
     "load_recipe",
     "plan",
     "pretrain",
     "push",
+    "resume",
     "serve",
     "train",
+    "write_report",
 ]
 
 

@@ -205,12 +205,34 @@ def test_the_store_is_shown_and_cleared(
     assert json.loads(inside("cache", "--json").stdout)["used_bytes"] == 0
 
 
+def test_the_usual_store_is_on_and_off_is_none(retop: Retop, inside: Command) -> None:
+    usual = json.loads(inside("cache", "--json").stdout)["folder"]
+    assert json.loads(inside("cache", "--cache", "on", "--json").stdout)["folder"] == usual
+    assert json.loads(inside("cache", "--cache", "mine", "--json").stdout)["folder"].endswith("mine")
+    off = inside("cache", "--cache", "off")
+    assert off.returncode == 2
+    assert "--cache off names no store" in off.stderr
+
+
+def test_train_takes_one_network(inside: Command, photos: Path) -> None:
+    for words in (("-b", "test_resnet", "-b", "test_convnext"), ("-b", "test_resnet,test_convnext")):
+        refused = inside("train", photos, *words)
+        assert refused.returncode == 2
+        assert "--backbone takes one network; received 'test_resnet,test_convnext'" in refused.stderr
+
+
+def test_every_exit_code_is_in_the_help(inside: Command) -> None:
+    printed = " ".join(inside("--help").stdout.split())
+    assert all(f"{code} " in printed for code in ("0 done; 1 a defect of retop; 2", "7 a run failed; 130"))
+
+
 def test_backbones_are_listed_with_their_groups(inside: Command) -> None:
     listed = inside("backbones")
     assert listed.returncode == 0
     assert all(name in listed.stdout for name in ("vgg16", "resnet50", "inception_v3", "xception"))
     shown = inside("backbones", "vgg16").stdout
     assert all(text in shown for text in ("224 x 224 pixels", "licence: ", "timm/vgg16.tv_in1k"))
+    assert "weights:   none: it always starts from random ones" in inside("backbones", "scratch").stdout
     groups = json.loads(inside("backbones", "vgg16", "--json").stdout)["groups"]
     assert [group["name"] for group in groups][-1] == "block5"
 
@@ -231,6 +253,10 @@ def test_backbones_are_listed_with_their_groups(inside: Command) -> None:
         (("--backbones", "resnet5000", "--weights", "random"), 4, "no backbone is called 'resnet5000'"),
         (("--backbones", "vgg16"), 4, "holds no weights of 'vgg16'"),
         (("--no-such-option",), 2, "No such option"),
+        (("--cache-limit", "nan"), 2, "--cache-limit takes a number of GiB above 0"),
+        (("--cache", ""), 2, "--cache is empty"),
+        (("--backbones", "test_resnet"), 2, "each backbone once"),
+        (("--baseline", "probe", "--baseline", "nothing"), 2, "no baseline 'nothing'"),
     ],
 )
 def test_wrong_options_are_named(
@@ -292,5 +318,5 @@ def test_an_interrupted_command_says_how_to_go_on(retop: Retop, photos: Path, sm
     finally:
         process.kill()
     assert process.returncode == 130, messages
-    assert "the same command with --out stopped goes on" in messages
+    assert messages.count("'retop resume stopped' goes on") == 1
     assert "Results go to stopped" in messages

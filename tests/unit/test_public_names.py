@@ -9,9 +9,9 @@ import pytest
 import retop
 
 NAMES = {
-    "Comparison", "Prediction", "Predictor", "Recipe", "RetopError", "__version__", "compare", "evaluate", "export",
-    "load",
-    "load_recipe", "plan", "pretrain", "push", "serve", "train",
+    "Comparison", "Prediction", "Predictor", "Recipe", "RetopError", "__version__", "check", "compare", "diagnose",
+    "evaluate", "explain", "export", "load", "load_recipe", "plan", "pretrain", "push", "resume", "serve", "train",
+    "write_report",
 }  # fmt: skip
 
 

@@ -16,8 +16,8 @@ import retop.records.plan
 from retop import artifact
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-ROOTS = ("RunRecord", "EpochRecord", "ComparisonRecord", "PlanRecord", "AuditRecord", "TrainedRecord")
-NOT_ON_DISK = {"Acceptance", "Predictions"}
+ROOTS = ("RunRecord", "EpochRecord", "ComparisonRecord", "PlanRecord", "AuditRecord", "HeatMapRecord", "TrainedRecord")
+NOT_ON_DISK = {"Acceptance", "FinishedComparison", "FinishedRun", "Predictions"}
 
 
 @pytest.fixture(scope="module")

@@ -23,15 +23,27 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
+from retop.artifact.bounds import (
+    LARGEST_CONFIG,
+    TensorHeader,
+    building_at_most,
+    check_arguments,
+    largest_weights,
+    parse_json,
+    read_bounded,
+    read_header,
+)
 from retop.artifact.classifier import Classifier, plain_head
 from retop.backbones import Backbone
 from retop.backbones.build import create_network
-from retop.errors import BackboneError, ModelFolderError, RecipeError, SchemaError
+from retop.backbones.operations import WithoutContent
+from retop.errors import ModelFolderError, RecipeError, SchemaError
 from retop.records import MODEL_FOLDER_VERSION, Calibration, TrainedRecord
-from retop.schema import from_plain, to_plain, write_bytes, write_json
+from retop.schema import from_plain, sync_folder, to_plain, write_bytes, write_json
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "card.md"
 MLP_PREFIX = "retop_head"
+DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.int32: "I32", torch.bool: "BOOL"}
 
 
 @dataclass(frozen=True)
@@ -56,10 +68,10 @@ def save_model_folder(folder: Path, backbone: Backbone, head: nn.Module, trained
         folder: where to; must not exist yet.
         backbone: with the trained weights in its network.
         head: a plain linear layer, or the mlp head.
-        trained: what is known about the model; its checksum is filled in here.
+        trained: what is known about the model; its checksums are filled in here.
 
     Returns:
-        The record with the checksum.
+        The record with both checksums.
 
     Raises:
         ModelFolderError: the folder exists already.
@@ -72,10 +84,12 @@ def save_model_folder(folder: Path, backbone: Backbone, head: nn.Module, trained
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     write_bytes(partial / WEIGHTS, weights)
-    write_json(partial / CONFIG, _config(backbone, record))
-    (partial / CARD).write_text(_card(backbone, record), encoding="utf-8")
+    config = _sealed(_config(backbone, record))
+    write_json(partial / CONFIG, config)
+    write_bytes(partial / CARD, _card(backbone, record).encode())
     partial.rename(folder)
-    return record
+    sync_folder(folder.parent)
+    return replace(record, config_sha256=config["retop"]["config_sha256"])
 
 
 def load_model_folder(folder: str | Path) -> LoadedModel:
@@ -94,16 +108,50 @@ def load_model_folder(folder: str | Path) -> LoadedModel:
     path = _locate(Path(folder))
     config = _read_config(path)
     trained = _read_trained(path, config)
-    state = _read_weights(path, trained)
+    content = _read_weights(path, trained)
+    announced = read_header(content, path / WEIGHTS)
+    with WithoutContent(), building_at_most(len(announced), path / CONFIG):
+        shapes = _build(path, config, trained)
+    _check_shapes(shapes, _head_prefix(trained, _classifier_name(config)), announced, path)
+    # The network is as large as the file now, and no larger.
+    classifier = _build(path, config, trained)
+    _assign(classifier, _head_prefix(trained, _classifier_name(config)), _tensors(content, path), path)
+    return LoadedModel(classifier.eval(), trained, path)
+
+
+def _build(path: Path, config: dict[str, Any], trained: TrainedRecord) -> Classifier:
     try:
         network = create_network(config["architecture"], config.get("model_args") or {})
         head = plain_head(trained.head, trained.head_features, len(trained.classes))
-    except (BackboneError, KeyError, TypeError, RuntimeError, MemoryError) as error:
+        return Classifier(_backbone(config, trained, network), head, trained.head.kind)
+    except ModelFolderError:
+        raise
+    # A stranger's arguments may break timm and torch in any way.
+    except Exception as error:
         raise ModelFolderError(f"{path / CONFIG} names a network that cannot be built: {error}") from error
-    backbone = _backbone(config, trained, network)
-    classifier = Classifier(backbone, head, trained.head.kind)
-    _assign(classifier, _head_prefix(trained, backbone.classifier), state, path)
-    return LoadedModel(classifier.eval(), trained, path)
+
+
+def _check_shapes(classifier: Classifier, head_prefix: str, announced: dict[str, TensorHeader], folder: Path) -> None:
+    """The file must announce exactly the tensors of the network, before any of them is made."""
+    wanted = {
+        **classifier.image_network.body.state_dict(),
+        **{f"{head_prefix}.{name}": tensor for name, tensor in classifier.head.state_dict().items()},
+    }
+    problems = [f"{name} is missing" for name in wanted if name not in announced]
+    problems += [f"{name[:60]} is not part of it" for name in announced if name not in wanted]
+    for name, tensor in wanted.items():
+        expected = TensorHeader(DTYPES[tensor.dtype], tuple(tensor.shape))
+        if name in announced and announced[name] != expected:
+            problems.append(f"{name} is {_shown(announced[name])}, expected {_shown(expected)}")
+    if problems:
+        raise ModelFolderError(
+            f"{folder / WEIGHTS} does not fit the network of {CONFIG}: {'; '.join(problems[:3])}"
+            f"{f' and {len(problems) - 3} more' if len(problems) > 3 else ''}"
+        )
+
+
+def _shown(tensor: TensorHeader) -> str:
+    return f"{tensor.dtype} {list(tensor.shape)}"
 
 
 def store_calibration(folder: Path, calibration: Calibration) -> None:
@@ -119,8 +167,8 @@ def store_calibration(folder: Path, calibration: Calibration) -> None:
     path = _locate(folder)
     config = _read_config(path)
     trained = replace(_read_trained(path, config), calibration=calibration)
-    write_json(path / CONFIG, config | {"retop": to_plain(trained)})
-    (path / CARD).write_text(_card(_backbone(config, trained, nn.Identity()), trained), encoding="utf-8")
+    write_json(path / CONFIG, _sealed(config | {"retop": to_plain(trained)}))
+    write_bytes(path / CARD, _card(_backbone(config, trained, nn.Identity()), trained).encode())
 
 
 def _state(backbone: Backbone, head: nn.Module, trained: TrainedRecord) -> dict[str, torch.Tensor]:
@@ -135,6 +183,17 @@ def _head_prefix(trained: TrainedRecord, classifier: str) -> str:
 
 def _with_checksum(trained: TrainedRecord, weights: bytes) -> TrainedRecord:
     return from_plain(TrainedRecord, to_plain(trained) | {"weights_sha256": hashlib.sha256(weights).hexdigest()})
+
+
+def _sealed(config: dict[str, Any]) -> dict[str, Any]:
+    """The config with its own checksum in it."""
+    return config | {"retop": config["retop"] | {"config_sha256": _checksum(config)}}
+
+
+def _checksum(config: dict[str, Any]) -> str:
+    """SHA-256 of a config, its own checksum aside, in one form of JSON."""
+    bare = config | {"retop": config["retop"] | {"config_sha256": ""}}
+    return hashlib.sha256(json.dumps(bare, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _config(backbone: Backbone, trained: TrainedRecord) -> dict[str, Any]:
@@ -157,8 +216,9 @@ def _card(backbone: Backbone, trained: TrainedRecord) -> str:
 
 
 def _locate(folder: Path) -> Path:
-    for path in (folder, folder / "model"):
-        if (path / CONFIG).is_file():
+    inside = folder / "model"
+    for path in (folder, *([] if inside.is_symlink() else [inside])):
+        if (path / CONFIG).is_file() or (path / CONFIG).is_symlink():
             return path
     raise ModelFolderError(
         f"{folder} is not a model folder: it has no {CONFIG}. Give the folder 'model' of a run, e.g. "
@@ -167,17 +227,17 @@ def _locate(folder: Path) -> Path:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelFolderError(f"{folder / CONFIG} cannot be read: {error}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
+    config = parse_json(read_bounded(folder / CONFIG, LARGEST_CONFIG), folder / CONFIG)
+    if not isinstance(config.get("architecture"), str):
         raise ModelFolderError(f"{folder / CONFIG} does not name an architecture")
     # timm would fetch what a name such as hf-hub:OWNER/NAME points to.
     if not timm.is_model(config["architecture"]):
-        raise ModelFolderError(f"{folder / CONFIG} names the architecture {config['architecture']!r}, unknown to timm")
-    if not isinstance(config.get("pretrained_cfg", {}), dict):
-        raise ModelFolderError(f"{folder / CONFIG}: pretrained_cfg should be a mapping")
+        name = config["architecture"][:60]
+        raise ModelFolderError(f"{folder / CONFIG} names the architecture {name!r}, unknown to timm")
+    for key in ("pretrained_cfg", "model_args"):
+        if not isinstance(config.get(key) or {}, dict):
+            raise ModelFolderError(f"{folder / CONFIG}: {key} should be a mapping")
+    check_arguments(config.get("model_args") or {}, folder / CONFIG)
     return config
 
 
@@ -189,10 +249,16 @@ def _read_trained(folder: Path, config: dict[str, Any]) -> TrainedRecord:
             f"fine-tune it, give it as --weights {folder}"
         )
     version = section.get("version")
-    if version != MODEL_FOLDER_VERSION:
+    if type(version) is not int or not 1 <= version <= MODEL_FOLDER_VERSION:
         raise ModelFolderError(
-            f"{folder / CONFIG} has version {version!r}; this retop reads version {MODEL_FOLDER_VERSION}. "
-            f"Update retop, or train the model again"
+            f"{folder / CONFIG} has version {str(version)[:60]}; this retop reads up to version "
+            f"{MODEL_FOLDER_VERSION}. Update retop, or train the model again"
+        )
+    # Version 1 had no checksum of the config.
+    if version > 1 and section.get("config_sha256") != _checksum(config):
+        raise ModelFolderError(
+            f"{folder / CONFIG} was changed after it was written: its SHA-256 differs. Copy the folder again from "
+            f"where it was made"
         )
     try:
         return from_plain(TrainedRecord, section, where="retop", allow_unknown=True)
@@ -200,16 +266,17 @@ def _read_trained(folder: Path, config: dict[str, Any]) -> TrainedRecord:
         raise ModelFolderError(f"{folder / CONFIG}: {error}") from error
 
 
-def _read_weights(folder: Path, trained: TrainedRecord) -> dict[str, torch.Tensor]:
-    try:
-        content = (folder / WEIGHTS).read_bytes()
-    except OSError as error:
-        raise ModelFolderError(f"{folder / WEIGHTS} cannot be read: {error.strerror or error}") from error
+def _read_weights(folder: Path, trained: TrainedRecord) -> bytes:
+    content = read_bounded(folder / WEIGHTS, largest_weights())
     if hashlib.sha256(content).hexdigest() != trained.weights_sha256:
         raise ModelFolderError(
             f"{folder / WEIGHTS} is not the file that {CONFIG} was written for: its SHA-256 differs. Copy the "
             f"folder again from where it was made"
         )
+    return content
+
+
+def _tensors(content: bytes, folder: Path) -> dict[str, torch.Tensor]:
     try:
         state = load(content)
     except SafetensorError as error:
@@ -217,6 +284,10 @@ def _read_weights(folder: Path, trained: TrainedRecord) -> dict[str, torch.Tenso
     if broken := [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]:
         raise ModelFolderError(f"{folder / WEIGHTS} holds values that are not finite, in {', '.join(broken[:3])}")
     return state
+
+
+def _classifier_name(config: dict[str, Any]) -> str:
+    return str((config.get("pretrained_cfg") or {}).get("classifier") or "head.fc")
 
 
 def _backbone(config: dict[str, Any], trained: TrainedRecord, network: nn.Module) -> Backbone:
@@ -228,7 +299,7 @@ def _backbone(config: dict[str, Any], trained: TrainedRecord, network: nn.Module
         network=network,
         preprocessing=trained.preprocessing,
         weights=trained.weights,
-        classifier=str(pretrained_cfg.get("classifier") or "head.fc"),
+        classifier=_classifier_name(config),
         num_features=trained.head_features,
         groups=(),
         pretrained_cfg=pretrained_cfg,

@@ -7,14 +7,18 @@ import typer
 
 from retop.cli.backbones import backbones
 from retop.cli.cache import cache
+from retop.cli.check import check
 from retop.cli.compare import compare
 from retop.cli.demo import demo
+from retop.cli.diagnose import diagnose, import_history
 from retop.cli.evaluate import evaluate
 from retop.cli.export import export
 from retop.cli.plan import plan
 from retop.cli.predict import predict
 from retop.cli.pretrain import pretrain
 from retop.cli.push import push
+from retop.cli.report import report
+from retop.cli.resume import resume
 from retop.cli.serve import serve
 from retop.cli.train import train
 from retop.errors import RetopError
@@ -24,8 +28,8 @@ from retop.version import __version__
 INTERRUPTED = 130
 
 EPILOG = (
-    "Exit codes: 0 done; 2 wrong options or recipe; 3 images or labels; 4 networks or weights; 5 activation store; "
-    "6 model folder; 7 a run failed; 8 export; 9 server; 130 interrupted."
+    "Exit codes: 0 done; 1 a defect of retop; 2 wrong options or recipe; 3 images or labels; 4 networks or weights; "
+    "5 activation store; 6 model folder; 7 a run failed; 8 export; 9 server; 130 interrupted."
 )
 
 app = typer.Typer(
@@ -52,7 +56,25 @@ def _root(
     """Fine-tune pretrained image networks on a folder of labelled images, and compare them honestly."""
 
 
-for command in (demo, compare, train, plan, predict, evaluate, export, serve, push, pretrain, backbones, cache):
+for command in (
+    demo,
+    compare,
+    train,
+    resume,
+    plan,
+    predict,
+    evaluate,
+    export,
+    serve,
+    push,
+    report,
+    diagnose,
+    import_history,
+    pretrain,
+    backbones,
+    check,
+    cache,
+):
     app.command()(command)
 
 

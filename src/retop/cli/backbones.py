@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from retop.cli.options import JsonOption
 from retop.schema import to_plain
@@ -57,10 +58,16 @@ def _show(name: str, as_json: bool) -> None:
     size = description.preprocessing
     facts = {
         "input": f"{size.width} x {size.height} pixels",
-        "weights": description.weights or _embedded_text(name) or "none are published; give your own with --weights",
+        "weights": description.weights or _embedded_text(name) or _without_weights(name),
         "licence": description.license or "not stated",
         "not split": description.not_traceable,
     }
     for title, fact in facts.items():
         if fact:
-            console.print(f" {title + ':':10} {fact}", markup=False, highlight=False, soft_wrap=True)
+            console.print(Text(f" {title + ':':10} {fact}"), soft_wrap=True)
+
+
+def _without_weights(name: str) -> str:
+    if name == "scratch":
+        return "none: it always starts from random ones"
+    return "none are published; give your own with --weights"

@@ -6,18 +6,22 @@ from typing import Annotated
 
 import typer
 
-from retop.cli.options import JsonOption
+from retop.cli.options import JsonOption, read_cache
+from retop.errors import UsageError
 
 
 def cache(
-    folder: Annotated[Path | None, typer.Option("--cache", metavar="DIR", help="Another store than the usual.")] = None,
+    location: Annotated[str, typer.Option("--cache", metavar="on|DIR", help="Another store than the usual.")] = "on",
     clear: Annotated[bool, typer.Option("--clear", help="Remove every entry.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """Show the activation store, or clear it."""
     from retop.activations import ActivationStore
 
-    store = ActivationStore(folder)
+    chosen = read_cache(location)
+    if chosen is False:
+        raise UsageError("--cache off names no store; give on (the usual store) or a folder")
+    store = ActivationStore(None if chosen is True else Path(chosen))
     if clear:
         freed = store.clear()
         summary = {"folder": str(store.folder), "freed_bytes": freed}

@@ -10,7 +10,7 @@ IMAGES_PER_CLASS = 30
 
 
 def demo(
-    seeds: SeedsOption = "1",
+    seeds: SeedsOption = None,
     out: OutOption = None,
     device: DeviceOption = Device.AUTO,
     json: JsonOption = False,
@@ -27,8 +27,8 @@ def demo(
         )
     run_comparison(
         TrainingOptions(
-            demo_data(), backbones, None, "default", [f"data.images_per_class={IMAGES_PER_CLASS}"], None, None,
-            None, seeds, "probe,scratch", device, None, "on", None,
+            str(demo_data()), backbones, None, "default", [f"data.images_per_class={IMAGES_PER_CLASS}"], None, None,
+            None, seeds, ["probe,scratch"], device, None, "on", None,
         ),
         out,
         json,

@@ -1,22 +1,32 @@
 """`retop plan`."""
 
 from retop.cli.options import (
+    FOUR,
     BackbonesOption,
     BaselineOption,
     CacheLimitOption,
     CacheOption,
+    ClassWeightsOption,
+    ColumnsOption,
     DataArgument,
     Device,
     DeviceOption,
     EpochsOption,
+    ExcludeOption,
+    FoldsOption,
+    GroupOption,
+    GroupPatternOption,
     JsonOption,
     PrecisionOption,
     RecipeOption,
     SeedsOption,
     SetOption,
+    SplitFileOption,
+    SplitOption,
     ThawOption,
     ViewsOption,
     WeightsOption,
+    read_data_settings,
     read_names,
 )
 from retop.cli.running import TrainingOptions, print_plan
@@ -24,14 +34,22 @@ from retop.cli.running import TrainingOptions, print_plan
 
 def plan(
     data: DataArgument,
-    backbones: BackbonesOption = "vgg16,resnet50,inception_v3,xception",
+    backbones: BackbonesOption = None,
     weights: WeightsOption = None,
+    split: SplitOption = None,
+    folds: FoldsOption = None,
+    split_file: SplitFileOption = None,
+    group: GroupOption = None,
+    group_pattern: GroupPatternOption = None,
+    exclude: ExcludeOption = None,
+    columns: ColumnsOption = None,
+    class_weights: ClassWeightsOption = None,
     recipe: RecipeOption = "default",
     set_: SetOption = None,
     epochs: EpochsOption = None,
     thaw: ThawOption = None,
     views: ViewsOption = None,
-    seeds: SeedsOption = "1",
+    seeds: SeedsOption = None,
     baseline: BaselineOption = None,
     device: DeviceOption = Device.AUTO,
     precision: PrecisionOption = None,
@@ -42,8 +60,11 @@ def plan(
     """Say what compare would compute, how often and for how long, and train nothing."""
     print_plan(
         TrainingOptions(
-            data, read_names(backbones), weights, recipe, set_, epochs, thaw, views, seeds, baseline, device, precision,
-            cache, cache_limit,
+            data, read_names(backbones or [FOUR]), weights, recipe, set_, epochs, thaw, views, seeds, baseline, device,
+            precision, cache, cache_limit,
+            read_data_settings(
+                split, folds, split_file, group, group_pattern, exclude, columns, class_weights
+            ),
         ),
         json,
     )  # fmt: skip

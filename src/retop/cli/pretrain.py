@@ -26,7 +26,7 @@ def pretrain(
     backbone: Annotated[str, typer.Option("--backbone", "-b", metavar="A", help="Network: any name that train takes.")],
     recipe: RecipeOption = "pretrain",
     set_: SetOption = None,
-    seeds: SeedsOption = "1",
+    seeds: SeedsOption = None,
     out: OutOption = None,
     device: DeviceOption = Device.AUTO,
     precision: PrecisionOption = None,

@@ -14,6 +14,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from retop.events import Event, Notice, PartAdvanced, PartFinished, PartStarted
 
@@ -32,14 +33,14 @@ class ProgressDisplay:
         self._tasks: dict[str, TaskID] = {}
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}", style="dim"),
+            TextColumn("{task.fields[detail]}", style="dim", markup=False),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -65,8 +66,7 @@ class ProgressDisplay:
             if event.part in self._tasks:
                 self._progress.remove_task(self._tasks.pop(event.part))
             if event.seconds >= SHOWN_SECONDS:
-                self._console.print(f"[dim]{event.part}: {event.seconds:.0f} s[/dim]", highlight=False)
+                self._console.print(Text(f"{event.part}: {event.seconds:.0f} s", style="dim"))
         elif isinstance(event, Notice):
             style = "yellow" if event.level == "warning" else "cyan"
-            self._console.print(f"[{style}]{event.level}:[/{style}] ", end="")
-            self._console.print(event.message, markup=False, highlight=False)
+            self._console.print(Text.assemble((f"{event.level}: ", style), event.message))

@@ -2,28 +2,34 @@
 
 import json
 import shlex
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from retop.cli.options import Device, Precision, limit_bytes, read_cache, read_names, read_seeds, read_settings
 from retop.cli.progress import ProgressDisplay
-from retop.errors import RunError
+from retop.errors import OutputError, RunError, StoppedError
 from retop.schema import to_plain
 
 if TYPE_CHECKING:
     from retop.api import Comparison
     from retop.records import PlanRecord
 
+# Of the recommended model, and of every other one.
+MOST_MISSES, FEW_MISSES = 20, 5
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
     """Options as they were typed."""
 
-    data: Path
+    data: str
     backbones: list[str]
     weights: str | None
     recipe: str
@@ -31,12 +37,13 @@ class TrainingOptions:
     epochs: str | None
     thaw: str | None
     views: int | None
-    seeds: str
-    baseline: str | None
+    seeds: list[str] | None
+    baseline: list[str] | None
     device: Device
     precision: Precision | None
     cache: str
     cache_limit: float | None
+    data_settings: dict[str, str] = field(default_factory=dict)
 
     def arguments(self) -> dict[str, Any]:
         """The same as arguments of the API.
@@ -49,7 +56,8 @@ class TrainingOptions:
             "backbones": self.backbones,
             "weights": self.weights,
             "recipe": self.recipe,
-            "settings": read_settings(self.assignments, self.epochs, self.thaw, self.views, self.precision),
+            "settings": self.data_settings
+            | read_settings(self.assignments, self.epochs, self.thaw, self.views, self.precision),
             "seeds": read_seeds(self.seeds),
             "baselines": read_names(self.baseline),
             "device": self.device.value,
@@ -66,25 +74,45 @@ def run_comparison(options: TrainingOptions, out: Path | None, as_json: bool) ->
 
     Raises:
         RunError: some runs failed; the others are printed first.
+        StoppedError: somebody asked to stop; the message says how to go on.
     """
     arguments = options.arguments()
     from retop import api
 
+    return _run(partial(api.compare, **arguments, out=out), as_json)
+
+
+def resume_comparison(run: Path, as_json: bool) -> None:
+    """Go on with a comparison and print its table, or its record as JSON.
+
+    Raises:
+        RunError: as `run_comparison`.
+        StoppedError: as `run_comparison`.
+    """
+    from retop import api
+
+    _run(partial(api.resume, run), as_json)
+
+
+def _run(call: "Callable[..., Comparison]", as_json: bool) -> "Comparison":
     messages = Console(stderr=True)
-    claimed: list[Path] = []
+    claimed: list[str] = []
 
     def show(plan: "PlanRecord", folder: Path) -> None:
-        claimed.append(folder)
+        claimed.append(f"'retop resume {shlex.quote(str(folder))}' goes on")
         _show_plan(plan, messages)
-        messages.print(f"Results go to {folder}", markup=False, highlight=False, soft_wrap=True)
+        _say(messages, f"Results go to {folder}")
 
     try:
         with ProgressDisplay(messages) as listener:
-            comparison = api.compare(**arguments, out=out, listener=listener, on_plan=show)
+            comparison = call(listener=listener, on_plan=show)
+    except StoppedError as error:
+        raise StoppedError(f"{error}; everything is saved. {claimed[0]}") from error
+    except OutputError as error:
+        raise OutputError(f"{error}. {claimed[0]}" if claimed else str(error)) from error
     except KeyboardInterrupt:
         if claimed:
-            again = f"the same command with --out {shlex.quote(str(claimed[0]))} goes on"
-            typer.echo(f"retop: finished runs are kept; {again}", err=True)
+            typer.echo(f"retop: left at once; what was saved before is kept. {claimed[0]}", err=True)
         raise
     if as_json:
         typer.echo(json.dumps(to_plain(comparison.record), indent=1, ensure_ascii=False))
@@ -121,9 +149,15 @@ def _show(comparison: "Comparison") -> None:
     console = Console()
     console.print(comparison_table(comparison.record))
     for row in comparison.record.rows:
-        if row.name == comparison.record.recommended and row.metrics.missed:
-            console.print(misses_table(row.metrics))
+        if row.kind == "fine-tuned" and row.metrics.missed:
+            most = MOST_MISSES if row.name == comparison.record.recommended else FEW_MISSES
+            console.print(misses_table(row.metrics, most, run=row.runs[0]))
     folder = comparison.folder
-    console.print(f"Curves and confusion matrices: {folder / 'figures'} and {folder}/*/figures", highlight=False)
+    _say(console, f"Report: {folder / 'report.html'}")
     if comparison.record.recommended is not None:
-        console.print(f"Use the recommended model: retop predict {comparison.recommended} photo.jpg", highlight=False)
+        _say(console, f"Use the recommended model: retop predict {shlex.quote(str(comparison.recommended))} photo.jpg")
+
+
+def _say(console: Console, line: str) -> None:
+    """Print a line as it is: no markup, no emoji, and not broken, so that commands can be copied."""
+    console.print(Text(line), soft_wrap=True)

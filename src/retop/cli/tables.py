@@ -103,7 +103,7 @@ def metrics_table(metrics: Metrics) -> RenderableType:
         table.add_column(name, justify="left" if name == "class" else "right")
     for row in metrics.classes:
         values = [f"{value:.3f}" if value is not None else "" for value in (row.precision, row.recall, row.f1)]
-        table.add_row(row.label, f"{row.n:,}", *values)
+        table.add_row(Text(row.label), f"{row.n:,}", *values)
     n = metrics.n
     note = (
         f"{metrics.num_right:,} of {n:,} right: accuracy {percent(metrics.accuracy.value, n)} "
@@ -119,21 +119,23 @@ def metrics_table(metrics: Metrics) -> RenderableType:
     return Group(table, Padding(note, (0, 0, 0, 1)))
 
 
-def misses_table(metrics: Metrics, most: int = 20) -> RenderableType:
+def misses_table(metrics: Metrics, most: int = 20, *, run: str = "") -> RenderableType:
     """The wrong answers, the most confident first.
 
     Args:
         metrics: of one split.
         most: rows at most.
+        run: name of the run that was measured; none where a model was evaluated and nothing is written.
 
     Returns:
         A renderable; a sentence where nothing was missed.
     """
     missed = metrics.n - metrics.num_right
     images = count(metrics.n, "image" if metrics.split == "all" else f"{metrics.split} image")
+    owner = f"{run}: " if run else ""
     if not missed:
-        return Text(f"None of {images} missed.")
-    table = _table(f"{missed} of {images} missed")
+        return Text(f"{owner}none of {images} missed.")
+    table = _table(f"{owner}{missed:,} of {images} missed")
     table.add_column("image", overflow="fold")
     table.add_column("label", overflow="fold")
     table.add_column("predicted", overflow="fold")
@@ -142,7 +144,8 @@ def misses_table(metrics: Metrics, most: int = 20) -> RenderableType:
         table.add_row(Text(image.path), Text(image.label), Text(image.predicted), percent(image.confidence, 1000))
     if missed <= most:
         return table
-    return Group(table, Padding(f"and {missed - most} more: predictions.parquet holds them all.", (0, 0, 0, 1)))
+    listed = f"{run}/predictions.parquet holds them all" if run else f"--json lists {len(metrics.missed)} of them"
+    return Group(table, Padding(Text(f"and {missed - most:,} more: {listed}."), (0, 0, 0, 1)))
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,6 @@ def _seconds(value: float) -> str:
 
 def _table(title: str | None = None) -> Table:
     return Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False,
-        collapse_padding=True,
+        title=title and Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1),
+        pad_edge=False, collapse_padding=True,
     )  # fmt: skip

@@ -1,12 +1,13 @@
 """Run a comparison: every run, serially; then the ranking."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from retop.comparison.ranking import Contender, rank, recommended
 from retop.comparison.request import ComparisonRequest
-from retop.comparison.schedule import planned_runs
+from retop.comparison.schedule import planned_runs, remaining_plan
 from retop.comparison.statements import describe
 from retop.data import Dataset
 from retop.errors import OutputError, RunError, RunExistsError, StoppedError
@@ -14,19 +15,24 @@ from retop.events import Notice
 from retop.pipeline import RunFolder, RunRequest, Setting, run_backbone
 from retop.pipeline.environment import describe_environment
 from retop.records import (
+    AuditRecord,
     ComparisonRecord,
+    Environment,
     FailedRun,
     PlannedRun,
     PlanRecord,
+    Predictions,
     RunRecord,
+    leaked_test_images,
+    merge_predictions,
     read_predictions,
     read_record,
     write_record,
 )
 from retop.records.storing import writing
-from retop.schema import to_plain
+from retop.schema import differences, to_plain
 
-COMPARISON, PLAN = "comparison.json", "plan.json"
+COMPARISON, PLAN, AUDIT = "comparison.json", "plan.json", "audit.json"
 
 
 def compare_backbones(
@@ -51,6 +57,7 @@ def compare_backbones(
         OutputError: the folder cannot be written.
         StoppedError: somebody asked to stop; what is finished is kept, what is at work is saved.
     """
+    environment = describe_environment(setting.runtime, setting.command)
     finished: list[RunRecord] = []
     failed: list[FailedRun] = []
     for run in request.runs():
@@ -66,34 +73,57 @@ def compare_backbones(
             setting.listener(Notice("warning", f"{run.name} failed: {error}"))
     if not finished:
         raise RunError("; ".join(f"{run.name}: {run.error}" for run in failed))
-    record = _rank(request, dataset, setting, folder, finished, failed)
+    record = _rank(request, dataset, environment, folder, finished, failed)
     with writing(folder):
         write_record(folder / COMPARISON, record)
     return record
 
 
-def check_folder(folder: Path, request: ComparisonRequest, dataset: Dataset) -> None:
+def check_folder(folder: Path, request: ComparisonRequest, dataset: Dataset, setting: Setting) -> PlanRecord | None:
     """Make sure, before anything is computed, that a folder is free or belongs to the same comparison.
 
     Args:
         folder: where the comparison is to be written.
         request: the comparison.
         dataset: its images.
+        setting: device of the runs that are still to be made.
+
+    Returns:
+        What is left of the plan of the comparison that the folder holds; None for a folder that is free.
 
     Raises:
-        RunExistsError: it holds something else.
-        RunError: it cannot be read.
+        RunExistsError: it holds something else, or runs that were made with other versions than what is left would be.
+        RunError: it cannot be read, or it lies among the images.
+        BackboneError: a network or its weights cannot be had.
     """
+    _refuse_among_images(folder, dataset)
     if (folder / PLAN).is_file():
         before = read_record(PlanRecord, folder / PLAN)
-        if differences := _differences(before, dataset.record.fingerprint, planned_runs(request)):
+        if changed := _differences(before, dataset.record.fingerprint, planned_runs(request)):
             raise RunExistsError(
-                f"{folder} holds another comparison: {', '.join(differences)}. Choose another folder with --out"
+                f"{folder} holds another comparison: {', '.join(changed)}. Choose another folder with --out"
             )
-        return
+        _check_versions(folder, request, setting)
+        return remaining_plan(before, folder)
     with writing(folder):
         if folder.exists() and any(folder.iterdir()):
             raise RunExistsError(f"{folder} is not empty and holds no comparison of ours; choose another with --out")
+    return None
+
+
+def _refuse_among_images(folder: Path, dataset: Dataset) -> None:
+    """Results inside a folder of class folders would be taken for a class the next time."""
+    data, target = Path(dataset.record.location).expanduser().resolve(), folder.resolve()
+    if not data.is_dir() or not target.is_relative_to(data):
+        return
+    first = target.relative_to(data).parts[:1]
+    splits = {dataset.train.path(0).split("/")[0], dataset.validation.path(0).split("/")[0]}
+    if dataset.record.split_by == "folders" and first and first[0] not in splits | {"test"}:
+        return
+    raise RunError(
+        f"{folder} lies among the images of {dataset.record.location}, where its files would be taken for images the "
+        f"next time. Choose a folder beside them with --out (out=)"
+    )
 
 
 def claim_folder(folder: Path, plan: PlanRecord) -> None:
@@ -112,6 +142,25 @@ def claim_folder(folder: Path, plan: PlanRecord) -> None:
             write_record(folder / PLAN, plan)
 
 
+def _check_versions(folder: Path, request: ComparisonRequest, setting: Setting) -> None:
+    """What is finished and what is left must have been made alike, or the table would compare versions too."""
+    files = [RunFolder(folder / run.name) for run in request.runs()]
+    finished = [each for each in files if each.run.exists()]
+    if len(finished) == len(files):
+        return
+    now = _versions(describe_environment(setting.runtime, ""))
+    for each in finished:
+        if changed := differences(_versions(read_record(RunRecord, each.run).environment), now):
+            raise RunExistsError(
+                f"{each.path} was made otherwise than what is left would be: {'; '.join(changed)}. Go on with what it "
+                f"was made with, or begin anew with another --out (out=)"
+            )
+
+
+def _versions(environment: Environment) -> dict[str, str]:
+    return {"device": environment.device, "retop": environment.retop, **environment.packages}
+
+
 def _differences(before: PlanRecord, data_fingerprint: str, runs: Sequence[PlannedRun]) -> list[str]:
     found = []
     if before.data_fingerprint != data_fingerprint:
@@ -120,9 +169,11 @@ def _differences(before: PlanRecord, data_fingerprint: str, runs: Sequence[Plann
     if old.keys() != new.keys():
         found.append(f"its runs are {', '.join(old)}")
     for name in old.keys() & new.keys():
-        changed = [key for key, value in to_plain(old[name]).items() if value != to_plain(new[name])[key]]
+        if old[name].weights_sha256 is None:
+            old[name] = replace(old[name], weights_sha256=new[name].weights_sha256)
+        changed = differences(to_plain(old[name]), to_plain(new[name]))
         if changed:
-            found.append(f"{name} differs in {', '.join(changed)}")
+            found.append(f"{name}: {'; '.join(changed)}")
     return found
 
 
@@ -131,20 +182,22 @@ def _finish(run: RunRequest, dataset: Dataset, setting: Setting, folder: Path, p
     if files.run.exists():
         return read_record(RunRecord, files.run)
     planned = {part.part: part.seconds for part in plan.parts if part.run == run.name and part.seconds is not None}
-    return run_backbone(run, dataset, setting, files, planned)
+    return run_backbone(run, dataset.in_fold(run.fold), setting, files, planned)
 
 
 def _rank(
     request: ComparisonRequest,
     dataset: Dataset,
-    setting: Setting,
+    environment: Environment,
     folder: Path,
     finished: Sequence[RunRecord],
     failed: Sequence[FailedRun],
 ) -> ComparisonRecord:
     ranked_on: Literal["test", "validation"] = "test" if dataset.test is not None else "validation"
     contenders = _contenders(request, folder, finished, ranked_on)
-    rows, pairs = rank(contenders, request.recipe)
+    if not contenders:
+        raise RunError("; ".join(f"{run.name}: {run.error}" for run in failed))
+    rows, pairs = rank(contenders, request.recipe, _leaked(folder))
     best = recommended(contenders)
     return ComparisonRecord(
         name=folder.name,
@@ -155,9 +208,9 @@ def _rank(
         rows=rows,
         pairs=pairs,
         recommended=best,
-        statements=describe(rows, pairs, dataset.record, best, failed),
+        statements=describe(rows, pairs, dataset.record, best, failed, request.recipe),
         failed=tuple(failed),
-        environment=describe_environment(setting.runtime, setting.command),
+        environment=environment,
     )
 
 
@@ -165,17 +218,34 @@ def _contenders(
     request: ComparisonRequest, folder: Path, finished: Sequence[RunRecord], ranked_on: str
 ) -> list[Contender]:
     by_name = {run.name: run for run in finished}
-    grouped: dict[str, list[RunRequest]] = {}
+    grouped: dict[str, dict[int, list[RunRequest]]] = {}
     for run in request.runs():
-        if run.name in by_name:
-            grouped.setdefault(run.contender, []).append(run)
-    return [
-        Contender(
-            name=name,
-            kind=runs[0].kind,
-            runs=tuple(by_name[run.name] for run in runs),
-            predictions=tuple(read_predictions(RunFolder(folder / run.name).predictions, ranked_on) for run in runs),
-            run_folders=tuple(run.name for run in runs),
-        )
-        for name, runs in grouped.items()
-    ]
+        grouped.setdefault(run.contender, {}).setdefault(run.seed, []).append(run)
+    contenders = []
+    for name, seeds in grouped.items():
+        # A seed that lacks a fold has not answered every image.
+        complete = [runs for runs in seeds.values() if all(run.name in by_name for run in runs)]
+        runs = [run for seed in complete for run in seed]
+        if runs:
+            contenders.append(
+                Contender(
+                    name=name,
+                    kind=runs[0].kind,
+                    runs=tuple(by_name[run.name] for run in runs),
+                    predictions=tuple(_predictions(folder, seed, ranked_on) for seed in complete),
+                    run_folders=tuple(run.name for run in runs),
+                )
+            )
+    return contenders
+
+
+def _predictions(folder: Path, folds: Sequence[RunRequest], split: str) -> Predictions:
+    """The answers of one seed; with folds, to the images of all of them."""
+    return merge_predictions([read_predictions(RunFolder(folder / run.name).predictions, split) for run in folds])
+
+
+def _leaked(folder: Path) -> frozenset[str]:
+    """Test images of which the audit found copies among the others."""
+    if not (folder / AUDIT).is_file():
+        return frozenset()
+    return leaked_test_images(read_record(AuditRecord, folder / AUDIT))

@@ -11,9 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from retop.errors import RunError
-from retop.evaluation import bootstrap_seeds_and_images, compare_pair, correct_pairs, measure, right_answers
+from retop.evaluation import (
+    bootstrap_seeds_and_images,
+    compare_pair,
+    correct_pairs,
+    measure,
+    right_answers,
+    wilson_interval,
+)
 from retop.recipe import Recipe
-from retop.records import ComparisonRow, Metrics, PairedComparison, Predictions, RunRecord, SeedSummary
+from retop.records import ComparisonRow, Interval, Metrics, PairedComparison, Predictions, RunRecord, SeedSummary
 
 Kind = Literal["fine-tuned", "scratch", "probe"]
 
@@ -29,17 +36,17 @@ class Contender:
     """As in run.json."""
 
     runs: tuple[RunRecord, ...]
-    """One per seed; at least one."""
+    """One per seed, or with folds one per seed and fold, seed by seed; at least one."""
 
     predictions: tuple[Predictions, ...]
-    """One per seed, on the ranked split, in the order of `runs`."""
+    """One per seed, on the ranked split, in the order of `runs`; with folds, the answers of all folds together."""
 
     run_folders: tuple[str, ...]
     """Folders of the runs relative to comparison.json, in the order of `runs`."""
 
 
 def rank(
-    contenders: Sequence[Contender], recipe: Recipe
+    contenders: Sequence[Contender], recipe: Recipe, leaked: frozenset[str] = frozenset()
 ) -> tuple[tuple[ComparisonRow, ...], tuple[PairedComparison, ...]]:
     """Rank contenders on the images that all of them answered.
 
@@ -49,7 +56,8 @@ def rank(
 
     Args:
         contenders: in any order, names all different.
-        recipe: the comparison's recipe; rows with another one are marked.
+        recipe: the comparison's recipe; backbones with another one are marked.
+        leaked: images with copies among those that training sees; accuracy is given without them too.
 
     Returns:
         The rows by rank, then accuracy, then name; and every pair, in the order of the rows.
@@ -71,7 +79,7 @@ def rank(
     ranks = _ranks(names, pairs)
     ordered = sorted(names, key=lambda name: (ranks[name], names.index(name)))
     rows = tuple(
-        _row(by_name[name], rights[name], ranks[name], _tied_with(name, ordered, ranks, pairs), recipe)
+        _row(by_name[name], rights[name], ranks[name], _tied_with(name, ordered, ranks, pairs), recipe, leaked)
         for name in ordered
     )
     return rows, pairs
@@ -105,10 +113,12 @@ def _check(contenders: Sequence[Contender]) -> None:
         raise RunError(f"contenders need different names; received {', '.join(sorted(names))}")
     for contender in contenders:
         counts = len(contender.runs), len(contender.predictions), len(contender.run_folders)
-        if not counts[0] or len(set(counts)) > 1:
+        runs, answered, folders = counts
+        if not runs or folders != runs or not answered or runs % answered:
             raise RunError(
-                f"{contender.name} needs one set of predictions and one folder for each of its runs, and at least one "
-                f"run; received {counts[0]} runs, {counts[1]} sets of predictions, {counts[2]} folders"
+                f"{contender.name} needs one set of predictions for each of its seeds, one folder for each of its "
+                f"runs, and at least one run; received {runs} runs, {answered} sets of predictions, "
+                f"{folders} folders"
             )
     splits = {predictions.split for contender in contenders for predictions in contender.predictions}
     if len(splits) > 1:
@@ -191,7 +201,12 @@ def _tied_with(
 
 
 def _row(
-    contender: Contender, right_sn: npt.NDArray[np.bool_], place: int, tied_with: tuple[str, ...], recipe: Recipe
+    contender: Contender,
+    right_sn: npt.NDArray[np.bool_],
+    place: int,
+    tied_with: tuple[str, ...],
+    recipe: Recipe,
+    leaked: frozenset[str],
 ) -> ComparisonRow:
     first = contender.runs[0]
     return ComparisonRow(
@@ -208,14 +223,24 @@ def _row(
         stage1_accuracy=_stage_accuracy(contender, 1) if contender.kind == "fine-tuned" else None,
         stage2_accuracy=_stage_accuracy(contender, 2),
         seconds=_mean_seconds(contender),
-        recipe_differs=any(run.recipe != recipe for run in contender.runs),
+        recipe_differs=contender.kind == "fine-tuned" and any(run.recipe != recipe for run in contender.runs),
+        without_leaks=_without(contender.predictions[0], leaked),
     )
+
+
+def _without(predictions: Predictions, leaked: frozenset[str]) -> Interval | None:
+    """Accuracy on the images that have no copy among those that training sees; None where none has."""
+    kept = np.array([path not in leaked for path in predictions.paths])
+    if kept.all() or not kept.any():
+        return None
+    return wilson_interval(int(right_answers(predictions)[kept].sum()), int(kept.sum()))
 
 
 def _ranked_metrics(contender: Contender) -> Metrics:
     run, predictions = contender.runs[0], contender.predictions[0]
     recorded = run.test if predictions.split == "test" else run.validation
-    if recorded is not None and recorded.split == predictions.split:
+    folded = len(contender.runs) > len(contender.predictions)
+    if not folded and recorded is not None and recorded.split == predictions.split:
         return recorded
     return measure(predictions, run.precision.get("evaluation", "float32"))
 
@@ -224,7 +249,10 @@ def _seed_summary(contender: Contender, right_sn: npt.NDArray[np.bool_]) -> Seed
     accuracies = tuple(float(right_n.mean()) for right_n in right_sn)
     spread = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None
     return SeedSummary(
-        tuple(run.seed for run in contender.runs), accuracies, bootstrap_seeds_and_images(right_sn), spread
+        tuple(dict.fromkeys(run.seed for run in contender.runs)),
+        accuracies,
+        bootstrap_seeds_and_images(right_sn),
+        spread,
     )
 
 
@@ -234,7 +262,7 @@ def _stage_accuracy(contender: Contender, number: int) -> float | None:
 
 
 def _mean_seconds(contender: Contender) -> dict[str, float]:
-    """Mean seconds by part; whatever is computed once from the frozen part counts as prefix."""
+    """Mean seconds by part over the seeds, folds together; what is computed once from the frozen part is prefix."""
     parts = {"prefix": ("prefix", "features"), "stage 1": ("stage 1",), "stage 2": ("stage 2",)}
     parts["evaluation"] = ("evaluation",)
     timings = [timing for run in contender.runs for timing in run.timings]
@@ -242,4 +270,4 @@ def _mean_seconds(contender: Contender) -> dict[str, float]:
         name: sum(timing.seconds for timing in timings if timing.part in members) for name, members in parts.items()
     }
     seconds["total"] = sum(timing.seconds for timing in timings)
-    return {name: value / len(contender.runs) for name, value in seconds.items()}
+    return {name: value / len(contender.predictions) for name, value in seconds.items()}

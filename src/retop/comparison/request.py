@@ -1,6 +1,8 @@
 """What a comparison is asked to do, and the runs that follow from it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import product
 from typing import Literal
 
 from retop.errors import UsageError
@@ -23,6 +25,7 @@ class ComparisonRequest:
         overrides: changes for single backbones: (backbone, key, value), as ``--set BACKBONE.key=value``.
         seeds: of every backbone.
         baselines: rows to add.
+        folds: number of folds of the data; None for one split.
     """
 
     backbones: tuple[str, ...]
@@ -31,6 +34,7 @@ class ComparisonRequest:
     overrides: tuple[tuple[str, str, str], ...] = ()
     seeds: tuple[int, ...] = (0,)
     baselines: tuple[Baseline, ...] = ()
+    folds: int | None = None
 
     def __post_init__(self) -> None:
         if not self.backbones or len(set(self.backbones)) < len(self.backbones):
@@ -51,16 +55,18 @@ class ComparisonRequest:
     def runs(self) -> tuple[RunRequest, ...]:
         """All runs in the order in which they are made; a probe follows its backbone and finds its store filled."""
         requests = []
-        for backbone in self.backbones:
-            for seed in self.seeds:
-                requests.append(RunRequest(backbone, self.weights, self._recipe_of(backbone, self.recipe), seed))
+        folds: Sequence[int | None] = (None,) if self.folds is None else range(self.folds)
+        for backbone, fold in product(self.backbones, folds):
+            recipe = self._recipe_of(backbone, self.recipe)
+            of_fold = [RunRequest(backbone, self.weights, recipe, seed, fold=fold) for seed in self.seeds]
+            requests += of_fold
             if "probe" in self.baselines:
-                requests.append(probe_request(requests[-len(self.seeds)]))
+                requests.append(probe_request(of_fold[0]))
         if "scratch" in self.baselines:
-            for seed in self.seeds:
+            for fold, seed in product(folds, self.seeds):
                 request = scratch_request(self.recipe, seed)
                 recipe = self._recipe_of("scratch", request.recipe)
-                requests.append(RunRequest(request.backbone, request.weights, recipe, seed, "scratch"))
+                requests.append(replace(request, recipe=recipe, fold=fold))
         return tuple(requests)
 
     def _check_override(self, backbone: str, key: str, value: str) -> None:
@@ -71,7 +77,8 @@ class ComparisonRequest:
             )
         if backbone != "scratch" and backbone not in self.backbones:
             raise UsageError(
-                f"--set {backbone}.{key}={value}: {backbone!r} is none of the backbones {', '.join(self.backbones)}"
+                f"--set {backbone}.{key}={value}: {backbone!r} is none of the backbones {', '.join(self.backbones)} "
+                f"and no part of a recipe: {', '.join(field.name for field in fields(Recipe))}"
             )
         if key.partition(".")[0] in SHARED:
             raise UsageError(

@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from retop.backbones.sources import find_source
 from retop.comparison.request import ComparisonRequest
 from retop.data import Dataset
 from retop.errors import DivergedError
@@ -33,18 +34,20 @@ def make_plan(request: ComparisonRequest, dataset: Dataset, setting: Setting, fo
     parts: list[PlannedPart] = []
     calibrated: dict[str, tuple[PlannedPart, ...]] = {}
     coming: set[str] = set()
+    filled: set[tuple[str, int | None]] = set()
     memory_bytes = 0
     started = time.perf_counter()
     setting.listener(PartStarted("plan", len(runs), "runs"))
     for run in runs:
         if folder is not None and RunFolder(folder / run.name).run.exists():
-            parts.append(PlannedPart(run.name, "all", "finished already", 0.0, 0))
+            parts.append(_finished(run.name))
         elif run.contender in calibrated:
-            parts += _again(run, calibrated[run.contender])
+            parts += _again(run, calibrated[run.contender], (run.contender, run.fold) in filled)
         else:
-            planner = RunPlanner(run, dataset, setting, coming)
+            planner = RunPlanner(run, dataset.in_fold(run.fold), setting, coming)
             parts += calibrated.setdefault(run.contender, _calibrated(run, planner))
             memory_bytes = max(memory_bytes, planner.memory_bytes())
+        filled.add((run.contender, run.fold))
         setting.listener(PartAdvanced("plan", 1, run.name))
     setting.listener(PartFinished("plan", time.perf_counter() - started))
     return PlanRecord(
@@ -57,14 +60,43 @@ def make_plan(request: ComparisonRequest, dataset: Dataset, setting: Setting, fo
     )
 
 
+def remaining_plan(before: PlanRecord, folder: Path) -> PlanRecord:
+    """The plan of an interrupted comparison, without calibrating again.
+
+    Args:
+        before: as it was made when the comparison began.
+        folder: of the comparison.
+
+    Returns:
+        The plan, in which finished runs cost nothing.
+    """
+    finished = [run.name for run in before.runs if RunFolder(folder / run.name).run.exists()]
+    parts = [_finished(name) for name in finished]
+    return replace(before, parts=(*parts, *(part for part in before.parts if part.run not in finished)))
+
+
+def _finished(run: str) -> PlannedPart:
+    return PlannedPart(run, "all", "finished already", 0.0, 0)
+
+
 def planned_runs(request: ComparisonRequest) -> tuple[PlannedRun, ...]:
     """What makes a comparison, with its data, the one that it is.
 
     Args:
         request: the comparison.
+
+    Raises:
+        BackboneError: a network or its weights cannot be had.
     """
+    sha256: dict[tuple[str, str | None], str | None] = {}
+    for run in request.runs():
+        if (run.backbone, run.weights) not in sha256:
+            sha256[run.backbone, run.weights] = find_source(run.backbone, run.weights).record.sha256
     return tuple(
-        PlannedRun(run.name, run.backbone, run.kind, run.weights, run.seed, run.recipe) for run in request.runs()
+        PlannedRun(
+            run.name, run.backbone, run.kind, run.weights, run.seed, run.recipe, sha256[run.backbone, run.weights]
+        )
+        for run in request.runs()
     )
 
 
@@ -76,11 +108,14 @@ def _calibrated(run: RunRequest, planner: RunPlanner) -> tuple[PlannedPart, ...]
         return (PlannedPart(run.name, "all", f"not calibrated: {error}", None, 0),)
 
 
-def _again(run: RunRequest, parts: tuple[PlannedPart, ...]) -> list[PlannedPart]:
-    """Another seed of the same contender finds the store filled, unless its weights are random."""
+def _again(run: RunRequest, parts: tuple[PlannedPart, ...], filled: bool) -> list[PlannedPart]:
+    """Another seed of the same contender and fold finds the store filled, unless its weights are random."""
     return [
         PlannedPart(run.name, part.part, "in the store", 0.0, 0)
-        if part.part in ("prefix", "features") and run.weights != "random" and "in memory" not in part.how_often
+        if filled
+        and part.part in ("prefix", "features")
+        and run.weights != "random"
+        and "in memory" not in part.how_often
         else replace(part, run=run.name)
         for part in parts
     ]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from retop.evaluation import SIGNIFICANCE, smallest_decidable
 from retop.evaluation.numerals import count, listing, p_value, percent, points
+from retop.recipe import Recipe
 from retop.records import ComparisonRow, DataRecord, FailedRun, Interval, PairedComparison
 
 FEW_IMAGES = 200
@@ -15,6 +16,7 @@ def describe(
     data: DataRecord,
     recommended: str | None,
     failed: Sequence[FailedRun] = (),
+    recipe: Recipe | None = None,
 ) -> tuple[str, ...]:
     """Say what a ranking supports.
 
@@ -24,6 +26,7 @@ def describe(
         data: the data.
         recommended: name of the recommended contender; None where nothing was fine-tuned.
         failed: runs that did not finish.
+        recipe: of the comparison.
 
     Returns:
         Sentences, the most important first; numbers exact, with their n.
@@ -31,35 +34,82 @@ def describe(
     sentences: list[str] = []
     if rows:
         sentences += _recommendation(rows, recommended)
-        sentences += _touched_by_selection(rows)
+        sentences += _touched_by_selection(rows, data)
+        sentences += _folds(data)
+        sentences += _leaks(rows)
         sentences += _few_images(rows, pairs)
         sentences += _order(rows, pairs)
         sentences += _lift_over_probe(rows, pairs)
         sentences += _lift_over_scratch(rows, pairs, recommended)
         sentences += _seeds(rows)
         sentences += _other_recipes(rows)
-    return tuple(sentences + _left_out(data) + _failures(failed))
+    return tuple(sentences + _imbalance(recipe) + _left_out(data) + _failures(failed))
+
+
+def _folds(data: DataRecord) -> list[str]:
+    if data.folds is None:
+        return []
+    return [
+        f"{data.folds} folds: every image was tested once, by a model that had neither learned from it nor been chosen "
+        f"by it. The intervals take the answers as independent, which folds that share training images are not quite."
+    ]
+
+
+def _leaks(rows: Sequence[ComparisonRow]) -> list[str]:
+    leaking = [row for row in rows if row.without_leaks is not None]
+    if not leaking:
+        return []
+    named = "; ".join(
+        f"{row.name} {100 * row.metrics.accuracy.value:.1f} % with them, {100 * row.without_leaks.value:.1f} % "
+        f"({100 * row.without_leaks.low:.1f} to {100 * row.without_leaks.high:.1f}) without"
+        for row in leaking
+        if row.without_leaks is not None
+    )
+    split = leaking[0].metrics.split
+    return [
+        f"Some {split} images have copies among the images that training sees, so the accuracies flatter: {named} "
+        f"(first seed; retop check names the images)."
+    ]
+
+
+def _imbalance(recipe: Recipe | None) -> list[str]:
+    if recipe is None:
+        return []
+    if recipe.imbalance.sampling == "balanced":
+        return ["In training every class had an equal share of each epoch's images (balanced sampling)."]
+    if recipe.imbalance.class_weights == "balanced":
+        return ["In training the classes were weighted in inverse proportion to their sizes (--class-weights)."]
+    if recipe.imbalance.class_weights != "none":
+        return ["In training the classes had the weights that the recipe gives (--class-weights)."]
+    return []
 
 
 def _recommendation(rows: Sequence[ComparisonRow], recommended: str | None) -> list[str]:
     row = next((row for row in rows if row.name == recommended), None)
     if row is None:
         return []
-    seen = f"{percent(row.seeds.mean.value, row.metrics.n)} of {count(row.metrics.n, f'{row.metrics.split} image')}"
-    return [
-        f"Recommended: {row.name}, for the best validation accuracy among the fine-tuned backbones "
-        f"({100 * row.validation_accuracy:.1f} %)"
-        + ("." if row.metrics.split == "validation" else f"; the test images had no say. On them it answers {seen}.")
-    ]
+    n, accuracy = row.metrics.n, f"{100 * row.validation_accuracy:.1f} %"
+    only = sum(row.kind == "fine-tuned" for row in rows) == 1
+    why = (
+        f"the only fine-tuned backbone (validation accuracy {accuracy})"
+        if only
+        else f"for the best validation accuracy among the fine-tuned backbones ({accuracy})"
+    )
+    if row.metrics.split == "validation":
+        return [f"Recommended: {row.name}, {why}."]
+    seen = f"{percent(row.seeds.mean.value, n)} of {count(n, f'{row.metrics.split} image')}"
+    unseen = "It answers" if only else "The test images had no say. It answers"
+    return [f"Recommended: {row.name}, {why}. {unseen} {seen} rightly."]
 
 
-def _touched_by_selection(rows: Sequence[ComparisonRow]) -> list[str]:
+def _touched_by_selection(rows: Sequence[ComparisonRow], data: DataRecord) -> list[str]:
     if rows[0].metrics.split == "test":
         return []
+    # Where folders make the split, fractions have no say.
+    way_out = "a split such as --set data.split=70/15/15" if data.split_by == "retop" else "a folder test/"
     return [
-        "There is no test split, so the ranking is on validation, which also chose epochs and penalties: these "
-        "accuracies flatter. Images that no choice has seen need a test split (a folder test/, or a split such as "
-        "--set data.split=70/15/15)."
+        f"There is no test split, so the ranking is on validation, which also chose epochs and penalties: these "
+        f"accuracies flatter. Images that no choice has seen need a test split ({way_out})."
     ]
 
 
@@ -71,19 +121,24 @@ def _few_images(rows: Sequence[ComparisonRow], pairs: Sequence[PairedComparison]
         f"{count(n, f'{split} image')} are few: {percent(best.value, n)} right ({rows[0].name}) means between "
         f"{percent(best.low, n)} and {percent(best.high, n)}."
     ]
-    if pairs and all(pair.test == "exact McNemar" for pair in pairs):
-        sentences.append(_smallest_difference(n, split, max(1, len(_between_backbones(rows, pairs)))))
+    for family, tested in _families(rows, pairs):
+        if tested and all(pair.test == "exact McNemar" for pair in tested):
+            sentences.append(_smallest_difference(n, split, f"{count(len(tested), 'pair')} {family}", len(tested)))
     return sentences
 
 
-def _between_backbones(rows: Sequence[ComparisonRow], pairs: Sequence[PairedComparison]) -> list[PairedComparison]:
+def _families(
+    rows: Sequence[ComparisonRow], pairs: Sequence[PairedComparison]
+) -> tuple[tuple[str, list[PairedComparison]], ...]:
+    """The families within which `rank` corrects: what one is asked takes nothing away from the other."""
     backbones = {row.name for row in rows if row.kind == "fine-tuned"}
-    return [pair for pair in pairs if {pair.first, pair.second} <= backbones]
+    between = [pair for pair in pairs if {pair.first, pair.second} <= backbones]
+    return ("of backbones", between), ("with a baseline", [pair for pair in pairs if pair not in between])
 
 
-def _smallest_difference(n: int, split: str, num_pairs: int) -> str:
+def _smallest_difference(n: int, split: str, tested: str, num_pairs: int) -> str:
     needed = smallest_decidable(1 - SIGNIFICANCE / num_pairs)
-    given = f"With {count(n, f'{split} image')}" + (f" and {num_pairs} pairs of backbones" if num_pairs > 1 else "")
+    given = f"With {count(n, f'{split} image')} and {tested}"
     if needed > n:
         return f"{given}, no difference can be established, however large it is."
     return (
@@ -98,19 +153,21 @@ def _order(rows: Sequence[ComparisonRow], pairs: Sequence[PairedComparison]) -> 
     if not pairs:
         return []
     if not established:
-        closest = min(pairs, key=lambda pair: pair.p_holm)
+        closest = min(pairs, key=lambda pair: (pair.p_holm, pair.p, -abs(pair.difference.value)))
         return [
             f"No difference is established on these {count(n, f'{split} image')}: all {len(rows)} rows are tied. The "
             f"clearest, {closest.first} against {closest.second}, is {_interval(closest.difference, n)} "
             f"({p_value(closest.p_holm)} after Holm's correction)."
         ]
-    return [_established(established, len(pairs), n), *_ties(rows)]
+    return [_established(established, len(pairs), n), *_ties(rows), *_not_told_apart(rows, pairs)]
 
 
 def _established(established: Sequence[PairedComparison], num_pairs: int, n: int) -> str:
     shown = tuple(_better(pair, n) for pair in sorted(established, key=lambda pair: pair.p_holm)[:4])
-    more = f"; and {len(established) - 4} more" if len(established) > 4 else ""
-    return f"{len(established)} of {count(num_pairs, 'pair')} established as different: {'; '.join(shown)}{more}."
+    return (
+        f"{len(established)} of {count(num_pairs, 'pair')} established as different: "
+        f"{'; '.join(shown)}{_more([pair.first for pair in established])}."
+    )
 
 
 def _better(pair: PairedComparison, n: int) -> str:
@@ -131,6 +188,21 @@ def _ties(rows: Sequence[ComparisonRow]) -> list[str]:
         f"Tied at rank {place}: {listing(names)}; their order in the table is not evidence."
         for place, names in sorted(groups.items())
     ]
+
+
+def _not_told_apart(rows: Sequence[ComparisonRow], pairs: Sequence[PairedComparison]) -> list[str]:
+    """A tie is not transitive: a rank may differ because of a third contender alone."""
+    ranks = {row.name: row.rank for row in rows}
+    apart = tuple(
+        f"{pair.first} and {pair.second}"
+        for pair in pairs
+        if not pair.established and ranks[pair.first] != ranks[pair.second]
+    )
+    return [f"Not told apart although their ranks differ: {'; '.join(apart[:4])}{_more(apart)}."] if apart else []
+
+
+def _more(names: Sequence[str], shown: int = 4) -> str:
+    return f"; and {len(names) - shown} more" if len(names) > shown else ""
 
 
 def _lift_over_probe(rows: Sequence[ComparisonRow], pairs: Sequence[PairedComparison]) -> list[str]:
@@ -168,11 +240,13 @@ def _seeds(rows: Sequence[ComparisonRow]) -> list[str]:
         ]
     (least, steadiest), (most, loosest) = min(spreads), max(spreads)
     number = max(len(row.seeds.seeds) for row in rows)
+    once = tuple(row.name for row in rows if len(row.seeds.seeds) == 1)
+    said = f"Accuracies are means over {number} seeds" + (f", of {listing(once)} over one" if once else "")
     if len(spreads) == 1:
-        return [f"Accuracies are means; over {number} seeds {loosest} varies by {100 * most:.1f} points (SD)."]
+        return [f"{said}; the standard deviation of {loosest} between seeds is {100 * most:.1f} points."]
     return [
-        f"Accuracies are means over {number} seeds; the standard deviation between seeds is {100 * least:.1f} points "
-        f"({steadiest}) to {100 * most:.1f} points ({loosest})."
+        f"{said}; the standard deviation between seeds is {100 * least:.1f} points ({steadiest}) to "
+        f"{100 * most:.1f} points ({loosest})."
     ]
 
 

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from retop.data.dataset import Dataset, ImageSet, open_dataset, open_evaluation
+from retop.data.dataset import Dataset, ImageSet
 from retop.data.decoding import decode_image
-from retop.data.source import ImageSource, open_source
+from retop.data.opening import open_dataset, open_evaluation
+from retop.data.sources import ImageSource, open_source
 from retop.data.views import augmented_view, evaluation_view, preprocess_bytes, view_of
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
+from typing import TypeVar
 
 from PIL import Image, ImageFile, features
 from PIL.AvifImagePlugin import AvifImageFile
@@ -19,6 +20,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from retop.data.colour import to_rgb
+from retop.data.likeness import SIDE, look_at
 from retop.data.orientation import read_orientation, turn_upright
 from retop.errors import UnreadableImageError
 
@@ -26,6 +28,14 @@ PIXEL_LIMIT = 200_000_000
 BYTES_LIMIT = 512 * 1024 * 1024
 REDUCTION_MARGIN = 2
 """A JPEG is decoded at reduced scale only while it stays this many times larger than what was asked for."""
+
+# The standard table of luminance, at quality 50; its order plays no part in a sum.
+_LUMINANCE = (
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
+    14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
+    18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
+    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
+)  # fmt: skip
 
 # What Pillow's decoders raise on files that are damaged or hostile.
 _DECODER_FAILURES: tuple[type[Exception], ...] = (
@@ -77,6 +87,15 @@ class ImageFacts:
     height: int
     """Pixels, as stored."""
 
+    quality: int | None
+    """Of a JPEG: the quality, 1 to 100, whose usual quantisation table is closest; None for other formats."""
+
+    hash: bytes | None
+    """How it looks; see `likeness.look_at`."""
+
+    colours: bytes | None
+    """Its colours; see `likeness.look_at`."""
+
 
 def decode_image(content: bytes, path: str, at_least: int | None = None) -> Image.Image:
     """Decode one image to upright RGB with 8 bits per channel.
@@ -101,7 +120,7 @@ def decode_image(content: bytes, path: str, at_least: int | None = None) -> Imag
         UnreadableImageError: the content is empty, larger than 512 MiB, of no accepted format, of more than 200
             million pixels, truncated or damaged.
     """
-    return _decode(content, path, at_least)[0]
+    return _decode(content, path, at_least, _only_image)
 
 
 def inspect_image(content: bytes, path: str) -> ImageFacts:
@@ -117,20 +136,32 @@ def inspect_image(content: bytes, path: str) -> ImageFacts:
     Raises:
         UnreadableImageError: as `decode_image`.
     """
-    return _decode(content, path, at_least=1)[1]
+    return _decode(content, path, SIDE, _describe)
 
 
-def _decode(content: bytes, path: str, at_least: int | None) -> tuple[Image.Image, ImageFacts]:
+_Seen = tuple[str, str, int, int, int | None]
+_T = TypeVar("_T")
+
+
+def _only_image(image: Image.Image, seen: _Seen) -> Image.Image:
+    return image
+
+
+def _describe(image: Image.Image, seen: _Seen) -> ImageFacts:
+    return ImageFacts(*seen, *look_at(image))
+
+
+def _decode(content: bytes, path: str, at_least: int | None, finish: Callable[[Image.Image, _Seen], _T]) -> _T:
     kind = recognise_format(content, path)
     try:
         with _OPENERS[kind](BytesIO(content)) as image:
-            facts = ImageFacts(kind, image.mode, image.width, image.height)
-            _refuse_giant(facts, path)
+            seen = kind, image.mode, image.width, image.height, _quality(image)
+            _refuse_giant(image, path)
             if at_least is not None and kind == "JPEG":
                 needed = REDUCTION_MARGIN * at_least
                 image.draft(None, (needed, needed))
             image.load()
-            return turn_upright(to_rgb(image), read_orientation(image)), facts
+            return finish(turn_upright(to_rgb(image), read_orientation(image)), seen)
     except _DECODER_FAILURES as error:
         raise UnreadableImageError(path, _explain(kind, error)) from error
 
@@ -204,9 +235,22 @@ def _other_kind(content: bytes) -> str:
     return "not an image"
 
 
-def _refuse_giant(facts: ImageFacts, path: str) -> None:
-    if facts.width * facts.height > PIXEL_LIMIT:
-        reason = f"{facts.width:,} x {facts.height:,} pixels; at most {PIXEL_LIMIT:,} are decoded"
+def _quality(image: Image.Image) -> int | None:
+    """The quality that would give this luminance table, by the mean ratio to that of quality 50.
+
+    Source: ITU-T T.81, table K.1, and the scaling of libjpeg's ``jpeg_quality_scaling``.
+    """
+    tables = getattr(image, "quantization", None)
+    if not tables or len(tables.get(0, ())) != len(_LUMINANCE):
+        return None
+    scale: float = 100 * sum(tables[0]) / sum(_LUMINANCE)
+    quality = (200 - scale) / 2 if scale < 100 else 5000 / scale
+    return min(max(round(quality), 1), 100)
+
+
+def _refuse_giant(image: Image.Image, path: str) -> None:
+    if image.width * image.height > PIXEL_LIMIT:
+        reason = f"{image.width:,} x {image.height:,} pixels; at most {PIXEL_LIMIT:,} are decoded"
         raise UnreadableImageError(path, reason)
 
 

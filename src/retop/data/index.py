@@ -19,13 +19,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from retop.data.decoding import inspect_image
-from retop.data.source import ImageSource
+from retop.data.likeness import COLOUR_BYTES, HASH_BYTES
+from retop.data.sources import ImageSource
 from retop.errors import UnreadableImageError
 from retop.events import Listener, Notice, PartAdvanced, PartFinished, PartStarted
 from retop.places import cache_folder
 from retop.schema import write_bytes
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 PART = "images: reading"
 
 _KEYS = ["path", "size_bytes", "modified_ns"]
@@ -36,6 +37,9 @@ _FACTS = pa.schema(
         ("mode", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("quality", pa.int16()),
+        ("hash", pa.binary(HASH_BYTES)),
+        ("colours", pa.binary(COLOUR_BYTES)),
         ("problem", pa.string()),
     ]
 )
@@ -55,7 +59,8 @@ def index_images(source: ImageSource, scanned: pa.Table, listener: Listener, thr
 
     Returns:
         `scanned` with the columns ``content`` (SHA-256, 32 bytes; null where the file could not be read), ``format``,
-        ``mode``, ``width``, ``height`` (null where unreadable) and ``problem`` (why it is unreadable, else null).
+        ``mode``, ``width``, ``height`` (null where unreadable), ``quality`` (of a JPEG), ``hash`` and ``colours`` (how
+        it looks; see `likeness`), and ``problem`` (why it is unreadable, else null).
     """
     file = index_file(source.identity)
     known = _load(file)
@@ -142,7 +147,7 @@ def _read_one(source: ImageSource, path: str) -> dict[str, object]:
         facts = inspect_image(content, path)
     except UnreadableImageError as error:
         return {**row, "problem": error.reason}
-    return {**row, "format": facts.format, "mode": facts.mode, "width": facts.width, "height": facts.height}
+    return {**row, **vars(facts)}
 
 
 def _load(file: Path) -> pa.Table | None:

@@ -1,4 +1,4 @@
-"""Train, validation and test chosen by content: the same images give the same split on every machine and path."""
+"""Sides chosen by content: the same images give the same split, or the same folds, on every machine and path."""
 
 import hashlib
 import math
@@ -17,10 +17,11 @@ def split_by_content(
     labels_n: NDArray[np.int64],
     contents: pa.FixedSizeBinaryArray,
     classes: Sequence[str],
-    fractions: tuple[float, float, float],
+    fractions: Sequence[float],
     seed: int,
+    sides: Sequence[str] = SIDES,
 ) -> NDArray[np.int8]:
-    """Divide images into train, validation and test, class by class.
+    """Divide images into train, validation and test, or into folds, class by class.
 
     Within a class the different contents are ordered by SHA-256 of seed and content and cut at the fractions. Copies
     of one content share a side, in other classes too; those count towards the shares of each class.
@@ -29,28 +30,30 @@ def split_by_content(
         labels_n: class number of each image.
         contents: SHA-256 of each image, 32 bytes.
         classes: class names.
-        fractions: shares of train, validation and test; they add up to 1, and test may be 0.
+        fractions: share of each side; they add up to 1, and some may be 0.
         seed: chooses another split.
+        sides: names of the sides, for messages.
 
     Returns:
-        Side of each image: 0 train, 1 validation, 2 test.
+        Side of each image, its place in `sides`.
 
     Raises:
         DataError: a class has too few different images, or its copies in other classes leave it none for a side.
     """
     encoded = contents.dictionary_encode()
     content_n = encoded.indices.to_numpy()
-    rank = _draw_order(encoded.dictionary, seed)
+    rank = draw_order(encoded.dictionary, seed)
     side_of_content = np.full(len(rank), -1, dtype=np.int8)
     for k, name in enumerate(classes):
         members = np.unique(content_n[labels_n == k])
         members = members[np.argsort(rank[members])]
-        _assign(side_of_content, members, name, fractions)
-    sides: NDArray[np.int8] = side_of_content[content_n]
-    return sides
+        _assign(side_of_content, members, name, fractions, sides)
+    sides_n: NDArray[np.int8] = side_of_content[content_n]
+    return sides_n
 
 
-def _draw_order(contents: pa.FixedSizeBinaryArray, seed: int) -> NDArray[np.int64]:
+def draw_order(contents: pa.FixedSizeBinaryArray, seed: int) -> NDArray[np.int64]:
+    """The rank of each of some different contents in the order of SHA-256 of seed and content."""
     prefix = f"{seed}/".encode()
     drawn = [hashlib.sha256(prefix + content.as_py()).digest() for content in contents]
     rank = np.empty(len(drawn), dtype=np.int64)
@@ -59,29 +62,34 @@ def _draw_order(contents: pa.FixedSizeBinaryArray, seed: int) -> NDArray[np.int6
 
 
 def _assign(
-    side_of_content: NDArray[np.int8], members: NDArray[np.int64], name: str, fractions: tuple[float, float, float]
+    side_of_content: NDArray[np.int8],
+    members: NDArray[np.int64],
+    name: str,
+    fractions: Sequence[float],
+    sides: Sequence[str],
 ) -> None:
-    sides = side_of_content[members]
-    free = members[sides < 0]
-    taken = [int((sides == side).sum()) for side in range(len(SIDES))]
-    wanted = cut_at_fractions(len(members), fractions, name)
+    taken_sides = side_of_content[members]
+    free = members[taken_sides < 0]
+    taken = [int((taken_sides == side).sum()) for side in range(len(sides))]
+    wanted = cut_at_fractions(len(members), fractions, name, sides)
     counts = _fill_up(wanted, taken, len(free))
-    lacking = [SIDES[s] for s in range(len(SIDES)) if fractions[s] > 0 and taken[s] + counts[s] == 0]
+    lacking = [sides[s] for s in range(len(sides)) if fractions[s] > 0 and taken[s] + counts[s] == 0]
     if lacking:
         raise DataError(
             f"class {name!r}: its images are copies of images in other classes, so that none is left for "
             f"{' and '.join(lacking)}; remove the copies or add images"
         )
-    side_of_content[free] = np.repeat(np.arange(len(SIDES), dtype=np.int8), counts)
+    side_of_content[free] = np.repeat(np.arange(len(sides), dtype=np.int8), counts)
 
 
-def cut_at_fractions(count: int, fractions: tuple[float, float, float], name: str) -> list[int]:
+def cut_at_fractions(count: int, fractions: Sequence[float], name: str, sides: Sequence[str] = SIDES) -> list[int]:
     """Divide a number of images by largest remainder, with at least one wherever the fraction is above 0.
 
     Args:
         count: images of the class.
         fractions: shares that add up to 1.
         name: the class, for the message.
+        sides: names of the shares, for the message.
 
     Returns:
         Images for each share; they add up to `count`.
@@ -91,11 +99,10 @@ def cut_at_fractions(count: int, fractions: tuple[float, float, float], name: st
     """
     needed = sum(fraction > 0 for fraction in fractions)
     if count < needed:
-        sides = " and ".join(side for side, fraction in zip(SIDES, fractions, strict=True) if fraction > 0)
+        named = " and ".join(side for side, fraction in zip(sides, fractions, strict=True) if fraction > 0)
         raise DataError(
-            f"class {name!r} has {count} different image{'' if count == 1 else 's'}, and {sides} need at least one "
-            f"each; add images or remove the class"
-            + (", or do without test images (--set data.split=[0.8,0.2,0], DataRecipe.split)" if needed > 2 else "")
+            f"class {name!r} has {count} different image{'' if count == 1 else 's'}, and {named} need at least one "
+            f"each; add images or remove the class{_way_out(sides, needed)}"
         )
     exact = [count * fraction for fraction in fractions]
     # 0.7 * 10 is a little below 7 in binary.
@@ -108,6 +115,12 @@ def cut_at_fractions(count: int, fractions: tuple[float, float, float], name: st
             counts[counts.index(max(counts))] -= 1
             counts[s] = 1
     return counts
+
+
+def _way_out(sides: Sequence[str], needed: int) -> str:
+    if sides != SIDES:
+        return ", or make fewer folds (--folds, DataRecipe.folds)"
+    return ", or do without test images (--split 80/20/0, DataRecipe.split)" if needed > 2 else ""
 
 
 def _fill_up(wanted: list[int], taken: list[int], free: int) -> list[int]:

@@ -123,15 +123,18 @@ def compare_pair(
         )
     first_n, second_n = first_right_sn.mean(0), second_right_sn.mean(0)
     only_first, only_second = float((first_n * (1 - second_n)).sum()), float((second_n * (1 - first_n)).sum())
-    test: Literal["exact McNemar", "bootstrap over seeds and images"] = "exact McNemar"
-    if len(first_right_sn) == len(second_right_sn) == 1:
-        p, difference = _exact(only_first, only_second, n)
-    else:
-        test = "bootstrap over seeds and images"
+    error = 0.0
+    if len(first_right_sn) > 1 or len(second_right_sn) > 1:
         scheme = SeedsAndImages((first_right_sn, second_right_sn), (1.0, -1.0))
         error = scheme.standard_error(resamples, seed)
-        # Where nothing varies there is nothing to resample, and the images alone must speak.
-        p, difference = _studentised(scheme, error) if error > 1e-9 else _exact(only_first, only_second, n)
+    test: Literal["exact McNemar", "bootstrap over seeds and images"]
+    # Where nothing varies there is nothing to resample: every seed answers alike, and the images alone must speak.
+    if error > 1e-9:
+        test = "bootstrap over seeds and images"
+        p, difference = _studentised(scheme, error)
+    else:
+        test = "exact McNemar"
+        p, difference = _exact(only_first, only_second, n)
     return PairedComparison(*names, n, only_first, only_second, difference, test, p, p, p < SIGNIFICANCE)
 
 

@@ -35,6 +35,7 @@ from retop.records import PlannedPart
 from retop.training import CroppedInputs, DecodedInputs, Inputs, LabelledInputs, LateNetwork, fit, training_mode
 from retop.training.stages import PENALTIES_C
 from retop.training.step_size import NUM_STEPS
+from retop.training.weighting import describe_imbalance
 
 CALIBRATION_BATCH = 16
 CALIBRATION_SECONDS = 0.5
@@ -59,6 +60,7 @@ class RunPlanner:
         self._coming = coming
         started = time.perf_counter()
         self._prepared = prepare(request, dataset, setting)
+        self._recipe = self._prepared.request.recipe
         self._build_seconds = time.perf_counter() - started
         rows = np.arange(min(PREFIX_BATCH, len(dataset.train)))
         self._images = next(iter(self._decoded(rows, view=0)))
@@ -147,7 +149,7 @@ class RunPlanner:
 
     def _stage_parts(self) -> list[PlannedPart]:
         parts = []
-        stage1, stage2 = self._prepared.request.recipe.stage1, self._request.recipe.stage2
+        stage1, stage2 = self._recipe.stage1, self._recipe.stage2
         from_images = self._prepared.source == "images" and not self._holds_features
         if stage1.epochs > 0:
             if self._prepared.source == "images" and not from_images:
@@ -164,12 +166,13 @@ class RunPlanner:
         return parts
 
     def _stage_part(self, stage: int, epochs: str, seconds: float, from_images: bool) -> PlannedPart:
+        epochs += describe_imbalance(self._request.recipe.imbalance)
         why = f", the whole network in each: {self._prepared.reason}" if from_images and self._prepared.reason else ""
         return self._part(f"stage {stage}", epochs + why, seconds)
 
     def _stage_seconds(self, stage: int) -> float:
         """Seconds of one attempt at a stage: its range test, and its epochs on rows and on what they are judged by."""
-        recipe = self._prepared.request.recipe.stage1 if stage == 1 else self._request.recipe.stage2
+        recipe = self._recipe.stage1 if stage == 1 else self._recipe.stage2
         if stage == 1:
             with only_head(self._prepared):
                 train_each, evaluate_each = self._loop_seconds(stage)
@@ -194,7 +197,7 @@ class RunPlanner:
             rows = min(4 * rows, self._num_train, LARGEST_CALIBRATION)
 
     def _epoch_seconds(self, stage: int, network: LateNetwork, inputs: Inputs, num_rows: int) -> tuple[float, float]:
-        recipe = self._prepared.request.recipe.stage1 if stage == 1 else self._request.recipe.stage2
+        recipe = self._recipe.stage1 if stage == 1 else self._recipe.stage2
         data = LabelledInputs(
             inputs, np.zeros(len(inputs), dtype=np.int64), np.resize(np.arange(len(inputs)), num_rows)
         )

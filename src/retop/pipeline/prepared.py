@@ -23,6 +23,7 @@ from retop.backbones import (
 from retop.backbones.folding import fold_batch_norms
 from retop.data import Dataset
 from retop.errors import NotTraceableError, StoreError, UsageError
+from retop.evaluation.numerals import size
 from retop.pipeline.request import RunRequest, Setting
 from retop.records import Preprocessing
 from retop.training import Runtime
@@ -45,7 +46,7 @@ class PreparedRun:
         split: the same in two parts; None where only the whole network can or need be run.
         source: ``activations``: late layers train from the store; ``features``: the head alone trains from the
             store; ``pixels``: the whole network trains on crops of stored images; ``images``: nothing is stored.
-        reason: why the whole network runs in every epoch of stage 2; None where it does not.
+        reason: why the whole network runs in every epoch; None where it does not.
         num_features: F, values that enter the head.
     """
 
@@ -122,26 +123,47 @@ def prepare(request: RunRequest, dataset: Dataset, setting: Setting) -> Prepared
         return PreparedRun(request, backbone, boundary, network, None, "pixels", None, features.shape[1])
     split, reason = _split(network, backbone, boundary, example, features, setting.runtime.folds)
     wanted = boundary.group is not None and request.recipe.stage2.epochs > 0
-    source: Source = "activations"
+    source: Source = "activations" if wanted and split is not None else "features"
+    reason = reason if wanted else None
     if setting.store is None:
         source, reason = "images", "the store is switched off (--cache off)"
-    elif not wanted:
-        source, reason = "features", None
-    elif split is None:
-        source = "features"
     else:
-        needed = stored_bytes(split, dataset, request.recipe.views.count, setting)
-        if not setting.store.fits(needed):
-            source = "features"
-            reason = (
-                f"the activations would take {needed / 2**30:.1f} GiB and the store may hold "
-                f"{setting.store.limit_bytes / 2**30:.1f} GiB; fewer views (--views 1), a later boundary (--thaw) or "
-                f"more disk (--cache DIR) would do"
-            )
+        rows = len(dataset.train) * request.recipe.views.count + len(dataset.validation)
+        feature_bytes = rows * features.shape[1] * setting.runtime.stored.itemsize
+        if source == "activations" and split is not None:
+            needed = rows * split.bytes_per_image(setting.runtime.stored)
+            needed += feature_bytes if request.recipe.stage1.epochs > 0 else 0
+            if not setting.store.fits(needed):
+                source, reason = "features", _too_small("activations", needed, setting.store.limit_bytes)
+        if source == "features" and not setting.store.fits(feature_bytes):
+            source, reason = "images", _too_small("features", feature_bytes, setting.store.limit_bytes)
+    return PreparedRun(
+        _lengthened(request, source, len(dataset.train)),
+        backbone,
+        boundary,
+        network,
+        split,
+        source,
+        reason,
+        features.shape[1],
+    )
+
+
+def _too_small(what: str, needed: int, limit: int) -> str:
+    return (
+        f"the {what} would take {size(needed)} and the store may hold {size(limit)}; fewer views (--views 1), a later "
+        f"boundary (--thaw), a higher limit (--cache-limit GIB) or more disk (--cache DIR) would do"
+    )
+
+
+def _lengthened(request: RunRequest, source: Source, num_train: int) -> RunRequest:
+    """The stages that train from the store with as many epochs as `min_steps` asks for; the others cost too much."""
+    recipe = request.recipe
     if source != "images":
-        stage1 = request.recipe.stage1.lengthened(len(dataset.train))
-        request = replace(request, recipe=replace(request.recipe, stage1=stage1))
-    return PreparedRun(request, backbone, boundary, network, split, source, reason, features.shape[1])
+        recipe = replace(recipe, stage1=recipe.stage1.lengthened(num_train))
+    if source == "activations":
+        recipe = replace(recipe, stage2=recipe.stage2.lengthened(num_train))
+    return replace(request, recipe=recipe)
 
 
 def pixel_bytes(preprocessing: Preprocessing) -> int:
@@ -162,12 +184,6 @@ def _check_pixels(preprocessing: Preprocessing, dataset: Dataset, setting: Setti
             f"{setting.store.limit_bytes / 2**30:.1f} GiB; give more disk (--cache DIR, --cache-limit GIB), or take "
             f"fewer images (--set data.images_per_class=100)"
         )
-
-
-def stored_bytes(split: SplitNetwork, dataset: Dataset, num_views: int, setting: Setting) -> int:
-    """Bytes of the activations of all views."""
-    rows = len(dataset.train) * num_views + len(dataset.validation)
-    return rows * split.bytes_per_image(setting.runtime.stored)
 
 
 def stored_keys(prepared: PreparedRun, dataset: Dataset, frozen: FrozenComputation) -> dict[EntryKey, int]:
@@ -211,6 +227,16 @@ def holds_features(prepared: PreparedRun, dataset: Dataset) -> bool:
     """
     if prepared.source != "images" or prepared.num_views > 1:
         return False
+    return fits_memory(prepared, dataset)
+
+
+def fits_memory(prepared: PreparedRun, dataset: Dataset) -> bool:
+    """Whether the features of view 0 of all images can be held in memory.
+
+    Args:
+        prepared: the run.
+        dataset: the images.
+    """
     return features_bytes(prepared, dataset) < MEMORY_FRACTION * int(psutil.virtual_memory().available)
 
 

@@ -23,6 +23,7 @@ class RunRequest:
         recipe: what to do.
         seed: of everything random.
         kind: ``fine-tuned``, or one of the baselines.
+        fold: which fold is tested; None without folds.
     """
 
     backbone: str
@@ -30,16 +31,17 @@ class RunRequest:
     recipe: Recipe
     seed: int
     kind: Kind = "fine-tuned"
+    fold: int | None = None
 
     @property
     def contender(self) -> str:
-        """Name under which runs that differ in the seed alone are compared."""
+        """Name under which runs that differ in seed and fold alone are compared."""
         return f"probe-{self.backbone}" if self.kind == "probe" else self.backbone
 
     @property
     def name(self) -> str:
         """Name of the run's folder."""
-        return f"{self.contender}-{self.seed}"
+        return f"{self.contender}-{self.seed}" + ("" if self.fold is None else f"-f{self.fold}")
 
 
 @dataclass(frozen=True)
@@ -145,4 +147,4 @@ def probe_request(request: RunRequest) -> RunRequest:
         head=HeadRecipe(),
         views=ViewsRecipe(preset="none", count=1, seed=request.recipe.views.seed),
     )
-    return RunRequest(request.backbone, request.weights, recipe, request.seed, "probe")
+    return RunRequest(request.backbone, request.weights, recipe, request.seed, "probe", request.fold)

@@ -5,6 +5,7 @@
 import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from retop.pipeline.calibrating import calibrate_model
 from retop.pipeline.clock import Clock
 from retop.pipeline.environment import describe_environment
 from retop.pipeline.frozen import FrozenPart, HeldInputs, SplitInputs, collect_features, feature_batches
-from retop.pipeline.prepared import PreparedRun, holds_features, middle_penalty, only_head, prepare
+from retop.pipeline.prepared import PreparedRun, fits_memory, holds_features, middle_penalty, only_head, prepare
 from retop.pipeline.probe import Features, fit_probe
 from retop.pipeline.request import RunFolder, RunRequest, Setting
 from retop.predictor import Predictor
@@ -29,6 +30,7 @@ from retop.recipe import ImbalanceRecipe, StageRecipe
 from retop.records import (
     Environment,
     EpochRecord,
+    IsolationRecord,
     Metrics,
     NetworkRecord,
     Predictions,
@@ -50,6 +52,7 @@ from retop.training import (
     evaluate_inputs,
     training_mode,
 )
+from retop.training.isolation import FrozenFeatures, isolate
 from retop.training.order import derive_seed, epoch_order
 from retop.training.weighting import class_weights
 from retop.version import __version__
@@ -98,8 +101,7 @@ def run_backbone(
     with clock.part("build", None, ""):
         prepared = prepare(request, dataset, setting)
     checkpoints = _open_checkpoints(folder, prepared, dataset, setting, environment, clock, shown)
-    if prepared.reason is not None and prepared.trains_late_layers:
-        setting.listener(Notice("warning", f"{request.name}: the whole network runs in every epoch, {prepared.reason}"))
+    _tell_what_is_not_stored(prepared, setting)
     trainer = _Trainer(prepared, dataset, setting, clock, folder, checkpoints)
     trained = trainer.fit_probe() if request.kind == "probe" else trainer.fit()
     record = _trained_record(prepared, dataset, trained)
@@ -111,6 +113,7 @@ def run_backbone(
         write_predictions(folder.predictions, predictions)
         calibration = calibrate_model(folder.model, predictions[0], request.recipe, setting.listener)
     metrics = [measure(part, "float32", calibration.temperature) for part in predictions]
+    isolation = trainer.isolate(predictions[0])
     if lost := _answers_otherwise(trained, metrics[0]):
         setting.listener(Notice("warning", f"{request.name}: {lost}"))
     run = RunRecord(
@@ -122,7 +125,7 @@ def run_backbone(
         network=_network_record(prepared, trained, setting),
         precision={
             "prefix": _name(setting.runtime.dtype),
-            "stored": _name(setting.runtime.stored) if setting.store else "nothing stored",
+            "stored": _name(setting.runtime.stored) if prepared.source != "images" else "nothing stored",
             "training": _name(setting.runtime.dtype),
             "evaluation": "float32",
         },
@@ -132,6 +135,7 @@ def run_backbone(
         timings=clock.records(),
         environment=environment,
         warnings=tuple(shown),
+        isolation=isolation,
     )
     with writing(folder.path):
         write_record(folder.run, run)
@@ -223,6 +227,24 @@ class _Trainer:
             parameters_trained=sum(p.numel() for p in head.parameters()),
         )
         return _Trained(self._head, (record,), accuracy)
+
+    def isolate(self, predictions: Predictions) -> IsolationRecord | None:
+        """Tests that isolate causes, with the saved model and, where they are stored, the frozen network's features."""
+        # A baseline is there to be beaten; nobody asks why it did well or badly.
+        if not self._recipe.isolating_tests or self._prepared.request.kind != "fine-tuned":
+            return None
+        prepared, dataset = self._prepared, self._dataset
+        stored = self._stored and prepared.needs_features and fits_memory(prepared, dataset)
+        with self._clock.part("isolating tests", None, ""):
+            return isolate(
+                Predictor(self._folder.model, self._setting.runtime.device.type),
+                predictions,
+                dataset.train,
+                dataset.validation,
+                FrozenFeatures(*self._collect()) if stored else None,
+                num_views=prepared.num_views,
+                seed=prepared.request.seed,
+            )
 
     def _stage1(self) -> StageResult:
         recipe, suffix = self._recipe.stage1, self._feature_network()
@@ -411,11 +433,20 @@ def _trained_record(prepared: PreparedRun, dataset: Dataset, trained: _Trained) 
     )
 
 
+def _tell_what_is_not_stored(prepared: PreparedRun, setting: Setting) -> None:
+    if prepared.reason is None:
+        return
+    what = "the whole network runs in every epoch" if prepared.trains_late_layers else "nothing is stored"
+    # Nobody needs a warning of what was asked for.
+    level: Literal["note", "warning"] = "note" if setting.store is None else "warning"
+    setting.listener(Notice(level, f"{prepared.request.name}: {what}, {prepared.reason}"))
+
+
 def _network_record(prepared: PreparedRun, trained: _Trained, setting: Setting) -> NetworkRecord:
     parameters = sum(p.numel() for p in prepared.network.parameters()) + sum(
         p.numel() for p in trained.head.parameters()
     )
-    from_store = prepared.source == "activations" or not prepared.trains_late_layers
+    from_store = prepared.source == "activations" or (prepared.source == "features" and not prepared.trains_late_layers)
     stored = prepared.split.bytes_per_image(setting.runtime.stored) if prepared.split else 0
     return NetworkRecord(
         backbone=prepared.request.backbone,
@@ -426,8 +457,8 @@ def _network_record(prepared: PreparedRun, trained: _Trained, setting: Setting) 
         boundary=prepared.boundary.group if prepared.trains_late_layers else None,
         parameters=parameters,
         parameters_trained=trained.stages[-1].parameters_trained,
-        loop="store" if from_store and setting.store is not None else "whole",
-        loop_reason=None if from_store and setting.store is not None else prepared.reason or CROPS,
+        loop="store" if from_store else "whole",
+        loop_reason=None if from_store else prepared.reason or CROPS,
         stored_bytes_per_view=stored if prepared.source == "activations" else 0,
     )
 

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from retop.data.folders import _could_be_image, find_image_files
+from retop.data.sources import find_image_files
+from retop.data.sources.folders import _could_be_image
 from retop.errors import DataError, UsageError
 
 STANDARD_INPUT = "-"

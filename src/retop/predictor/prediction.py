@@ -11,8 +11,8 @@ import numpy.typing as npt
 import PIL.Image
 
 from retop.data.colour import to_rgb
-from retop.data.folders import read_regular_file
 from retop.data.orientation import read_orientation, turn_upright
+from retop.data.sources import read_regular_file
 from retop.data.views import evaluation_view, preprocess_bytes
 from retop.errors import UnreadableImageError, UsageError
 from retop.records import Preprocessing

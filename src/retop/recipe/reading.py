@@ -51,7 +51,7 @@ def apply_settings(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
     """Change values of a recipe, as ``--set key=value`` does; all together, so that their order does not matter.
 
     Args:
-        recipe: the recipe to start from.
+        recipe: the recipe to start from; its own values are checked too, for Python does not check their types.
         changes: new values as YAML text by dotted path, e.g. ``{"stage2.learning_rate": "0.01"}``.
 
     Returns:
@@ -60,12 +60,10 @@ def apply_settings(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
     Raises:
         RecipeError: a key does not exist, a value is refused, or the changed recipe contradicts itself.
     """
-    if not changes:
-        return recipe
     document = to_plain(recipe)
     for key, value in sorted(changes.items(), key=lambda change: change[0].endswith("min_steps")):
         document = _merged(document, _nested(key, value), f"--set {key}={value}", "")
-    return _build(document, " ".join(f"--set {key}={value}" for key, value in changes.items()))
+    return _build(document, " ".join(f"--set {key}={value}" for key, value in changes.items()) or "the recipe")
 
 
 def apply_setting(recipe: Recipe, key: str, value: str) -> Recipe:

@@ -3,14 +3,29 @@
 `docs/records.md` is generated from the docstrings in this package.
 """
 
-from retop.records.audit import AuditRecord
+from retop.records.audit import AuditRecord, leaked_test_images
 from retop.records.calibration import Acceptance, AcceptancePoint, Calibration
 from retop.records.comparison import ComparisonRecord, ComparisonRow, FailedRun, PairedComparison
 from retop.records.finding import Finding
+from retop.records.finished import (
+    FinishedComparison,
+    FinishedRun,
+    kind_of_folder,
+    read_finished_comparison,
+    read_finished_run,
+)
+from retop.records.heatmap import HeatMap, HeatMapRecord
+from retop.records.isolation import IsolationRecord, SampleResult, SuspectedLabel
 from retop.records.metrics import CalibratedMetrics, ClassMetrics, Interval, Metrics, MissedImage, SeedSummary
 from retop.records.network import GroupRecord, NetworkRecord, Preprocessing, WeightsRecord
 from retop.records.plan import PlannedPart, PlannedRun, PlanRecord
-from retop.records.predictions import PREDICTIONS_SCHEMA, Predictions, read_predictions, write_predictions
+from retop.records.predictions import (
+    PREDICTIONS_SCHEMA,
+    Predictions,
+    merge_predictions,
+    read_predictions,
+    write_predictions,
+)
 from retop.records.run import (
     DataRecord,
     Environment,
@@ -43,8 +58,13 @@ __all__ = [
     "EpochRecord",
     "FailedRun",
     "Finding",
+    "FinishedComparison",
+    "FinishedRun",
     "GroupRecord",
+    "HeatMap",
+    "HeatMapRecord",
     "Interval",
+    "IsolationRecord",
     "Metrics",
     "MissedImage",
     "NetworkRecord",
@@ -55,14 +75,21 @@ __all__ = [
     "Predictions",
     "Preprocessing",
     "RunRecord",
+    "SampleResult",
     "SeedSummary",
     "SplitRecord",
     "StageRecord",
+    "SuspectedLabel",
     "TimingRecord",
     "TrainedRecord",
     "UnreadableImage",
     "WeightsRecord",
+    "kind_of_folder",
+    "leaked_test_images",
+    "merge_predictions",
     "read_epochs",
+    "read_finished_comparison",
+    "read_finished_run",
     "read_predictions",
     "read_record",
     "read_split",

@@ -28,3 +28,15 @@ class AuditRecord:
 
     version: int = AUDIT_VERSION
     """Version of this record."""
+
+
+def leaked_test_images(record: AuditRecord) -> frozenset[str]:
+    """Test images of which there are copies, exact or near, among the images that training sees.
+
+    Args:
+        record: of the audit.
+
+    Returns:
+        Their paths: what the findings name under ``test`` in their evidence.
+    """
+    return frozenset(path for finding in record.findings for path in finding.evidence.get("test", ()))

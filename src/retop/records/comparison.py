@@ -54,7 +54,11 @@ class ComparisonRow:
     """Mean seconds over seeds: ``prefix``, ``stage 1``, ``stage 2``, ``evaluation``, ``total``."""
 
     recipe_differs: bool
-    """Whether its recipe is not the comparison's."""
+    """Whether a backbone's recipe is not the comparison's; never of a baseline, which has one of its own."""
+
+    without_leaks: Interval | None = None
+    """Fraction right of the ranked images without those that the audit found copies of among the others, first seed,
+    with its Wilson interval; None where there are none."""
 
 
 @dataclass(frozen=True)

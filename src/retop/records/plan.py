@@ -1,6 +1,7 @@
 """plan.json: what a comparison was asked for, and what it was expected to cost."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from retop.recipe import Recipe
 
@@ -28,6 +29,9 @@ class PlannedRun:
 
     recipe: Recipe
     """The run's own recipe."""
+
+    weights_sha256: str | None = None
+    """SHA-256 of the pretrained weights, hexadecimal; None for random ones."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,10 @@ class PlanRecord:
 
     disk_free_bytes: int
     """What the activation store may still take."""
+
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """Arguments of `retop.compare` that began it, with which `retop resume` goes on; empty where it was begun
+    otherwise."""
 
     version: int = PLAN_VERSION
     """Version of this record."""

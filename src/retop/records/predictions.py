@@ -1,6 +1,7 @@
 """predictions.parquet: the logits of every evaluated image."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +96,23 @@ def read_predictions(path: Path, split: str) -> Predictions:
     except (OSError, pa.ArrowInvalid, KeyError, ValueError) as error:
         raise RunError(f"{path} is not a table of predictions: {error}") from error
     return Predictions(split, tuple(table["path"].to_pylist()), classes, labels, logits)
+
+
+def merge_predictions(parts: Sequence[Predictions]) -> Predictions:
+    """Several predictions of one model or of its folds as one.
+
+    Args:
+        parts: at least one, all on one split and with the same classes, on different images.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    return Predictions(
+        parts[0].split,
+        tuple(path for part in parts for path in part.paths),
+        parts[0].classes,
+        np.concatenate([part.labels_n for part in parts]),
+        np.concatenate([part.logits_nk for part in parts]),
+    )
 
 
 def _read_classes(path: Path, metadata: dict[bytes, bytes]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from retop.errors import RunError, SchemaError
 from retop.recipe import Recipe
+from retop.records.isolation import IsolationRecord
 from retop.records.metrics import Metrics
 from retop.records.network import NetworkRecord
 from retop.schema import from_plain
@@ -52,11 +53,27 @@ class DataRecord:
     splits: tuple[SplitRecord, ...]
     """Train, validation and, where there is one, test."""
 
-    split_by: Literal["folders", "retop"]
-    """Whether the user's folders made the split or retop did."""
+    split_by: Literal["folders", "table", "file", "retop"]
+    """What made the split: folders or files of the data, a column of its table, ``--split-file``, or retop."""
 
     unreadable: tuple[UnreadableImage, ...]
     """Images left out."""
+
+    excluded: int = 0
+    """Images left out by ``--exclude``."""
+
+    folds: int | None = None
+    """Number of folds: every image is a test image in one of them. None without folds."""
+
+    fold: int | None = None
+    """The fold of this run, from 0: it is tested, the next one validates. None without folds, and for a whole
+    comparison, whose `splits` are those of fold 0."""
+
+    grouped: bool = False
+    """Whether images belong to groups that share a side of the split."""
+
+    images_per_class: int | None = None
+    """Most training images of each class that were used; None for all."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +251,9 @@ class RunRecord:
 
     warnings: tuple[str, ...] = field(default=())
     """Warnings that were shown."""
+
+    isolation: IsolationRecord | None = None
+    """Tests that isolate causes; None where they were switched off or not made yet."""
 
     version: int = RUN_VERSION
     """Version of this record."""

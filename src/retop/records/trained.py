@@ -6,7 +6,7 @@ from retop.recipe import HeadRecipe
 from retop.records.calibration import Calibration
 from retop.records.network import Preprocessing, WeightsRecord
 
-MODEL_FOLDER_VERSION = 1
+MODEL_FOLDER_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,9 @@ class TrainedRecord:
 
     calibration: Calibration | None = None
     """Temperature and threshold; None in folders that have none: their temperature is 1, and nothing is refused."""
+
+    config_sha256: str = ""
+    """SHA-256 of config.json, this value aside: of its JSON with sorted keys and without spaces. Empty in version 1."""
 
     version: int = MODEL_FOLDER_VERSION
     """Version of the model folder's form."""

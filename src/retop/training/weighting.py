@@ -46,3 +46,10 @@ def _check_names(given: dict[str, float], classes: Sequence[str]) -> None:
         raise UsageError(
             f"the class weights (--class-weights, imbalance.class_weights) do not fit the classes: {'; '.join(wrong)}"
         )
+
+
+def describe_imbalance(recipe: ImbalanceRecipe) -> str:
+    """What a plan says of it, to be added to what is computed; empty for nothing."""
+    if recipe.sampling == "balanced":
+        return ", classes in equal shares"
+    return "" if recipe.class_weights == "none" else ", classes weighted"

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from retop.artifact import Classifier, load_model_folder, save_model_folder
-from retop.artifact.folder import _card
+from retop.artifact.folder import _card, _sealed
 from retop.backbones import Backbone, build_backbone
 from retop.backbones.head import LinearHead, build_head
 from retop.errors import ModelFolderError
@@ -128,9 +128,11 @@ def test_a_model_folder_is_never_overwritten(tmp_path: Path) -> None:
 
 
 def edit_config(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the config, with a checksum that fits."""
     config = json.loads((folder / "config.json").read_text())
     change(config)
-    (folder / "config.json").write_text(json.dumps(config))
+    sealed = _sealed(config) if "retop" in config else config
+    (folder / "config.json").write_text(json.dumps(sealed))
 
 
 def edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
@@ -167,13 +169,13 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors cannot be read"),
     "no config": (lambda f: (f / "config.json").unlink(), "not a model folder.*vgg16-0/model"),
     "no JSON": (lambda f: (f / "config.json").write_text("{"), "config.json cannot be read"),
-    "a list": (lambda f: (f / "config.json").write_text("[]"), "does not name an architecture"),
+    "a list": (lambda f: (f / "config.json").write_text("[]"), "should hold a mapping"),
     "timm folder": (lambda f: edit_config(f, lambda c: c.pop("retop")), "no key 'retop'.*--weights"),
-    "version": (lambda f: edit_config(f, lambda c: c["retop"].update(version=99)), "version 99.*reads version 1"),
+    "version": (lambda f: edit_config(f, lambda c: c["retop"].update(version=99)), "version 99.*reads up to version 2"),
     "missing key": (lambda f: edit_config(f, lambda c: c["retop"].pop("classes")), "retop.classes is missing"),
     "wrong type": (lambda f: edit_config(f, lambda c: c["retop"].update(classes=3)), "retop.classes should be"),
     "bad head": (lambda f: edit_config(f, lambda c: c["retop"]["head"].update(dropout=2.0)), "head.dropout must be"),
-    "huge head": (lambda f: edit_config(f, lambda c: c["retop"].update(head_features=2**50)), "cannot be built"),
+    "huge head": (lambda f: edit_config(f, lambda c: c["retop"].update(head_features=2**50)), "does not fit"),
     "negative head": (lambda f: edit_config(f, lambda c: c["retop"].update(head_features=-1)), "cannot be built"),
     "unknown network": (lambda f: edit_config(f, lambda c: c.update(architecture="nothing")), "unknown to timm"),
     "network elsewhere": (lambda f: edit_config(f, lambda c: c.update(architecture="hf-hub:a/b")), "unknown to timm"),
@@ -182,7 +184,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         "model_args may not hold pretrained",
     ),
     "arguments": (lambda f: edit_config(f, lambda c: c.update(model_args={"depth": "x"})), "cannot be built"),
-    "argument list": (lambda f: edit_config(f, lambda c: c.update(model_args=[1])), "cannot be built"),
+    "argument list": (lambda f: edit_config(f, lambda c: c.update(model_args=[1])), "model_args should be"),
     "no mapping": (lambda f: edit_config(f, lambda c: c.update(pretrained_cfg="x")), "pretrained_cfg should be"),
     "other network": (lambda f: edit_config(f, lambda c: c.update(architecture="test_vit")), "does not fit"),
     "class count": (lambda f: edit_config(f, lambda c: c["retop"]["classes"].append("rat")), "does not fit"),

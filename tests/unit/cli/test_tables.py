@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from example_records import GROUPS, comparison_record, contender
-from retop.cli.tables import comparison_table, groups_table, misses_table, plan_table
+from retop.cli.tables import comparison_table, groups_table, metrics_table, misses_table, plan_table
 from retop.recipe import Recipe
 from retop.records import PlannedPart, PlanRecord
 
@@ -59,6 +59,24 @@ def test_ranking_on_validation_is_labelled_in_the_caption() -> None:
 def test_markup_in_names_is_shown_as_it_is() -> None:
     one = contender("a", n=30, accuracy=0.5, classes=("[red]cat", "[/]dog"))
     assert "[red]cat" in shown(misses_table(one.predictions and one.runs[0].test))  # type: ignore[arg-type]
+
+
+def test_classes_and_runs_are_shown_as_they_are() -> None:
+    metrics = contender("a", n=30, accuracy=0.5, classes=("[red]cat", ":dog:")).runs[0].test
+    assert metrics is not None
+    for text in (shown(metrics_table(metrics)), shown(misses_table(metrics))):
+        assert "[red]cat" in text
+        assert ":dog:" in text
+    assert "[x]-0: " in shown(misses_table(metrics, run="[x]-0"))
+
+
+def test_where_the_other_misses_are_is_true() -> None:
+    metrics = contender("a", n=300, accuracy=0.5).runs[0].test
+    assert metrics is not None
+    assert "a-0/predictions.parquet holds them all" in shown(misses_table(metrics, 3, run="a-0"))
+    evaluated = shown(misses_table(metrics, 3))
+    assert "parquet" not in evaluated
+    assert f"--json lists {len(metrics.missed)} of them" in evaluated
 
 
 def test_misses_are_counted_beyond_those_listed() -> None:

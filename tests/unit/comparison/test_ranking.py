@@ -108,6 +108,13 @@ def test_row_tells_what_was_measured() -> None:
     assert row.recipe_differs
 
 
+def test_only_backbones_are_marked_for_another_recipe() -> None:
+    other = Recipe(name="another")
+    contenders = [contender("a"), contender("b", recipe=other), contender("probe-a", "probe", recipe=other)]
+    rows, _ = rank(contenders, Recipe())
+    assert {row.name for row in rows if row.recipe_differs} == {"b"}
+
+
 def test_baselines_have_no_stage_1() -> None:
     rows, _ = rank([contender("scratch", "scratch"), contender("probe-a", "probe")], Recipe())
     assert [row.stage1_accuracy for row in rows] == [None, None]

@@ -1,13 +1,16 @@
 """Which runs a comparison makes, and what is refused before any work begins."""
 
 import inspect
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from images import write_shapes
 from retop.activations import ActivationStore
-from retop.api import build_request, build_setting, compare, train, warn
+from retop.api import build_request, build_setting, compare, plan, train, warn
 from retop.comparison import ComparisonRequest
-from retop.errors import RecipeError, UsageError
+from retop.errors import RecipeError, RetopError, UsageError
 from retop.events import Notice
 from retop.recipe import Recipe, load_recipe
 
@@ -81,8 +84,45 @@ def test_settings_are_python_values_or_text() -> None:
 def test_text_instead_of_a_list_and_unknown_keys_are_refused() -> None:
     with pytest.raises(UsageError, match="must be a list of names; received the text 'vgg16'"):
         build_request("vgg16", None, "default", None, 1, ())
-    with pytest.raises(RecipeError, match="unknown key vgg19"):
+    with pytest.raises(UsageError, match=r"'vgg19' is none of the backbones vgg16 and no part of a recipe: .*thaw"):
         build_request(["vgg16"], None, "default", {"vgg19.thaw": "all"}, 1, ())
+    with pytest.raises(RecipeError, match=r"unknown key stage2\.rate"):
+        build_request(["vgg16"], None, "default", {"stage2.rate": 1}, 1, ())
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    settings = {
+        "stage2.epochs": np.int64(7),
+        "stage2.momentum": np.float32(0.5),
+        "data.split": np.array([0.5, 0.25, 0.25]),
+    }
+    built = build_request(["a"], None, "default", settings, np.int64(2), ())
+    assert (built.recipe.stage2.epochs, built.recipe.stage2.momentum) == (7, 0.5)
+    assert built.recipe.data.split == (0.5, 0.25, 0.25)
+    assert built.seeds == (0, 1)
+    assert build_request(["a"], None, "default", None, np.array([3, 5]), ()).seeds == (3, 5)
+    assert all(type(seed) is int for seed in build_request(["a"], None, "default", None, np.array([3]), ()).seeds)
+
+
+@pytest.mark.parametrize("seeds", [1.5, "0,1", [0, 1.5], ["0"], None])
+def test_seeds_that_are_no_whole_numbers_are_refused(seeds: object) -> None:
+    with pytest.raises(UsageError, match="seeds must be a whole number"):
+        build_request(["a"], None, "default", None, seeds, ())  # type: ignore[arg-type]
+
+
+def test_a_setting_that_is_no_value_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match=r"settings\['stage2.epochs'\] must be .*; received object"):
+        build_request(["a"], None, "default", {"stage2.epochs": object()}, 1, ())
+
+
+@pytest.mark.parametrize("changes", [{"batch_norm": "x"}, {"precision": "bf17"}])
+def test_a_recipe_made_in_python_is_checked_like_one_from_a_file(changes: dict[str, object]) -> None:
+    with pytest.raises(RecipeError, match=next(iter(changes))):
+        build_request(["a"], None, Recipe(**changes), None, 1, ())  # type: ignore[arg-type]
+
+
+def test_groups_to_thaw_may_be_a_number_in_python_too() -> None:
+    assert build_request(["a"], None, Recipe(thaw=2), None, 1, ()).recipe.thaw == "2"  # type: ignore[arg-type]
 
 
 def test_a_setting_belongs_to_the_longest_name_that_fits() -> None:
@@ -108,6 +148,20 @@ def test_the_usual_store_has_two_names(cache: bool | str) -> None:
     store = build_setting(Recipe(), "cpu", cache, None, warn).store
     assert store is not None
     assert store.folder == ActivationStore().folder
+
+
+@pytest.mark.parametrize(("cache", "limit"), [("", None), (" ", None), (True, 0), (True, -1), (True, float("nan"))])
+def test_a_store_without_name_or_size_is_refused(cache: bool | str, limit: int | None) -> None:
+    with pytest.raises(UsageError, match="--cache"):
+        build_setting(Recipe(), "cpu", cache, limit, warn)
+
+
+def test_a_warning_names_the_line_that_called_retop(tmp_path: Path) -> None:
+    write_shapes(tmp_path, 3)
+    (tmp_path / "disc" / "broken.png").write_text("no image")
+    with pytest.warns(UserWarning, match="cannot be read") as caught, pytest.raises(RetopError):
+        plan(tmp_path, ["no_such_network"], weights="random")
+    assert {warning.filename for warning in caught} == {__file__}
 
 
 def test_without_a_listener_warnings_are_python_warnings() -> None:

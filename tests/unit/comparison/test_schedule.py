@@ -1,18 +1,21 @@
 """What a plan says before anything is computed, and that it says it of what will be done."""
 
+import datetime
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from images import write_shapes
 from retop.activations import ActivationStore
 from retop.comparison import ComparisonRequest, make_plan
 from retop.comparison.compare import check_folder, claim_folder, compare_backbones
 from retop.comparison.request import Baseline
-from retop.data import Dataset
+from retop.data import Dataset, open_dataset
 from retop.errors import RunError, RunExistsError
 from retop.pipeline import RunFolder, plan, run_backbone
-from retop.records import PlannedPart, PlanRecord
+from retop.recipe import DataRecipe
+from retop.records import ComparisonRecord, PlannedPart, PlanRecord, RunRecord, read_record
 from small_runs import small_recipe, small_setting
 
 
@@ -69,6 +72,13 @@ def test_a_plan_without_a_store_says_what_runs_in_every_epoch_and_why(small_weig
     assert parts["probe-test_resnet-0", "features"].how_often == "60 images, in memory"
 
 
+def test_the_plan_lengthens_the_stages_like_the_run(small_weights: Path, shapes: Dataset) -> None:
+    one = request(small_weights, stage1__min_steps=9, stage2__min_steps=15)
+    parts = planned(one, shapes, ActivationStore())
+    assert parts["test_resnet-0", "stage 1"].how_often.startswith("1 x 4 epochs")
+    assert parts["test_resnet-0", "stage 2"].how_often.startswith("6 epochs")
+
+
 def test_planned_parts_are_the_timed_parts(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
     for name, store in (("a", ActivationStore()), ("b", None)):
         one = request(small_weights, baselines=("probe",))
@@ -82,7 +92,7 @@ def test_planned_parts_are_the_timed_parts(small_weights: Path, shapes: Dataset,
 
 def make(one: ComparisonRequest, dataset: Dataset, folder: Path) -> tuple[PlanRecord, list[str]]:
     setting = small_setting(one.recipe, ActivationStore())
-    check_folder(folder, one, dataset)
+    check_folder(folder, one, dataset, setting)
     made = make_plan(one, dataset, setting, folder)
     claim_folder(folder, made)
     return made, [failed.name for failed in compare_backbones(one, dataset, made, setting, folder).failed]
@@ -99,20 +109,47 @@ def test_what_is_finished_is_not_calibrated_again(small_weights: Path, shapes: D
     assert sum(part.seconds or 0 for part in again.parts if part.run == "test_resnet-1") > 0
 
 
+def test_the_record_of_a_comparison_names_when_it_began(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    began = datetime.datetime.now().astimezone().replace(microsecond=0)
+    make(request(small_weights), shapes, tmp_path)
+    compared = read_record(ComparisonRecord, tmp_path / "comparison.json")
+    run = read_record(RunRecord, tmp_path / "test_resnet-0" / "run.json")
+    assert began.isoformat() <= compared.environment.started <= run.environment.started
+
+
 def test_a_folder_of_another_comparison_is_refused_before_anything_is_planned(
     small_weights: Path, shapes: Dataset, tmp_path: Path
 ) -> None:
     one = request(small_weights)
     claim_folder(tmp_path / "a", PlanRecord(shapes.record.fingerprint, one.recipe, (), (), 0, 0))
     with pytest.raises(RunExistsError, match=r"holds another comparison.*--out"):
-        check_folder(tmp_path / "a", one, shapes)
+        check_folder(tmp_path / "a", one, shapes, small_setting(one.recipe, None))
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "letter.txt").touch()
     with pytest.raises(RunExistsError, match="not empty"):
-        check_folder(tmp_path / "b", one, shapes)
+        check_folder(tmp_path / "b", one, shapes, small_setting(one.recipe, None))
     assert not (tmp_path / "c").exists()
-    check_folder(tmp_path / "c", one, shapes)
+    check_folder(tmp_path / "c", one, shapes, small_setting(one.recipe, None))
     assert not (tmp_path / "c").exists()
+
+
+def test_results_among_the_images_are_refused(
+    small_weights: Path, shapes: Dataset, shapes_folder: Path, tmp_path: Path
+) -> None:
+    one = request(small_weights)
+    unsplit = open_dataset(write_shapes(tmp_path / "photos", 10), DataRecipe())
+    for dataset, folder in (
+        (unsplit, tmp_path / "photos"),
+        (unsplit, tmp_path / "photos" / "runs" / "a"),
+        (unsplit, tmp_path / "photos" / "disc" / "a"),
+        (shapes, shapes_folder),
+        (shapes, shapes_folder / "train" / "runs"),
+        (shapes, shapes_folder / "test" / "runs"),
+    ):
+        with pytest.raises(RunError, match=r"lies among the images of .*--out"):
+            check_folder(folder, one, dataset)
+    check_folder(tmp_path / "photos-runs", one, unsplit)
+    check_folder(shapes_folder / "runs" / "a", one, shapes)
 
 
 def test_a_folder_that_cannot_be_made_is_told_with_the_way_out(
@@ -121,7 +158,7 @@ def test_a_folder_that_cannot_be_made_is_told_with_the_way_out(
     (tmp_path / "file").touch()
     one = request(small_weights)
     with pytest.raises(RunError, match="--out"):
-        check_folder(tmp_path / "file", one, shapes)
+        check_folder(tmp_path / "file", one, shapes, small_setting(one.recipe, None))
     with pytest.raises(RunError, match="--out"):
         claim_folder(tmp_path / "file" / "a", PlanRecord("", one.recipe, (), (), 0, 0))
 

@@ -79,7 +79,7 @@ def test_training_images_alone_are_split_in_two_and_said_so(tmp_path):
     data = open_dataset(tmp_path, DataRecipe(), events.append)
     assert data.test is not None and data.record.split_by == "retop"
     assert (len(data.train), len(data.validation), len(data.test)) == (28, 6, 4)
-    assert any(isinstance(event, Notice) and "no validation folder" in event.message for event in events)
+    assert any(isinstance(event, Notice) and "no validation images" in event.message for event in events)
 
 
 def test_exact_copies_lie_on_one_side(tmp_path):

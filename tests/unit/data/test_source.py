@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import subprocess
 import sys
@@ -5,7 +6,7 @@ import sys
 import pytest
 
 from retop.data import open_source
-from retop.data.folders import find_image_files
+from retop.data.sources import find_image_files
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Notice, ignore
 
@@ -13,14 +14,14 @@ from .pictures import encoded, picture, write_classes
 
 
 def scanned(folder, listener=ignore):
-    rows = open_source(folder).scan(listener).to_pylist()
+    rows = open_source(folder).scan(listener).table.to_pylist()
     return {row["path"]: (row["split"], row["label"]) for row in rows}
 
 
 def test_class_folders_give_labels_and_no_split(tmp_path):
     write_classes(tmp_path, {"cats": 2, "dogs": 1})
     source = open_source(tmp_path)
-    assert source.split_by == "retop" and source.location == str(tmp_path)
+    assert source.scan(ignore).split_by == "retop" and source.location == str(tmp_path)
     assert scanned(tmp_path) == {
         "cats/0.png": (None, "cats"),
         "cats/1.png": (None, "cats"),
@@ -31,7 +32,7 @@ def test_class_folders_give_labels_and_no_split(tmp_path):
 def test_rows_carry_size_and_time(tmp_path):
     write_classes(tmp_path, {"a": 1, "b": 1})
     os.utime(tmp_path / "a/0.png", ns=(5, 1_234_567_890_123_456_700))
-    row = next(row for row in open_source(tmp_path).scan(ignore).to_pylist() if row["path"] == "a/0.png")
+    row = next(row for row in open_source(tmp_path).scan(ignore).table.to_pylist() if row["path"] == "a/0.png")
     assert row["size_bytes"] == (tmp_path / "a/0.png").stat().st_size
     assert row["modified_ns"] == (tmp_path / "a/0.png").stat().st_mtime_ns
 
@@ -40,7 +41,7 @@ def test_rows_carry_size_and_time(tmp_path):
 def test_split_folders_are_recognised(tmp_path, validation):
     for n, part in enumerate(["train", validation, "test"]):
         write_classes(tmp_path / part, {"a": 1, "b": 1}, 10 * n)
-    assert open_source(tmp_path).split_by == "folders"
+    assert open_source(tmp_path).scan(ignore).split_by == "folders"
     assert scanned(tmp_path)[f"{validation}/a/10.png"] == ("validation", "a")
     assert {split for split, _ in scanned(tmp_path).values()} == {"train", "validation", "test"}
 
@@ -108,12 +109,15 @@ def test_a_missing_location_is_refused_with_what_is_supported(tmp_path):
 
 
 def test_a_file_is_refused_with_what_is_supported(tmp_path):
-    (tmp_path / "data.csv").write_text("path,label\n")
-    assert "is a file" in refused(tmp_path / "data.csv") and "class" in refused(tmp_path / "data.csv")
+    (tmp_path / "data.doc").write_text("no images")
+    assert "is a file" in refused(tmp_path / "data.doc") and "class" in refused(tmp_path / "data.doc")
 
 
-def test_an_address_is_refused():
-    assert "addresses cannot be read" in refused("s3://bucket/images")
+def test_an_address_without_its_package_names_the_package():
+    pytest.importorskip("fsspec")
+    if importlib.util.find_spec("adlfs"):
+        pytest.skip("adlfs is installed")
+    assert "pip install adlfs" in refused("abfs://bucket/images")
 
 
 def test_an_empty_folder_is_refused(tmp_path):
@@ -186,7 +190,7 @@ def test_names_that_are_not_unicode_can_be_listed_and_read(tmp_path):
     with open(odd, "wb") as file:  # noqa: PTH123
         file.write(b"content")
     source = open_source(tmp_path)
-    paths = source.scan(ignore)["path"].to_pylist()
+    paths = source.scan(ignore).table["path"].to_pylist()
     assert r"a/\xff\xfe.png" in paths
     assert source.read(r"a/\xff\xfe.png") == b"content"
 
@@ -194,7 +198,7 @@ def test_names_that_are_not_unicode_can_be_listed_and_read(tmp_path):
 def test_class_names_are_the_same_text_however_the_system_spells_them(tmp_path):
     write_classes(tmp_path, {"e\u0301te\u0301": 1, "b \u202e x": 1})
     source = open_source(tmp_path)
-    table = source.scan(ignore)
+    table = source.scan(ignore).table
     assert set(table["label"].to_pylist()) == {"\u00e9t\u00e9", "b \u202e x"}
     assert all(source.read(path) for path in table["path"].to_pylist())
 

@@ -111,6 +111,7 @@ def test_a_lucky_seed_establishes_nothing() -> None:
 
 def test_seeds_without_any_spread_let_the_images_speak() -> None:
     found = compare_pair(np.ones((3, 3), dtype=bool), np.zeros((3, 3), dtype=bool), ("a", "b"))
+    assert found.test == "exact McNemar"
     assert found.p == pytest.approx(0.25)
     assert not found.established
 

@@ -67,8 +67,39 @@ def test_what_does_not_fit_trains_without_a_store_and_says_so(
 ) -> None:
     record = run_small(tmp_path / "a", shapes, weights=small_weights, store=ActivationStore(limit_bytes=2**17))
     assert record.network.loop == "whole"
-    assert "GiB and the store may hold" in str(record.network.loop_reason)
+    assert "and the store may hold 128 KiB" in str(record.network.loop_reason)
     assert "--views" in record.warnings[0]
+
+
+@pytest.mark.parametrize("settings", [{"thaw": "none"}, {}])
+def test_features_that_do_not_fit_are_not_stored(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, settings: dict[str, object]
+) -> None:
+    store = ActivationStore(limit_bytes=1000)
+    record = run_small(tmp_path / "a", shapes, weights=small_weights, store=store, settings=settings)
+    assert store.used_bytes() == 0
+    assert record.network.loop == "whole"
+    assert record.precision["stored"] == "nothing stored"
+    assert "the features would take" in str(record.network.loop_reason)
+    assert all(way in record.warnings[0] for way in ("--views", "--thaw", "--cache-limit", "--cache DIR"))
+    uncached = run_small(tmp_path / "b", shapes, weights=small_weights, store=None, settings=settings)
+    assert record.validation.log_loss == uncached.validation.log_loss
+
+
+def test_a_store_that_is_switched_off_is_no_warning(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    heard: list[Event] = []
+    record = run_small(tmp_path / "a", shapes, weights=small_weights, store=None, listener=heard.append)
+    assert record.warnings == ()
+    assert any(isinstance(event, Notice) and "the store is switched off" in event.message for event in heard)
+
+
+def test_both_stages_make_at_least_the_steps_asked_for(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    settings = {"stage1.min_steps": 9, "stage2.min_steps": 15}
+    record = run_small(tmp_path / "a", shapes, weights=small_weights, store=ActivationStore(), settings=settings)
+    # 3 batches of 16 in an epoch of 45 images: 6 steps in 2 epochs.
+    assert [stage.epochs_run for stage in record.stages] == [4, 6]
+    uncached = run_small(tmp_path / "b", shapes, weights=small_weights, store=None, settings=settings)
+    assert [stage.epochs_run for stage in uncached.stages] == [2, 2]
 
 
 def test_metrics_are_scikit_learns_on_the_saved_predictions(
@@ -199,10 +230,11 @@ def test_the_record_holds_exactly_the_warnings_that_were_shown(
     small_weights: Path, shapes: Dataset, tmp_path: Path
 ) -> None:
     events: list[Event] = []
-    record = run_small(tmp_path, shapes, weights=small_weights, listener=events.append)
+    store = ActivationStore(limit_bytes=2**17)
+    record = run_small(tmp_path, shapes, weights=small_weights, store=store, listener=events.append)
     shown = [event.message for event in events if isinstance(event, Notice) and event.level == "warning"]
     assert list(record.warnings) == shown
-    assert any("the whole network runs in every epoch, the store is switched off" in message for message in shown)
+    assert any("the whole network runs in every epoch, the activations would take" in message for message in shown)
 
 
 def test_a_penalty_is_looked_for_without_a_store_and_found_as_with_one(

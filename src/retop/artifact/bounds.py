@@ -1,0 +1,197 @@
+"""What a file of a model folder may make this process do: open, read and build no more than it holds."""
+
+import json
+import math
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from torch import nn
+from torch.nn.modules import module as registration
+
+from retop.errors import ModelFolderError
+
+LARGEST_CONFIG = 8 * 2**20
+LARGEST_HEADER = 4 * 2**20
+LARGEST_ARGUMENT = 2**16
+MOST_ARGUMENTS = 1000
+MEMORY_FRACTION = 0.5
+BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+
+
+@dataclass(frozen=True)
+class TensorHeader:
+    """A tensor as the head of a safetensors file announces it.
+
+    Attributes:
+        dtype: in the file's own abbreviation, e.g. ``"F32"``.
+        shape: its sizes.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def read_bounded(path: Path, largest: int) -> bytes:
+    """Read a regular file that lies in its folder itself.
+
+    Args:
+        path: the file.
+        largest: bytes that it may have.
+
+    Returns:
+        All of it.
+
+    Raises:
+        ModelFolderError: it is missing, a link, a pipe or a device, or larger than allowed.
+    """
+    # A pipe would be waited for, a link could lead anywhere.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        if path.is_symlink():
+            raise ModelFolderError(f"{path} is a link; a model folder holds its files itself. Copy them (cp -L)")
+        with os.fdopen(os.open(path, flags), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise ModelFolderError(f"{path} cannot be read: it is not a regular file")
+            if found.st_size > largest:
+                raise ModelFolderError(f"{path} has {found.st_size} bytes; at most {largest} are read")
+            return file.read(largest + 1)
+    except (OSError, ValueError) as error:
+        raise ModelFolderError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def largest_weights() -> int:
+    """Bytes of a weights file that fits this machine's memory beside the network."""
+    return int(MEMORY_FRACTION * psutil.virtual_memory().available)
+
+
+def read_header(content: bytes, path: Path) -> dict[str, TensorHeader]:
+    """The head of a safetensors file, checked before any tensor is made.
+
+    Args:
+        content: the whole file.
+        path: for messages.
+
+    Returns:
+        What it announces, by name.
+
+    Raises:
+        ModelFolderError: it is no such file, or its sizes contradict each other.
+
+    Source:
+        https://huggingface.co/docs/safetensors/index#format
+    """
+    length = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or length > min(LARGEST_HEADER, len(content) - 8):
+        raise ModelFolderError(f"{path} is not a safetensors file: its head would have {length} bytes")
+    announced = parse_json(content[8 : 8 + length], path)
+    announced.pop("__metadata__", None)
+    found = {name: _tensor(name, item, path) for name, item in announced.items()}
+    total = sum(BYTES[item.dtype] * math.prod(item.shape) for item in found.values())
+    if total != len(content) - 8 - length:
+        raise ModelFolderError(
+            f"{path} is not a safetensors file: its head announces {total} bytes, it holds {len(content) - 8 - length}"
+        )
+    return found
+
+
+def parse_json(content: bytes, path: Path) -> dict[str, Any]:
+    """A JSON object without keys that stand twice and without values that are not numbers.
+
+    Args:
+        content: UTF-8.
+        path: for messages.
+
+    Raises:
+        ModelFolderError: it is not.
+    """
+    try:
+        value = json.loads(content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ModelFolderError(f"{path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise ModelFolderError(f"{path} should hold a mapping, received {type(value).__name__}")
+    return value
+
+
+def check_arguments(arguments: dict[str, Any], path: Path) -> None:
+    """Refuse arguments of a network that are not plain, small values.
+
+    Args:
+        arguments: `model_args` of a config.json.
+        path: for messages.
+
+    Raises:
+        ModelFolderError: a value is of another kind, too large, or there are too many.
+    """
+    left, seen = list(arguments.values()), 0
+    while left:
+        value, seen = left.pop(), seen + 1
+        if seen + len(left) > MOST_ARGUMENTS:
+            raise ModelFolderError(f"{path}: model_args hold more than {MOST_ARGUMENTS} values")
+        if isinstance(value, list):
+            left += value
+        elif isinstance(value, str):
+            if len(value) > 100:
+                raise ModelFolderError(f"{path}: model_args hold a text of {len(value)} characters")
+        elif value is not None and not abs(value if isinstance(value, int | float) else math.inf) <= LARGEST_ARGUMENT:
+            raise ModelFolderError(f"{path}: model_args hold {str(value)[:60]}; numbers up to {LARGEST_ARGUMENT} do")
+
+
+@contextmanager
+def building_at_most(num_tensors: int, path: Path) -> Iterator[None]:
+    """Stop the building of a network that has far more parts than a file has tensors.
+
+    Args:
+        num_tensors: in the weights file.
+        path: for messages.
+
+    Raises:
+        ModelFolderError: the network became larger.
+    """
+    left = 40 * num_tensors + 2000
+    builder = threading.get_ident()
+
+    def count(module: nn.Module, name: str, part: Any) -> None:
+        nonlocal left
+        # The hooks belong to the process; other threads may build networks of their own.
+        if threading.get_ident() == builder:
+            left -= 1
+            if left < 0:
+                raise ModelFolderError(f"{path} names a network that is larger than its {num_tensors} stored tensors")
+
+    with ExitStack() as hooks:
+        for register in (
+            registration.register_module_parameter_registration_hook,
+            registration.register_module_module_registration_hook,
+            registration.register_module_buffer_registration_hook,
+        ):
+            hooks.callback(register(count).remove)
+        yield
+
+
+def _tensor(name: str, item: Any, path: Path) -> TensorHeader:
+    shape = item.get("shape") if isinstance(item, dict) else None
+    sizes = shape if isinstance(shape, list) else [-1]
+    plain = len(sizes) <= 8 and all(type(size) is int and 0 <= size < 2**40 for size in sizes)
+    dtype = item.get("dtype") if isinstance(item, dict) else None
+    if not plain or not isinstance(dtype, str) or dtype not in BYTES:
+        raise ModelFolderError(f"{path} is not a safetensors file: {name[:60]!r} is announced as {str(item)[:60]}")
+    return TensorHeader(dtype, tuple(sizes))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("a key stands in it twice")
+    return dict(pairs)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number")

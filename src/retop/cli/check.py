@@ -1,0 +1,92 @@
+"""`retop check`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from retop.cli.options import (
+    ColumnsOption,
+    DataArgument,
+    ExcludeOption,
+    GroupOption,
+    GroupPatternOption,
+    JsonOption,
+    SplitFileOption,
+    SplitOption,
+    read_data_settings,
+)
+from retop.cli.progress import ProgressDisplay
+from retop.errors import DataError
+from retop.schema import to_plain
+
+if TYPE_CHECKING:
+    from retop.records import AuditRecord, Finding
+
+STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+EXAMPLES = 3
+
+
+def check(
+    data: DataArgument,
+    page: Annotated[
+        Path | None, typer.Option("--page", metavar="FILE", help="Write the same as one HTML page with pictures.")
+    ] = None,
+    write_exclusions: Annotated[
+        Path | None,
+        typer.Option(
+            "--write-exclusions", metavar="FILE", help="Write the list of images that --exclude would leave out."
+        ),
+    ] = None,
+    split: SplitOption = None,
+    split_file: SplitFileOption = None,
+    group: GroupOption = None,
+    group_pattern: GroupPatternOption = None,
+    exclude: ExcludeOption = None,
+    columns: ColumnsOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Audit images and labels: copies, leaks, broken files, give-aways. Changes nothing; exit code 3 for errors."""
+    from retop import api
+
+    settings = read_data_settings(split, None, split_file, group, group_pattern, exclude, columns)
+    with ProgressDisplay(Console(stderr=True)) as listener:
+        record = api.check(data, settings=settings, page=page, write_exclusions=write_exclusions, listener=listener)
+    if json_:
+        typer.echo(json.dumps(to_plain(record), indent=1, ensure_ascii=False))
+    else:
+        _show(record, Console())
+        for file, what in ((page, "The page"), (write_exclusions, "The list for --exclude")):
+            if file is not None:
+                typer.echo(f"{what}: {file}")
+    errors = [finding.code for finding in record.findings if finding.severity == "error"]
+    if errors:
+        raise DataError(f"{len(errors)} of the findings are errors: {', '.join(errors)}")
+
+
+def _show(record: "AuditRecord", console: Console) -> None:
+    for finding in record.findings:
+        _show_finding(finding, console)
+    found = {finding.code for finding in record.findings}
+    clean = [code for code in record.checked if code not in found]
+    console.print(
+        f"{record.images:,} images in {len(record.classes)} classes; nothing found by {', '.join(clean) or 'no rule'}.",
+        highlight=False,
+    )
+
+
+def _show_finding(finding: "Finding", console: Console) -> None:
+    title = Text(f"{finding.code} {finding.name}", style="bold")
+    title.append(f"  {finding.severity}{', suspected' if finding.suspected else ''}", style=STYLES[finding.severity])
+    console.print(title)
+    for name, text in (("seen", finding.seen), ("why", finding.why), ("to do", finding.fix)):
+        console.print(Text(f"  {name:<6}", style="dim") + Text(text))
+    files = finding.evidence.get("files", [])
+    for group in files[:EXAMPLES]:
+        console.print(Text("  files ", style="dim") + Text("  =  ".join(group[:4])))
+    if len(files) > EXAMPLES:
+        console.print(Text(f"        and {len(files) - EXAMPLES:,} more (--json, --page FILE)", style="dim"))
+    console.print()

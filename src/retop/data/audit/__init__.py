@@ -1,0 +1,114 @@
+"""The audit: what is wrong, or odd, with the images of a location. From the index alone; no image is opened again."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from retop.data.audit.classes import find_class_troubles, find_empty_folders
+from retop.data.audit.copies import find_alike_embeddings, find_copies, find_group_leaks, find_near_copies
+from retop.data.audit.examined import Examined
+from retop.data.audit.files import find_left_out, find_lying_names, find_small, find_unreadable
+from retop.data.audit.giveaway import find_give_aways
+from retop.data.audit.rules import ALIKE_EMBEDDINGS, RULES
+from retop.data.dataset import Dataset
+from retop.data.opening import split_survey
+from retop.data.survey import Survey
+from retop.errors import RetopError
+from retop.events import Listener, Notice
+from retop.recipe import DataRecipe
+from retop.records import AuditRecord, Finding
+
+__all__ = ["RULES", "audit_dataset", "audit_survey", "exclusions", "say_findings"]
+
+_GRAVITY = ("error", "warning", "note")
+_BEFORE_RUNS = {rule.code: rule.before_runs for rule in RULES}
+Embeddings = tuple[Sequence[str], NDArray[np.float32]]
+
+
+def audit_survey(survey: Survey, recipe: DataRecipe, embeddings: Embeddings | None = None) -> AuditRecord:
+    """Audit what was surveyed, whether or not it can be trained on.
+
+    Args:
+        survey: the images.
+        recipe: how they would be split, where they have no split of their own.
+        embeddings: paths and vectors [N, F] of a network, to find copies that the hash misses.
+
+    Returns:
+        The findings.
+    """
+    own_split = pc.unique(survey.table["split"]).to_pylist() != [None]
+    if not own_split or recipe.split_file is not None:
+        try:
+            return audit_dataset(split_survey(survey, recipe), embeddings)
+        except RetopError:
+            # What cannot be split can be audited all the same, but for what concerns splits.
+            pass
+    return _audit(survey, Examined(survey.readable.sort_by("path")), embeddings)
+
+
+def audit_dataset(dataset: Dataset, embeddings: Embeddings | None = None) -> AuditRecord:
+    """Audit the images of a run in the split that they are in.
+
+    Args:
+        dataset: the images.
+        embeddings: as in `audit_survey`.
+
+    Returns:
+        The findings.
+    """
+    survey = dataset.survey
+    sides = dataset.split_table().select(["path", "split"])
+    if dataset.folds:
+        # Every image is tested in one fold: there are no sides.
+        sides = sides.set_column(1, "split", pa.nulls(sides.num_rows, pa.string()))
+    table = survey.readable.drop_columns(["split"]).join(sides, "path", join_type="inner")
+    return _audit(survey, Examined(table.sort_by("path")), embeddings)
+
+
+def exclusions(record: AuditRecord) -> Iterator[tuple[str, str, str]]:
+    """What ``--write-exclusions`` writes: path, code and name of the finding, each path once.
+
+    Args:
+        record: of the audit.
+    """
+    seen = set()
+    for finding in record.findings:
+        for path in finding.evidence.get("exclude", ()):
+            if path not in seen:
+                seen.add(path)
+                yield path, finding.code, finding.name
+
+
+def say_findings(record: AuditRecord, listener: Listener) -> None:
+    """The short form before a run: what nobody has said yet and cannot wait."""
+    for finding in record.findings:
+        level = _BEFORE_RUNS[finding.code]
+        if level is not None:
+            listener(Notice(level, f"{finding.code} {finding.name}: {finding.seen}. {finding.fix}"))
+
+
+def _audit(survey: Survey, images: Examined, embeddings: Embeddings | None) -> AuditRecord:
+    findings: list[Finding] = [
+        *find_unreadable(survey),
+        *find_lying_names(images),
+        *find_copies(images),
+        *find_near_copies(images),
+        *find_class_troubles(images),
+        *find_empty_folders(survey.leftovers),
+        *find_give_aways(images),
+        *find_small(images),
+        *find_group_leaks(images),
+        *find_left_out(survey.leftovers),
+    ]
+    if embeddings is not None:
+        findings += find_alike_embeddings(images, *embeddings)
+    return AuditRecord(
+        location=survey.source.location,
+        images=len(images),
+        classes=tuple(pc.unique(images.table["label"]).sort().to_pylist()),
+        findings=tuple(sorted(findings, key=lambda finding: (_GRAVITY.index(finding.severity), finding.code))),
+        checked=tuple(rule.code for rule in RULES if rule is not ALIKE_EMBEDDINGS or embeddings is not None),
+    )

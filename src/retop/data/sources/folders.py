@@ -1,0 +1,228 @@
+"""Class folders, split or not, as a source of images; and reading of single files."""
+
+import os
+import stat
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+from retop.data.decoding import BYTES_LIMIT
+from retop.data.sources.layout import find_splits, finish, refuse_missing_classes
+from retop.data.sources.names import class_name, extension_of, is_other_file, is_tool_name, shown
+from retop.data.sources.source import Leftovers, Listing, Rows
+from retop.errors import DataError, UnreadableImageError
+from retop.events import Listener
+
+_Seen = frozenset[tuple[int, int]]
+
+
+class FolderSource:
+    """A folder of class folders, or of train, validation and test folders that hold them.
+
+    Args:
+        location: as the user gave it.
+        root: the same as a path; an existing folder.
+    """
+
+    def __init__(self, location: str, root: Path) -> None:
+        self.location = location
+        self.identity = str(root.resolve())
+        # Names that are not Unicode cannot stand in a table; their files are found again through this.
+        self._real_paths: dict[str, str] = {}
+
+    def scan(self, listener: Listener) -> Listing:
+        """List the files in class folders; see `ImageSource.scan`.
+
+        Raises:
+            DataError: the folder cannot be listed, holds no class folders or no image in them, two validation
+                folders, or all of it lies one folder deeper.
+        """
+        root = Path(self.identity)
+        try:
+            folders, files, tools = _list_folder(root)
+        except OSError as error:
+            raise DataError(f"{self.location} cannot be listed: {error.strerror or error}") from error
+        refuse_missing_classes(self.location, folders, files)
+        splits = find_splits(self.location, folders, lambda folder: _has_folders(root / folder))
+        if not splits:
+            _refuse_wrapped(self.location, root, folders)
+        leftovers, rows = Leftovers(), Rows()
+        if splits:
+            # The walk does not come by what lies beside the splits.
+            named = {folder for _, folder in splits}
+            leftovers.beside = tuple(shown(folder) for folder in folders if folder not in named)
+            leftovers.tool_names.update(tools)
+        for split, folder in splits or ((None, ""),):
+            self._walk(split, folder, leftovers, rows)
+        return finish(self.location, rows, leftovers, splits, listener)
+
+    def read(self, path: str) -> bytes:
+        """Read one file; see `ImageSource.read`.
+
+        Raises:
+            UnreadableImageError: it vanished, may not be read, is no regular file or is too large.
+        """
+        file = Path(self._real_paths.get(path) or Path(self.identity, *PurePosixPath(path).parts))
+        return read_named_file(file, path)
+
+    def _walk(self, split: str | None, folder: str, leftovers: Leftovers, rows: Rows) -> None:
+        start = str(Path(self.identity, folder)) if folder else self.identity
+        pending: list[tuple[str, str, str, _Seen]] = [(start, shown(folder), "", frozenset())]
+        while pending:
+            here, path, label, above = pending.pop()
+            before, inner = len(rows), len(pending)
+            try:
+                # A folder may hold a million files: they are taken one by one.
+                with os.scandir(here) as entries:
+                    status = Path(here).stat()
+                    # A link back to a folder that contains it would never end.
+                    if (status.st_dev, status.st_ino) in above:
+                        continue
+                    inside = above | {(status.st_dev, status.st_ino)}
+                    for entry in entries:
+                        name = shown(entry.name)
+                        if is_tool_name(name):
+                            leftovers.tool_names[name] += 1
+                        elif _is_folder(entry):
+                            below = class_name(f"{label}/{name}" if label else name)
+                            pending.append((entry.path, f"{path}/{name}" if path else name, below, inside))
+                        else:
+                            self._take(entry, f"{path}/{name}" if path else name, label, split, leftovers, rows)
+            except OSError:
+                leftovers.closed_folders.add(path)
+                continue
+            if label and len(rows) == before and len(pending) == inner:
+                leftovers.empty_folders.add(path)
+
+    def _take(
+        self, entry: "os.DirEntry[str]", path: str, label: str, split: str | None, leftovers: Leftovers, rows: Rows
+    ) -> None:
+        extension = extension_of(path)
+        try:
+            status = entry.stat()
+        except OSError:
+            leftovers.by_kind["broken links"] += 1
+            return
+        if not stat.S_ISREG(status.st_mode):
+            leftovers.by_kind["pipes and devices"] += 1
+        elif is_other_file(extension):
+            leftovers.by_kind[extension] += 1
+        elif not label:
+            leftovers.outside_classes.add(path)
+        else:
+            if "\\x" in path:
+                self._real_paths[path] = entry.path
+            rows.add(path, label, split, status.st_size, status.st_mtime_ns)
+
+
+def read_named_file(file: Path, name: str) -> bytes:
+    """Read a file, with every trouble as our own error.
+
+    Args:
+        file: which.
+        name: as messages name it.
+
+    Returns:
+        The whole file.
+
+    Raises:
+        UnreadableImageError: it is not there, may not be read, is no regular file, or is too large.
+    """
+    try:
+        return read_regular_file(file, name)
+    except FileNotFoundError as error:
+        raise UnreadableImageError(name, "the file is no longer there") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise UnreadableImageError(name, f"the file cannot be read: {reason or error}") from error
+
+
+def read_regular_file(file: Path, name: str) -> bytes:
+    """Read a file, unless it would never end or is far larger than any image.
+
+    Args:
+        file: which.
+        name: as messages name it.
+
+    Returns:
+        The whole file.
+
+    Raises:
+        UnreadableImageError: it is no regular file, or too large.
+        OSError: it is not there or may not be read.
+    """
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableImageError(name, "not a regular file")
+    if status.st_size > BYTES_LIMIT:
+        raise UnreadableImageError(name, f"{status.st_size:,} bytes; at most {BYTES_LIMIT:,} are read")
+    with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - a small file is read in half the time
+        return opened.read()
+
+
+def find_image_files(folder: Path) -> list[Path]:
+    """All files at any depth that could be images: what a scan of class folders would take, whatever the classes.
+
+    Args:
+        folder: an existing folder.
+
+    Returns:
+        The files in the order of their paths, without hidden files, those of tools, and those that are no images by
+        their name or kind.
+
+    Raises:
+        DataError: a folder cannot be listed, or there is no such file.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be listed: {error.strerror}; check its permissions") from error
+
+    found: list[Path] = []
+    for here, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        place = Path(here).resolve()
+        # A link back to a folder that contains it would never end.
+        above = {place, *place.parents}
+        folders[:] = [f for f in folders if not is_tool_name(shown(f)) and (place / f).resolve() not in above]
+        found += [Path(here, name) for name in files if _could_be_image(Path(here, name))]
+    if not found:
+        raise DataError(f"{folder} holds no images; give image files, or a folder that has some")
+    return sorted(found)
+
+
+def _could_be_image(file: Path) -> bool:
+    return not is_tool_name(shown(file.name)) and not is_other_file(file.suffix.lower()) and file.is_file()
+
+
+def _list_folder(folder: Path) -> tuple[list[str], list[str], Counter[str]]:
+    """Folders, possible images, and what belongs to tools."""
+    folders, files = [], []
+    tools: Counter[str] = Counter()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_tool_name(shown(entry.name)):
+                tools[shown(entry.name)] += 1
+            elif _is_folder(entry):
+                folders.append(entry.name)
+            elif not is_other_file(extension_of(entry.name)):
+                files.append(shown(entry.name))
+    return sorted(folders), sorted(files), tools
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _has_folders(folder: Path) -> bool:
+    try:
+        return bool(_list_folder(folder)[0])
+    except OSError:
+        return False
+
+
+def _refuse_wrapped(location: str, root: Path, folders: list[str]) -> None:
+    if len(folders) == 1 and _has_folders(root / folders[0] / "train"):
+        raise DataError(
+            f"{location} holds only the folder {folders[0]}, which has train/ in it; give {root / folders[0]} instead"
+        )

@@ -1,0 +1,119 @@
+"""The choice of the source for a location."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from retop.data.sources.archives import ZipSource
+from retop.data.sources.embedded import ParquetImages, holds_images
+from retop.data.sources.folders import FolderSource
+from retop.data.sources.names import is_tool_name
+from retop.data.sources.remote import RemoteFolder, fetch, file_facts, list_files, open_address
+from retop.data.sources.shards import TarSource, is_tar
+from retop.data.sources.source import ImageSource
+from retop.data.sources.tables import ROLES, TableSource
+from retop.errors import DataError, UsageError
+
+SUPPORTED = (
+    "a folder with train/, validation/ (or val/, valid/) and optionally test/, each with one sub-folder per class; one "
+    "folder with one sub-folder per class; a .csv, .tsv or .parquet table with the columns path and label; Parquet "
+    "files with the images inside; a .zip of class folders; WebDataset .tar shards; or an address such as "
+    "s3://bucket/folder"
+)
+WHOLE_FILES = (".parquet", ".zip", ".tar")
+"""Remote files that are fetched whole before they are read."""
+
+
+def open_source(location: str | Path, columns: Mapping[str, str] | None = None) -> ImageSource:
+    """Choose the source for a location.
+
+    Args:
+        location: a folder of class folders, split or not; a table; Parquet files with images, a ZIP file, tar files;
+            or an address.
+        columns: column name by role (``path``, ``label``, ``split``, ``group``, ``image``), where it is not the role.
+
+    Returns:
+        The source; its images are not listed yet.
+
+    Raises:
+        DataError: the location does not exist or is nothing of the kind.
+        UsageError: a role does not exist.
+    """
+    chosen = dict(columns or {})
+    if unknown := sorted(chosen.keys() - set(ROLES)):
+        raise UsageError(f"--columns knows {', '.join(ROLES)} (DataRecipe.columns); received {', '.join(unknown)}")
+    given = str(location)
+    if "://" in given:
+        return _open_remote(given, chosen)
+    place = Path(given).expanduser()
+    try:
+        if place.is_dir():
+            return _open_folder(given, place, chosen)
+        if place.is_file():
+            return _open_file(given, place, chosen)
+    except OSError as error:
+        raise DataError(f"{given} cannot be read: {error.strerror or error}") from error
+    raise DataError(f"{given} does not exist; give {SUPPORTED}")
+
+
+def _open_folder(given: str, folder: Path, columns: Mapping[str, str]) -> ImageSource:
+    for suffix in (".parquet", ".tar"):
+        # Hugging Face keeps the files of a dataset in data/.
+        for place in (folder, folder / "data"):
+            files = tuple(sorted(file for file in place.glob(f"*{suffix}") if not is_tool_name(file.name)))
+            if files and not _has_other_folders(place, folder):
+                source = ParquetImages if suffix == ".parquet" else TarSource
+                return source(given, folder, files, columns)
+    _refuse_columns(given, columns)
+    return FolderSource(given, folder)
+
+
+def _has_other_folders(place: Path, folder: Path) -> bool:
+    return any(
+        inner.is_dir() and not is_tool_name(inner.name) and inner != place
+        for inner in (*place.iterdir(), *folder.iterdir())
+    )
+
+
+def _open_file(given: str, file: Path, columns: Mapping[str, str]) -> ImageSource:
+    with file.open("rb") as opened:
+        head = opened.read(4)
+    if head == b"PK\x03\x04":
+        _refuse_columns(given, columns)
+        return ZipSource(given, file)
+    if head == b"PAR1":
+        is_table = not holds_images(file) and "image" not in columns
+        return TableSource(given, file, columns) if is_table else ParquetImages(given, file, (file,), columns)
+    if is_tar(file):
+        return TarSource(given, file, (file,), columns)
+    if file.suffix.lower() in (".csv", ".tsv", ".txt"):
+        return TableSource(given, file, columns)
+    raise DataError(f"{given} is a file that cannot be read as data; give {SUPPORTED}")
+
+
+def _open_remote(address: str, columns: Mapping[str, str]) -> ImageSource:
+    files, root = open_address(address)
+    if address.lower().endswith((".csv", ".tsv")):
+        raise DataError(f"{address}: a table must lie on this machine; give {SUPPORTED}")
+    if address.lower().endswith(WHOLE_FILES):
+        folder, _, name = root.rpartition("/")
+        fetched = fetch(files, {name: file_facts(files, root, address)}, folder, address)
+        return _open_file(address, fetched / name, columns)
+    shards = {path: facts for path, facts in list_files(files, root, address).items() if _is_shard(path)}
+    if shards:
+        return _open_folder(address, fetch(files, shards, root, address), columns)
+    _refuse_columns(address, columns)
+    return RemoteFolder(address, files, root)
+
+
+def _refuse_columns(given: str, columns: Mapping[str, str]) -> None:
+    if columns:
+        raise UsageError(
+            f"{given} has no columns, so {', '.join(columns)} cannot be taken from one (--columns, --group); groups of "
+            f"class folders come from --group-pattern"
+        )
+
+
+def _is_shard(path: str) -> bool:
+    """Whether a file is one of a dataset of Parquet or tar files, in the folder itself or in data/."""
+    folder, _, name = path.rpartition("/")
+    return folder in ("", "data") and name.endswith((".parquet", ".tar"))

@@ -1,0 +1,220 @@
+"""Remote places through fsspec: class folders, and single files of the other kinds, with a cache on this machine."""
+
+import datetime
+import hashlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import fsspec
+
+from retop.data.decoding import BYTES_LIMIT
+from retop.data.sources.layout import Member, arrange
+from retop.data.sources.source import Listing
+from retop.errors import DataError, UnreadableImageError
+from retop.events import Listener
+from retop.places import cache_folder
+from retop.schema import write_bytes
+
+_NEEDED = {
+    **dict.fromkeys(("s3", "s3a"), "s3fs"),
+    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
+    **dict.fromkeys(("http", "https"), "aiohttp"),
+    **dict.fromkeys(("abfs", "az"), "adlfs"),
+}
+_TIME_KEYS = ("mtime", "LastModified", "last_modified", "created", "updated")
+_CONTENT_KEYS = ("ETag", "etag", "md5Hash", "blob_id", "checksum", "Last-Modified")
+
+LOOKUPS = 16
+"""Requests about single files at a time."""
+
+
+class RemoteFolder:
+    """Class folders in a bucket or on a server; each file is fetched once and kept.
+
+    Args:
+        address: as the user gave it, with its protocol.
+        files: the file system there.
+        root: the folder there.
+    """
+
+    def __init__(self, address: str, files: Any, root: str) -> None:
+        self.location = address
+        self.identity = address.rstrip("/")
+        self._files, self._root = files, root
+        self._versions: dict[str, int] | None = None
+        self._lock = Lock()
+
+    def scan(self, listener: Listener) -> Listing:
+        """List the files; see `ImageSource.scan`.
+
+        Raises:
+            DataError: the address cannot be listed, or holds no class folders or no image in them.
+        """
+        members = list(self._list())
+        self._versions = {member.path: member.modified_ns for member in members}
+        return arrange(self.location, members, (), "", listener)
+
+    def read(self, path: str) -> bytes:
+        """Read one file, from the cache if it is there; see `ImageSource.read`.
+
+        Raises:
+            UnreadableImageError: it vanished, cannot be fetched or is too large.
+        """
+        version = self._version(path)
+        kept = _kept(f"{self.identity}/{path}\n{version}")
+        try:
+            if kept.exists():
+                return kept.read_bytes()
+            content = bytes(self._files.cat_file(f"{self._root.rstrip('/')}/{path}"))
+        except FileNotFoundError as error:
+            raise UnreadableImageError(path, "the file is no longer there") from error
+        # Every service has errors of its own.
+        except Exception as error:
+            raise UnreadableImageError(path, f"the file cannot be fetched: {error or type(error).__name__}") from error
+        if len(content) > BYTES_LIMIT:
+            raise UnreadableImageError(path, f"{len(content):,} bytes; at most {BYTES_LIMIT:,} are read")
+        _keep(kept, content)
+        return content
+
+    def _list(self) -> Iterator[Member]:
+        found = list_files(self._files, self._root, self.location)
+        with ThreadPoolExecutor(LOOKUPS) as pool:
+            for path, facts in zip(found, pool.map(self._looked_up, found.items()), strict=True):
+                yield Member(path, int(facts.get("size") or 0), change_number(facts))
+
+    def _looked_up(self, file: tuple[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+        """What the service says of a file; web servers list names alone, and are asked for each."""
+        path, facts = file
+        if facts.get("size") is not None or change_number(facts):
+            return facts
+        return file_facts(self._files, f"{self._root.rstrip('/')}/{path}", f"{self.location}/{path}")
+
+    def _version(self, path: str) -> int:
+        with self._lock:
+            if self._versions is None:
+                self._versions = {member.path: member.modified_ns for member in self._list()}
+        if path not in self._versions:
+            raise UnreadableImageError(path, f"{self.location} has no such file")
+        return self._versions[path]
+
+
+def open_address(address: str) -> tuple[Any, str]:
+    """The file system of an address and the path there.
+
+    Raises:
+        DataError: the protocol is not known or needs a package that is missing.
+    """
+    protocol = address.partition("://")[0]
+    try:
+        files, root = fsspec.core.url_to_fs(address, use_listings_cache=False)
+    except ImportError as error:
+        package = _NEEDED.get(protocol, protocol)
+        raise DataError(f"{address}: {protocol}:// needs a package that is missing: pip install {package}") from error
+    except (ValueError, OSError) as error:
+        raise DataError(f"{address} cannot be opened: {error}") from error
+    return files, root
+
+
+def list_files(files: Any, root: str, address: str) -> dict[str, Mapping[str, Any]]:
+    """Every file below an address: path relative to it, and what the service says of it.
+
+    Raises:
+        DataError: it cannot be listed.
+    """
+    try:
+        found = files.find(root, detail=True)
+    # Every service has errors of its own.
+    except Exception as error:
+        raise DataError(f"{address} cannot be listed: {error or type(error).__name__}") from error
+    base = root.rstrip("/") + "/"
+    listed = {_plain(path).removeprefix(_plain(base)): facts for path, facts in found.items()}
+    listed.pop(_plain(root), None)
+    if not listed:
+        raise DataError(f"{address} is empty or does not exist")
+    return {path.lstrip("/"): facts for path, facts in listed.items()}
+
+
+def file_facts(files: Any, path: str, address: str) -> Mapping[str, Any]:
+    """What the service says of one file.
+
+    Raises:
+        DataError: it is not there.
+    """
+    try:
+        facts: Mapping[str, Any] = files.info(path)
+    # Every service has errors of its own.
+    except Exception as error:
+        raise DataError(f"{address} cannot be opened: {error or type(error).__name__}") from error
+    return facts
+
+
+def fetch(files: Any, wanted: Mapping[str, Mapping[str, Any]], root: str, address: str) -> Path:
+    """Fetch some files whole, unless these versions of them are there already.
+
+    Args:
+        files: the file system.
+        wanted: path below `root`, and what the service says of it.
+        root: the folder there.
+        address: as messages name it.
+
+    Returns:
+        The folder that now holds them under the same paths.
+
+    Raises:
+        DataError: one cannot be fetched.
+    """
+    versions = "\n".join(f"{path} {facts.get('size')} {change_number(facts)}" for path, facts in wanted.items())
+    folder = remote_cache() / hashlib.sha256(f"{address}\n{versions}".encode()).hexdigest()[:32]
+    for path in wanted:
+        target = folder / path
+        if target.exists():
+            continue
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(f".{target.name}.partial")
+            files.get_file(f"{root.rstrip('/')}/{path}", str(partial))
+            partial.replace(target)
+        # Every service has errors of its own.
+        except Exception as error:
+            raise DataError(f"{address}: {path} cannot be fetched: {error or type(error).__name__}") from error
+    return folder
+
+
+def remote_cache() -> Path:
+    """Where fetched files are kept."""
+    return cache_folder() / "remote"
+
+
+def change_number(facts: Mapping[str, Any]) -> int:
+    """A number that changes with a file's content: its time in nanoseconds since 1970, else from its checksum."""
+    for key in _TIME_KEYS:
+        value = facts.get(key)
+        if isinstance(value, datetime.datetime):
+            return int(value.timestamp() * 1e9)
+        if isinstance(value, int | float):
+            return int(value * 1e9)
+    for key in _CONTENT_KEYS:
+        if facts.get(key):
+            return int.from_bytes(hashlib.sha256(str(facts[key]).encode()).digest()[:8], "big") % 10**18
+    return 0
+
+
+def _plain(path: str) -> str:
+    return path.partition("://")[2] if "://" in path else path.lstrip("/")
+
+
+def _kept(version: str) -> Path:
+    digest = hashlib.sha256(version.encode()).hexdigest()
+    return remote_cache() / digest[:2] / digest[2:34]
+
+
+def _keep(file: Path, content: bytes) -> None:
+    """A cache that cannot be written costs time, not the run."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(file, content)
+    except OSError:
+        return

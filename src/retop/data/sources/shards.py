@@ -1,0 +1,178 @@
+"""Tar files as a source of images, read without extracting: WebDataset shards, or class folders."""
+
+import json
+import os
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+from retop.data.decoding import BYTES_LIMIT
+from retop.data.sources.layout import Member, arrange
+from retop.data.sources.names import extension_of, is_other_file, is_tool_name, name_below, splits_of_files
+from retop.data.sources.source import Leftovers, Listing, Rows
+from retop.errors import DataError, UnreadableImageError
+from retop.events import Listener, Notice
+
+_SIDECARS = (".cls", ".json")
+_SIDECAR_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a member's bytes lie."""
+
+    shard: str
+    offset: int
+    size_bytes: int
+    modified_ns: int
+
+
+@dataclass
+class _Sample:
+    """What belongs together in a WebDataset: one image and what is said about it."""
+
+    image: str | None = None
+    said: dict[str, bytes] = field(default_factory=dict)
+
+
+class TarSource:
+    """Tar files: WebDataset shards (``key.jpg`` beside ``key.cls`` or ``key.json``), or one tar of class folders.
+
+    Args:
+        location: as the user gave it.
+        root: the file, or the folder that the shards lie in.
+        files: the tar files, sorted; not compressed.
+        columns: key of the JSON files by role (``label``, ``group``), where it is not the role itself.
+    """
+
+    def __init__(self, location: str, root: Path, files: tuple[Path, ...], columns: Mapping[str, str]) -> None:
+        self.location = location
+        self.identity = str(root.resolve())
+        self._files = {name_below(file, root): file for file in files}
+        self._columns = columns
+        self._places: dict[str, _Place] | None = None
+        self._lock = Lock()
+
+    def scan(self, listener: Listener) -> Listing:
+        """List the members; see `ImageSource.scan`.
+
+        Raises:
+            DataError: a file is no tar file, is compressed, or holds neither WebDataset samples nor class folders.
+        """
+        self._places = places = self._list(listener)
+        samples = self._samples(places)
+        if any(sample.said for sample in samples.values()):
+            return self._webdataset(places, samples, listener)
+        members = (Member(path.partition("::")[2], p.size_bytes, p.modified_ns) for path, p in places.items())
+        if len(self._files) > 1:
+            raise DataError(
+                f"{self.location} holds {len(self._files)} tar files without labels; WebDataset shards have a file "
+                f"key.cls (or key.json with a label) beside each image"
+            )
+        return arrange(self.location, members, (), f"{next(iter(self._files))}::", listener)
+
+    def read(self, path: str) -> bytes:
+        """Read one member; see `ImageSource.read`.
+
+        Raises:
+            UnreadableImageError: there is no such member, or it is too large or cut short.
+        """
+        if self._places is None:
+            with self._lock:
+                self._places = self._places or self._list(lambda event: None)
+        place = self._places.get(path)
+        if place is None:
+            raise UnreadableImageError(path, f"{self.location} has no such member")
+        if place.size_bytes > BYTES_LIMIT:
+            raise UnreadableImageError(path, f"{place.size_bytes:,} bytes; at most {BYTES_LIMIT:,} are read")
+        try:
+            return self._bytes(place)
+        except OSError as error:
+            raise UnreadableImageError(path, f"the shard cannot be read: {error.strerror or error}") from error
+
+    def _bytes(self, place: _Place) -> bytes:
+        with open(self._files[place.shard], "rb", buffering=0) as file:  # noqa: PTH123
+            file.seek(place.offset)
+            return file.read(place.size_bytes)
+
+    def _list(self, listener: Listener) -> dict[str, _Place]:
+        places: dict[str, _Place] = {}
+        for name, file in self._files.items():
+            modified = file.stat().st_mtime_ns
+            try:
+                with tarfile.open(file, "r:") as tar:
+                    for member in tar:
+                        if member.isreg() and not member.issparse():
+                            path = member.name.removeprefix("./")
+                            places[f"{name}::{path}"] = _Place(name, member.offset_data, member.size, modified)
+            except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+                if not any(place.shard == name for place in places.values()):
+                    raise DataError(
+                        f"{self.location}: {name} is not a tar file that can be read ({error}); a compressed one must "
+                        f"be decompressed first"
+                    ) from error
+                listener(Notice("warning", f"{name} is cut short or damaged ({error}); what comes before is used"))
+        return places
+
+    def _samples(self, places: Mapping[str, _Place]) -> dict[str, _Sample]:
+        samples: dict[str, _Sample] = {}
+        for path, place in places.items():
+            folder, _, name = path.rpartition("/") if "/" in path.partition("::")[2] else path.rpartition("::")
+            if is_tool_name(name):
+                continue
+            key = f"{folder}/{name.partition('.')[0]}"
+            extension = extension_of(name)
+            if extension in _SIDECARS and place.size_bytes <= _SIDECAR_BYTES:
+                samples.setdefault(key, _Sample()).said[extension] = self._bytes(place)
+            elif not is_other_file(extension):
+                samples.setdefault(key, _Sample()).image = path
+        return samples
+
+    def _webdataset(self, places: Mapping[str, _Place], samples: Mapping[str, _Sample], listener: Listener) -> Listing:
+        rows, leftovers, splits = Rows(), Leftovers(), splits_of_files(list(self._files))
+        for path, label, group in self._labelled(samples, leftovers):
+            place = places[path]
+            rows.add(path, label, splits[place.shard], place.size_bytes, place.modified_ns, group)
+        if leftovers.outside_classes.count:
+            listener(
+                Notice(
+                    "warning",
+                    f"{leftovers.outside_classes.count:,} images of {self.location} have no label and are ignored: "
+                    f"{leftovers.outside_classes}",
+                )
+            )
+        if not len(rows):
+            raise DataError(f"{self.location} holds no labelled image; put key.cls or key.json beside each image")
+        return Listing(rows.table(), "folders" if "validation" in splits.values() else "retop", leftovers)
+
+    def _labelled(self, samples: Mapping[str, _Sample], leftovers: Leftovers) -> Iterator[tuple[str, str, str | None]]:
+        for sample in samples.values():
+            if sample.image is None:
+                continue
+            label, group = _read_said(sample.said, self._columns)
+            if label:
+                yield sample.image, label, group
+            else:
+                leftovers.outside_classes.add(sample.image)
+
+
+def is_tar(file: Path) -> bool:
+    """Whether a file is a tar file, not compressed."""
+    with file.open("rb") as opened:
+        head = opened.read(512)
+    return head[257:262] == b"ustar" or (os.fspath(file).endswith(".tar") and bool(head))
+
+
+def _read_said(said: Mapping[str, bytes], columns: Mapping[str, str]) -> tuple[str | None, str | None]:
+    try:
+        document = json.loads(said[".json"]) if ".json" in said else {}
+        document = document if isinstance(document, dict) else {}
+    except ValueError:
+        document = {}
+    label = document.get(columns.get("label", "label"))
+    if label is None and ".cls" in said:
+        label = said[".cls"].decode("utf-8", "replace").strip()
+    group = document.get(columns.get("group", "group"))
+    return (None if label in (None, "") else str(label)), (None if group is None else str(group))

@@ -1,0 +1,163 @@
+"""Where images come from: one small protocol, and what a listing holds."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import pyarrow as pa
+
+from retop.events import Listener
+
+SplitBy = Literal["folders", "table", "file", "retop"]
+
+SCAN_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("label", pa.string()),
+        ("split", pa.string()),
+        ("group", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("modified_ns", pa.int64()),
+    ]
+)
+_ROWS_PER_BATCH = 65_536
+_EXAMPLES = 100
+
+
+@dataclass
+class Examples:
+    """How many there are of something, and the names of the first hundred."""
+
+    count: int = 0
+    names: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        """Count one more."""
+        self.count += 1
+        if len(self.names) < _EXAMPLES:
+            self.names.append(name)
+
+    def __str__(self) -> str:
+        return few(self.names, self.count)
+
+
+@dataclass
+class Leftovers:
+    """What a listing leaves out."""
+
+    by_kind: Counter[str] = field(default_factory=Counter)
+    """Files that are no images by name or kind: how many of each extension or kind."""
+
+    tool_names: Counter[str] = field(default_factory=Counter)
+    """Hidden files and folders, and those of tools: how many of each name."""
+
+    outside_classes: Examples = field(default_factory=Examples)
+    """Files that lie outside class folders."""
+
+    closed_folders: Examples = field(default_factory=Examples)
+    """Folders that cannot be opened."""
+
+    empty_folders: Examples = field(default_factory=Examples)
+    """Folders without an image and without folders."""
+
+    beside: tuple[str, ...] = ()
+    """Folders beside train, validation and test."""
+
+    repeated_rows: Examples = field(default_factory=Examples)
+    """Rows of a table that say again what another one says."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What may be images, before any is opened."""
+
+    table: pa.Table
+    """The columns of `SCAN_SCHEMA`, in no particular order: ``path`` (unique; relative, ``/`` between its parts;
+    ``archive::member`` in an archive), ``label``, ``split`` (``train``, ``validation``, ``test``; null where retop
+    splits), ``group`` (null where there is none), ``size_bytes``, ``modified_ns`` (since 1970, or another number that
+    changes with the content)."""
+
+    split_by: SplitBy
+    """What says which images are for validation: folders or the names of files, a column of a table, or
+    nothing, so that retop chooses (``file``: ``--split-file``, which no listing knows of)."""
+
+    leftovers: Leftovers = field(default_factory=Leftovers)
+    """What is left out."""
+
+
+class ImageSource(Protocol):
+    """Labelled images in one place. `tests/unit/data/test_conformance.py` says what every source must do."""
+
+    @property
+    def location(self) -> str:
+        """Path or address, as it was given."""
+
+    @property
+    def identity(self) -> str:
+        """The same place in absolute form; what is remembered about its images is kept under this name."""
+
+    def scan(self, listener: Listener) -> Listing:
+        """List what may be images, without opening any.
+
+        Args:
+            listener: receives a `Notice` for what is left out.
+
+        Returns:
+            The listing; it has at least one row.
+
+        Raises:
+            DataError: there is no image, or the place is not laid out as it must be.
+        """
+
+    def read(self, path: str) -> bytes:
+        """Read one file; several threads may do so at once.
+
+        Args:
+            path: as `scan` gave it.
+
+        Returns:
+            Its whole content.
+
+        Raises:
+            UnreadableImageError: it is not there, vanished, may not be read, is no regular file or is too large.
+        """
+
+
+class Rows:
+    """Collects the rows of a listing in bounded memory: no list ever holds all paths."""
+
+    def __init__(self) -> None:
+        self._batches: list[pa.RecordBatch] = []
+        self._columns: tuple[list[object], ...] = tuple([] for _ in SCAN_SCHEMA)
+
+    def add(
+        self, path: str, label: str, split: str | None, size_bytes: int, modified_ns: int, group: str | None = None
+    ) -> None:
+        """Add one file."""
+        for column, value in zip(self._columns, (path, label, split, group, size_bytes, modified_ns), strict=True):
+            column.append(value)
+        if len(self._columns[0]) == _ROWS_PER_BATCH:
+            self._flush()
+
+    def table(self) -> pa.Table:
+        """Everything that was added."""
+        self._flush()
+        return pa.Table.from_batches(self._batches, SCAN_SCHEMA)
+
+    def __len__(self) -> int:
+        full: int = sum(batch.num_rows for batch in self._batches)
+        return full + len(self._columns[0])
+
+    def _flush(self) -> None:
+        if self._columns[0]:
+            arrays = [pa.array(column, kind.type) for column, kind in zip(self._columns, SCAN_SCHEMA, strict=True)]
+            self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=SCAN_SCHEMA))
+            self._columns = tuple([] for _ in SCAN_SCHEMA)
+
+
+def few(names: Sequence[str], count: int | None = None, shown: int = 3) -> str:
+    """The first names, and how many more there are."""
+    total = len(names) if count is None else count
+    more = f" and {total - shown:,} more" if total > shown else ""
+    return ", ".join(sorted(names)[:shown]) + more

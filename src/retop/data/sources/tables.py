@@ -1,0 +1,183 @@
+"""A table of paths and labels as a source of images: CSV, TSV or Parquet."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as csv
+import pyarrow.parquet as pq
+
+from retop.data.sources.folders import read_named_file
+from retop.data.sources.names import SPLIT_NAMES
+from retop.data.sources.source import Examples, Leftovers, Listing, Rows, SplitBy
+from retop.errors import DataError
+from retop.events import Listener, Notice
+
+ROLES = ("path", "label", "split", "group", "image")
+"""What a column can be; a column may have the role as its name, or be given one with ``--columns``."""
+
+_Row = tuple[str, str, str | None, str | None]
+
+
+class TableSource:
+    """Rows with the path of an image and its label; perhaps its split and its group.
+
+    Args:
+        location: as the user gave it.
+        file: an existing CSV, TSV or Parquet file; paths in it are relative to its folder.
+        columns: column name by role, where it is not the role itself.
+    """
+
+    def __init__(self, location: str, file: Path, columns: Mapping[str, str]) -> None:
+        self.location = location
+        self.identity = str(file.resolve())
+        self._file = file.resolve()
+        self._columns = columns
+
+    def scan(self, listener: Listener) -> Listing:
+        """List the rows; see `ImageSource.scan`. A file that is not there is listed, and found unreadable later.
+
+        Raises:
+            DataError: the table cannot be read, lacks a column, has an empty path or label, an unknown split, or one
+                path with two labels or splits; or it has no row.
+        """
+        table = read_columns(self._file, self.location, self._columns)
+        rows, leftovers = Rows(), Leftovers()
+        seen: dict[str, _Row] = {}
+        for row in self._rows(table):
+            if row[0] in seen:
+                self._refuse_contradiction(seen[row[0]], row)
+                leftovers.repeated_rows.add(row[0])
+                continue
+            seen[row[0]] = row
+            path, label, split, group = row
+            rows.add(path, label, split, *self._stat(path), group)
+        if not len(rows):
+            raise DataError(f"{self.location} has no rows; give one row per image, with the columns path and label")
+        if leftovers.repeated_rows.count:
+            listener(
+                Notice(
+                    "note",
+                    f"{leftovers.repeated_rows.count:,} rows of {self.location} say again what another row says and "
+                    f"are ignored: {leftovers.repeated_rows}",
+                )
+            )
+        listing = rows.table()
+        return Listing(listing, split_by_table(listing), leftovers)
+
+    def read(self, path: str) -> bytes:
+        """Read one file; see `ImageSource.read`.
+
+        Raises:
+            UnreadableImageError: it is not there, may not be read, is no regular file or is too large.
+        """
+        return read_named_file(self._file.parent / path, path)
+
+    def _stat(self, path: str) -> tuple[int, int]:
+        try:
+            status = (self._file.parent / path).stat()
+        except (OSError, ValueError):
+            return 0, 0
+        return status.st_size, status.st_mtime_ns
+
+    def _rows(self, table: pa.Table) -> Iterator[_Row]:
+        empty, unknown = Examples(), Examples()
+        for batch in table.to_batches(max_chunksize=65_536):
+            columns = [batch.column(place).to_pylist() for place in range(4)]
+            for path, label, split, group in zip(*columns, strict=True):
+                if not path or not label or not label.strip():
+                    empty.add(repr(path or label or ""))
+                    continue
+                known = SPLIT_NAMES.get(split.strip().casefold()) if split else None
+                if split and split.strip() and known is None:
+                    unknown.add(repr(split))
+                    continue
+                yield path.replace("\\", "/"), label, known, group or None
+        if empty.count:
+            raise DataError(
+                f"{self.location}: {empty.count:,} rows have no path or no label ({empty}); fill them in or remove them"
+            )
+        if unknown.count:
+            raise DataError(
+                f"{self.location}: {unknown.count:,} rows have a split that is none of {', '.join(SPLIT_NAMES)} "
+                f"({unknown}); correct it, or name another column with --columns split=NAME"
+            )
+
+    def _refuse_contradiction(self, first: _Row, second: _Row) -> None:
+        if first != second:
+            role = next(ROLES[at] for at in range(1, 4) if first[at] != second[at])
+            raise DataError(
+                f"{self.location} has {first[0]!r} twice, with different {role}s "
+                f"({first[ROLES.index(role)]!r} and {second[ROLES.index(role)]!r}); keep one of the rows"
+            )
+
+
+def split_by_table(listing: pa.Table) -> SplitBy:
+    """Whether a column makes the split."""
+    return "table" if "validation" in pc.unique(listing["split"]).to_pylist() else "retop"
+
+
+def read_columns(file: Path, location: str, columns: Mapping[str, str]) -> pa.Table:
+    """Read path, label, split and group of a table, as text.
+
+    Args:
+        file: a CSV, TSV or Parquet file.
+        location: as messages name it.
+        columns: column name by role, where it is not the role itself.
+
+    Returns:
+        The four columns under the names of their roles; split and group are null where the table lacks them.
+
+    Raises:
+        DataError: the table cannot be read, or lacks a column that it must have or that was named.
+    """
+    try:
+        table = _read(file)
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise DataError(f"{location} cannot be read as a table: {str(error).splitlines()[0]}") from error
+    chosen = {}
+    for role in ROLES[:4]:
+        name = columns.get(role, role)
+        if name in table.column_names:
+            chosen[role] = _as_text(table[name], location, name)
+        elif role in columns or role in ("path", "label"):
+            raise DataError(
+                f"{location} has no column {name!r}; its columns are {', '.join(map(repr, table.column_names))}. Say "
+                f"which is which with --columns {role}=NAME (DataRecipe.columns)"
+            )
+        else:
+            chosen[role] = pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
+    return pa.table(chosen)
+
+
+def _as_text(column: pa.ChunkedArray, location: str, name: str) -> pa.ChunkedArray:
+    try:
+        return column.cast(pa.string())
+    except (pa.ArrowException, NotImplementedError) as error:
+        raise DataError(f"{location}: the column {name!r} holds {column.type}, which is neither text nor number") from (
+            error
+        )
+
+
+def _read(file: Path) -> pa.Table:
+    with file.open("rb") as opened:
+        if opened.read(4) == b"PAR1":
+            return pq.read_table(file)
+    header = _header(file)
+    parse = csv.ParseOptions(delimiter=_delimiter(file, header), newlines_in_values=True)
+    # Everything is text: a class "007" is not 7, and a class "NA" is not nothing.
+    names = csv.open_csv(file, parse_options=parse).schema.names
+    convert = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+    return csv.read_csv(file, parse_options=parse, convert_options=convert)
+
+
+def _header(file: Path) -> str:
+    with file.open(encoding="utf-8-sig") as opened:
+        return opened.readline()
+
+
+def _delimiter(file: Path, header: str) -> str:
+    if file.suffix.lower() == ".tsv" or ("\t" in header and "," not in header):
+        return "\t"
+    return ";" if ";" in header and "," not in header else ","

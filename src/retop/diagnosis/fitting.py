@@ -1,0 +1,161 @@
+"""Rules about fit: too much, too little, too short, too long."""
+
+import math
+
+from retop.diagnosis.evidence import Evidence
+from retop.diagnosis.rule import CERTAIN, Rule, standard_error, whole
+from retop.records import EpochRecord, Finding
+
+
+class Overfitting(Rule):
+    """The network learns its training images by heart."""
+
+    code, name = "R01", "overfitting"
+    why = "What it goes on learning holds for the training images alone; more epochs make other images worse."
+    looks_for = (
+        "At the stage's last epoch, training images under evaluation conditions are answered better than validation "
+        "images by more than three standard errors and 5 points; that gap has grown since the stage's first epochs; "
+        "and "
+        "the validation loss has risen by a quarter above its minimum while the training loss fell."
+    )
+    fixes = (
+        "Use more views (--views 8), a stronger penalty (--set stage2.weight_decay=0.01), a later boundary (--thaw), "
+        "or "
+        "stop earlier (--set stage2.patience=3). The model kept is that of the best epoch, not of the last."
+    )
+    references = ("Prechelt, Early stopping - but when? 1998",)
+
+    def apply(self, evidence: Evidence) -> Finding | None:
+        """See `Rule.apply`."""
+        for number in (2, 1):
+            stage = evidence.stage(number)
+            if len(stage) >= 4 and (seen := self._in_stage(stage, evidence)):
+                return seen
+        return None
+
+    def _in_stage(self, stage: tuple[EpochRecord, ...], evidence: Evidence) -> Finding | None:
+        last = stage[-1]
+        lowest = min(stage, key=lambda epoch: epoch.validation_loss)
+        train, train_loss = _train(last)
+        early_loss = _train(lowest)[1]
+        n = evidence.num_validation
+        if train is None or train_loss is None or early_loss is None or not n:
+            return None
+        gap = train - last.validation_accuracy
+        error = standard_error(train, n, last.validation_accuracy, n)
+        risen = last.validation_loss > 1.25 * lowest.validation_loss + 0.02
+        if gap <= max(0.05, CERTAIN * error) or not risen or train_loss > early_loss or lowest is last:
+            return None
+        return self.found(
+            f"Stage {last.stage}, epoch {last.epoch}: {whole(train)} on training images under evaluation conditions, "
+            f"{whole(last.validation_accuracy)} on {n:,} validation images, {100 * gap:.1f} points apart (noise: up to "
+            f"{100 * CERTAIN * error:.1f}). Validation loss rose from {lowest.validation_loss:.3f} at epoch "
+            f"{lowest.epoch} to {last.validation_loss:.3f}.",
+            {
+                "stage": last.stage, "gap": gap, "standard_error": error, "n": n,
+                "lowest_validation_loss": lowest.validation_loss, "last_validation_loss": last.validation_loss,
+            },
+        )  # fmt: skip
+
+
+class Underfitting(Rule):
+    """The network cannot even answer its training images."""
+
+    code, name = "R02", "underfitting"
+    why = "What limits accuracy is what the trained part can express or was allowed to learn, not the number of images."
+    looks_for = (
+        "At the last epoch the training images themselves, under evaluation conditions, are less than half way from "
+        "chance to certainty, validation is as good as training, and the training loss has stopped falling."
+    )
+    fixes = "Thaw more (--thaw 2), weaken the penalty (--set stage1.weight_decay=0.0001), or take a larger backbone."
+    references = ()
+
+    def apply(self, evidence: Evidence) -> Finding | None:
+        """See `Rule.apply`."""
+        stage = evidence.last_stage
+        if len(stage) < 4 or not evidence.num_validation:
+            return None
+        last, n = stage[-1], evidence.num_validation
+        train, loss = _train(last)
+        before = _train(stage[len(stage) * 2 // 3])[1]
+        if train is None or loss is None or before is None:
+            return None
+        low = evidence.chance + 0.5 * (1 - evidence.chance)
+        error = standard_error(train, n, last.validation_accuracy, n)
+        if (
+            train > low - CERTAIN * error / 2
+            or train - last.validation_accuracy > CERTAIN * error
+            or loss < 0.95 * before
+        ):
+            return None
+        return self.found(
+            f"{whole(train)} of the training images are right at the end, under evaluation conditions (chance "
+            f"{whole(evidence.chance)}), and {whole(last.validation_accuracy)} of {n:,} validation images; the "
+            f"training "
+            f"loss stands at {loss:.3f}.",
+            {"train_accuracy": train, "validation_accuracy": last.validation_accuracy, "n": n},
+        )
+
+
+class NotConverged(Rule):
+    """The epochs were too few."""
+
+    code, name = "R03", "not converged"
+    why = "The run ended while it was still learning, so its accuracy says little about what the network can do."
+    looks_for = (
+        "A stage ran all its epochs, its best epoch is the last, its training loss is not small yet, and both losses "
+        "fell by more than 10 % of themselves over the stage's last third."
+    )
+    fixes = "Train longer (--epochs 60,30), or find a larger step size (--set stage2.learning_rate=auto)."
+    references = ()
+
+    def apply(self, evidence: Evidence) -> Finding | None:
+        """See `Rule.apply`."""
+        # A stage 1 that was cut short is made up for by a stage 2 that was not.
+        stage = evidence.last_stage
+        if len(stage) < 2:
+            return None
+        last, before = stage[-1], stage[max(0, (len(stage) - 1) * 2 // 3 - (len(stage) < 4))]
+        train, earlier = _train(last)[1], _train(before)[1]
+        if train is None or earlier is None or last is before:
+            return None
+        best = max(stage, key=lambda epoch: (epoch.validation_accuracy, -epoch.validation_loss))
+        still = train < 0.9 * earlier and last.validation_loss < 0.9 * before.validation_loss
+        uncertain = 0.25 * math.log(max(2, evidence.num_classes))
+        if best is not last or not still or train < uncertain:
+            return None
+        return self.found(
+            f"Stage {last.stage} ended at epoch {last.epoch}, its best. Over its last third the training loss fell "
+            f"from "
+            f"{earlier:.3f} to {train:.3f} and the validation loss from {before.validation_loss:.3f} to "
+            f"{last.validation_loss:.3f}.",
+            {"stage": last.stage, "epochs": last.epoch, "train_loss": train, "earlier_train_loss": earlier},
+        )
+
+
+class TooManyEpochs(Rule):
+    """Most of the epochs changed nothing for the better."""
+
+    code, name, severity = "R04", "too many epochs", "note"
+    why = "The time went into epochs whose weights were thrown away."
+    looks_for = "A stage ran at least 10 epochs and kept one from its first quarter."
+    fixes = "Stop earlier (--set stage1.patience=5), or plan fewer epochs (--epochs)."
+    references = ()
+
+    def apply(self, evidence: Evidence) -> Finding | None:
+        """See `Rule.apply`."""
+        for stage in evidence.stages:
+            if stage.epochs_run >= 10 and stage.best_epoch <= stage.epochs_run / 4:
+                return self.found(
+                    f"Stage {stage.stage} ran {stage.epochs_run} epochs and kept epoch {stage.best_epoch}.",
+                    {"stage": stage.stage, "epochs_run": stage.epochs_run, "best_epoch": stage.best_epoch},
+                    fix=f"Stop earlier (--set stage{stage.stage}.patience=5), or plan fewer epochs (--epochs).",
+                )
+        return None
+
+
+def _train(epoch: EpochRecord) -> tuple[float | None, float | None]:
+    """Accuracy and loss on training images: under evaluation conditions where that was measured."""
+    if epoch.train_eval_accuracy is not None:
+        return epoch.train_eval_accuracy, epoch.train_eval_loss
+    return epoch.train_accuracy, epoch.train_loss

@@ -1,0 +1,216 @@
+"""Histories that other tools wrote: Keras, Lightning, fastai, Ultralytics, and any table with one row per epoch."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from retop.diagnosis.evidence import Evidence
+from retop.errors import RunError
+from retop.evaluation import measure
+from retop.records import EpochRecord, Metrics, Predictions
+
+Columns = dict[str, list[float | None]]
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "train_loss": ("loss", "train_loss", "train/loss", "train_loss_epoch", "training_loss"),
+    "train_accuracy": ("accuracy", "acc", "train_accuracy", "train_acc", "train_acc_epoch", "train/accuracy",
+                       "categorical_accuracy", "binary_accuracy", "sparse_categorical_accuracy", "training_accuracy"),
+    "validation_loss": ("val_loss", "valid_loss", "validation_loss", "val/loss", "val_loss_epoch"),
+    "validation_accuracy": ("val_accuracy", "val_acc", "valid_accuracy", "validation_accuracy", "val/accuracy",
+                            "val_categorical_accuracy", "val_binary_accuracy", "val_sparse_categorical_accuracy",
+                            "metrics/accuracy_top1", "val/acc", "valid_acc"),
+    "train_eval_loss": ("train_eval_loss",),
+    "train_eval_accuracy": ("train_eval_accuracy",),
+    "learning_rate": ("lr", "learning_rate", "lr/pg0", "lr-SGD", "lr-Adam", "lr-AdamW"),
+    "stage": ("stage",),
+}  # fmt: skip
+"""What other tools call the columns. fastai's own table has no training accuracy: there `accuracy` is validation's."""
+
+FASTAI = {"epoch", "train_loss", "valid_loss"}
+
+
+def import_history(
+    path: Path,
+    *,
+    num_train: int = 0,
+    num_validation: int = 0,
+    num_classes: int = 0,
+    predictions: Sequence[Predictions] = (),
+) -> Evidence:
+    """Read another tool's history as evidence.
+
+    Args:
+        path: a JSON object of lists (Keras `History.history`), or a CSV table with a header (Keras CSVLogger,
+            Lightning CSVLogger, fastai, Ultralytics results.csv, or columns of these names).
+        num_train: training images; 0 where unknown.
+        num_validation: validation images; 0 where unknown. Without it nothing can be told from noise.
+        num_classes: K; 0 where unknown.
+        predictions: answers on validation or test, if there are any.
+
+    Returns:
+        The evidence. Training figures are those as trained: other tools record no others.
+
+    Raises:
+        RunError: the file cannot be read, or has no column of validation accuracy.
+    """
+    columns = _known(_read(path), path)
+    by_split = {one.split: one for one in predictions}
+    metrics: dict[str, Metrics] = {split: measure(one, "as given") for split, one in by_split.items()}
+    validation = by_split.get("validation")
+    return Evidence(
+        name=path.stem,
+        num_train=num_train,
+        num_validation=num_validation or (len(validation.paths) if validation else 0),
+        num_classes=num_classes or next((len(one.classes) for one in predictions), 0),
+        epochs=_epochs(columns),
+        validation=metrics.get("validation"),
+        test=metrics.get("test"),
+        validation_predictions=validation,
+        test_predictions=by_split.get("test"),
+    )
+
+
+def read_answers(path: Path) -> tuple[Predictions, ...]:
+    """Read another program's answers from a table.
+
+    Args:
+        path: a CSV table with a header: ``label``, ``predicted``, and where they are known ``split`` (``test`` if it is
+            missing), ``path`` and ``confidence``.
+
+    Returns:
+        One set of predictions per split; the probability that an answer leaves is shared by the other classes.
+
+    Raises:
+        RunError: the file is not such a table.
+    """
+    try:
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read as text: {error}") from error
+    if not rows or not {"label", "predicted"} <= rows[0].keys():
+        raise RunError(f"{path} is not a table of answers; give a CSV table with the columns label and predicted")
+    classes = tuple(sorted({row[column] for row in rows for column in ("label", "predicted")}))
+    if len(classes) < 2:
+        raise RunError(f"{path} names one class only, {classes[0]}; nothing can be said of that")
+    splits = dict.fromkeys(row.get("split") or "test" for row in rows)
+    return tuple(
+        _answers(split, [row for row in rows if (row.get("split") or "test") == split], classes) for split in splits
+    )
+
+
+def _answers(split: str, rows: Sequence[Mapping[str, str]], classes: tuple[str, ...]) -> Predictions:
+    places = {name: place for place, name in enumerate(classes)}
+    answer_n = np.array([places[row["predicted"]] for row in rows])
+    confidence_n = np.clip([_number(row.get("confidence")) or 0.99 for row in rows], 1 / len(classes) + 1e-6, 1 - 1e-6)
+    probability_nk = np.repeat(((1 - confidence_n) / (len(classes) - 1))[:, None], len(classes), axis=1)
+    probability_nk[np.arange(len(rows)), answer_n] = confidence_n
+    return Predictions(
+        split,
+        tuple(row.get("path") or f"{split} {place}" for place, row in enumerate(rows)),
+        classes,
+        np.array([places[row["label"]] for row in rows], dtype=np.int64),
+        np.log(probability_nk).astype(np.float32),
+    )
+
+
+def _read(path: Path) -> Columns:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read as text: {error}") from error
+    if text.lstrip().startswith("{"):
+        return _read_json(path, text)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    if not rows:
+        raise RunError(f"{path} has no rows; give a table with a header and one row per epoch")
+    table = [{(key or "").strip(): _number(value) for key, value in row.items() if key} for row in rows]
+    merged = _merge_by_epoch(table)
+    names = {name: None for row in merged for name in row}
+    return {name: [row.get(name) for row in merged] for name in names}
+
+
+def _read_json(path: Path, text: str) -> Columns:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise RunError(f"{path} is not JSON: {error}") from error
+    value = value.get("history", value)
+    columns = {str(name): [_number(item) for item in items] for name, items in value.items() if isinstance(items, list)}
+    if not columns:
+        raise RunError(f"{path} holds no lists; give what Keras' History.history holds: a list per quantity")
+    return columns
+
+
+def _merge_by_epoch(table: Sequence[Mapping[str, float | None]]) -> list[dict[str, float | None]]:
+    """Lightning writes training and validation of one epoch on rows of their own."""
+    if "epoch" not in table[0] or len({row.get("epoch") for row in table}) == len(table):
+        return [dict(row) for row in table]
+    if any(row.get("stage") is not None for row in table):
+        return [dict(row) for row in table]
+    merged: dict[float, dict[str, float | None]] = {}
+    for row in table:
+        epoch = row.get("epoch")
+        if epoch is not None:
+            merged.setdefault(epoch, {}).update({key: value for key, value in row.items() if value is not None})
+    return [merged[epoch] for epoch in sorted(merged)]
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, list):
+        value = value[0] if value else None
+    try:
+        number = float(str(value).strip())
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _known(columns: Columns, path: Path) -> Columns:
+    if set(columns) >= FASTAI and "accuracy" in columns:
+        columns = {("val_accuracy" if name == "accuracy" else name): values for name, values in columns.items()}
+    elif "error_rate" in columns and "val_accuracy" not in columns:
+        columns = columns | {"val_accuracy": [None if v is None else 1 - v for v in columns["error_rate"]]}
+    found = {}
+    for ours, theirs in NAMES.items():
+        name = next((name for name in theirs if name in columns), None)
+        if name is not None:
+            found[ours] = columns[name]
+    if "validation_accuracy" not in found:
+        raise RunError(
+            f"{path} has no column of validation accuracy; it has {', '.join(columns) or 'none'}, and one of "
+            f"{', '.join(NAMES['validation_accuracy'][:6])} is needed"
+        )
+    return found
+
+
+def _epochs(columns: Columns) -> tuple[EpochRecord, ...]:
+    """One record per epoch that has a validation accuracy; percent become fractions."""
+    factor = 0.01 if any((value or 0) > 1.5 for value in columns["validation_accuracy"]) else 1.0
+    records: list[EpochRecord] = []
+    for place, accuracy in enumerate(columns["validation_accuracy"]):
+        if accuracy is None:
+            continue
+        row = {name: values[place] if place < len(values) else None for name, values in columns.items()}
+        loss = row.get("validation_loss")
+        trained, same = row.get("train_accuracy"), row.get("train_eval_accuracy")
+        records.append(
+            EpochRecord(
+                stage=2 if row.get("stage") == 2 else 1,
+                epoch=len(records) + 1,
+                learning_rate=row.get("learning_rate") or 0.0,
+                train_loss=row.get("train_loss"),
+                train_accuracy=None if trained is None else trained * factor,
+                train_eval_loss=row.get("train_eval_loss"),
+                train_eval_accuracy=None if same is None else same * factor,
+                validation_loss=loss if loss is not None else -math.log(max(accuracy * factor, 1e-3)),
+                validation_accuracy=accuracy * factor,
+                gradient_norm=None,
+                seconds=0.0,
+            )
+        )
+    return tuple(records)

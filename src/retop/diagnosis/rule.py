@@ -1,0 +1,82 @@
+"""What a rule is: a class that looks at evidence and says what it supports."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+from retop.diagnosis.evidence import Evidence
+from retop.records import Finding, SampleResult
+
+Severity = Literal["error", "warning", "note"]
+CERTAIN = 3.0
+"""Standard errors beyond which a difference is not taken for noise: some forty tests are made on every run, and hardly
+one run in fifty may be warned of in vain."""
+
+
+class Rule(ABC):
+    """One finding.
+
+    Attributes:
+        code: ``R`` and a number.
+        name: in a few words.
+        severity: as in `Finding`.
+        why: why it matters.
+        references: papers and pages behind it.
+        looks_for: what must be seen, for its page in docs/findings.
+    """
+
+    code: ClassVar[str]
+    name: ClassVar[str]
+    severity: ClassVar[Severity] = "warning"
+    why: ClassVar[str]
+    looks_for: ClassVar[str]
+    fixes: ClassVar[str]
+    references: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def apply(self, evidence: Evidence) -> Finding | None:
+        """What the evidence supports; None where it supports nothing, or does not hold what the rule needs."""
+
+    def found(
+        self,
+        seen: str,
+        numbers: dict[str, Any],
+        *,
+        fix: str | None = None,
+        suspected: bool = False,
+        isolating_test: str | None = None,
+        severity: Severity | None = None,
+    ) -> Finding:
+        """The finding.
+
+        Args:
+            seen: in words, with numbers and their n.
+            numbers: the plain data behind them.
+            fix: what to do; None for the rule's own words.
+            suspected: whether the cause is not isolated.
+            isolating_test: what would isolate it.
+            severity: None for the rule's own.
+        """
+        return Finding(
+            self.code, self.name, severity or self.severity, seen, self.why, fix or self.fixes, numbers, suspected,
+            isolating_test, self.references,
+        )  # fmt: skip
+
+
+def standard_error(first: float, first_n: float, second: float, second_n: float) -> float:
+    """Of the difference of two fractions measured on different images, under the hypothesis that they are equal.
+
+    Half an image is added on either side, so that fractions of 0 and 1 do not claim certainty.
+    """
+    pooled = (first * first_n + second * second_n + 1) / (first_n + second_n + 2)
+    return math.sqrt(pooled * (1 - pooled) * (1 / first_n + 1 / second_n))
+
+
+def accuracy(result: SampleResult) -> float:
+    """Fraction right."""
+    return result.num_right / result.n
+
+
+def whole(fraction: float) -> str:
+    """A fraction in percent, in findings: one decimal."""
+    return f"{100 * fraction:.1f} %"

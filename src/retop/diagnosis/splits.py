@@ -1,0 +1,236 @@
+"""Rules about splits: other images, other preprocessing, the same images twice, give-aways."""
+
+import numpy as np
+
+from retop.diagnosis.evidence import Evidence
+from retop.diagnosis.rule import CERTAIN, Rule, accuracy, standard_error, whole
+from retop.evaluation import log_softmax, right_answers
+from retop.records import Finding, Predictions
+
+
+class OtherPreprocessing(Rule):
+    """The same images, answered otherwise elsewhere."""
+
+    code, name, severity = "R16", "preprocessing differs between two uses", "error"
+    why = (
+        "Scale, colour order, size or crop of the images are not those of training; no accuracy measured so means "
+        "anything."
+    )
+    looks_for = (
+        "Another program's predictions for images of this run disagree with the run's own on more than 5 % of them "
+        "and are "
+        "right less often by more than three standard errors. Or, from curves alone: validation is good and test is at "
+        "or below chance."
+    )
+    fixes = "Predict through the model folder (retop predict, or its own preprocessing in config.json)."
+    references = ("ultralytics #7069, #23054; teachablemachine #61: prediction disagrees with validation",)
+
+    def apply(self, evidence: Evidence) -> Finding | None:
+        """See `Rule.apply`."""
+        return self._against_own(evidence) if evidence.other_predictions else self._from_accuracies(evidence)
+
+    def _against_own(self, evidence: Evidence) -> Finding | None:
+        other = evidence.other_predictions
+        for own in (evidence.test_predictions, evidence.validation_predictions):
+            if other is None or own is None:
+                continue
+            places = {path: place for place, path in enumerate(own.paths)}
+            both = [(places[path], place) for place, path in enumerate(other.paths) if path in places]
+            if len(both) < 10:
+                continue
+            mine, theirs = (np.array(column) for column in zip(*both, strict=True))
+            n, same = len(both), _names(own)[mine] == _names(other)[theirs]
+            right, other_right = right_answers(own)[mine].mean(), right_answers(other)[theirs].mean()
+            lost, error = float(right - other_right), standard_error(float(right), n, float(other_right), n)
+            if same.mean() >= 0.95 or lost <= CERTAIN * error:
+                return None
+            return self.found(
+                f"On the same {n:,} {own.split} images the run answers {whole(float(right))} rightly, the other "
+                f"program "
+                f"{whole(float(other_right))}; they agree on {whole(float(same.mean()))}.",
+                {"own": float(right), "other": float(other_right), "agreement": float(same.mean()), "n": n},
+            )
+        return None
+
+    def _from_accuracies(self, evidence: Evidence) -> Finding | None:
+        """A run of ours has one preprocessing for all its uses; another tool's need not."""
+        validation, test = evidence.usual_validation, evidence.test
+        if evidence.record is not None or validation is None or test is None:
+            return None
+        if validation < 0.8 or test.accuracy.value > evidence.chance + 0.1:
+            return None
+        return self.found(
+            f"About {whole(validation)} of {evidence.num_validation:,} validation images are right, and "
+            f"{test.num_right} of {test.n:,} test images ({whole(test.accuracy.low)} to {whole(test.accuracy.high)}), "
+            f"which is what guessing gives.",
+            {"validation": validation, "test": test.accuracy.value, "n": test.n},
+            suspected=True,
+            isolating_test="The same test images through the preprocessing that validation had.",
+        )
+
+
+class Shift(Rule):
+    """Test images are of another kind than validation images."""
+
+    code, name = "R17", "distribution shift between validation and test"
+    why = (
+        "Validation chose the model for other images than the test holds; which of both is closer to use decides what "
+        "the figure is worth."
+    )
+    looks_for = (
+        "Test accuracy lies below validation accuracy by more than three standard errors and 5 points, and renaming "
+        "the "
+        "classes or a collapse does not explain it. The model's confidence on test is compared with that on validation."
+    )
+    fixes = (
+        "Compare where both come from; split anew, mixed (--split 70/15/15 on one folder), or collect validation like "
+        "test."
+    )
+    references = ("Rabanser et al., Failing loudly, NeurIPS 2019, arXiv:1810.11953",)
+
+    def apply(self, evidence: Evidence) -> Finding | None:
+        """See `Rule.apply`."""
+        first, second = evidence.validation, evidence.test
+        if first is None or second is None:
+            return None
+        lost = first.accuracy.value - second.accuracy.value
+        error = standard_error(first.accuracy.value, first.n, second.accuracy.value, second.n)
+        if lost <= max(0.05, CERTAIN * error):
+            return None
+        sure = [_confidence(one) for one in (evidence.validation_predictions, evidence.test_predictions)]
+        about = f" Mean confidence: {whole(sure[0])} and {whole(sure[1])}." if sure[0] and sure[1] else ""
+        return self.found(
+            f"{whole(first.accuracy.value)} of {first.n:,} validation images, {whole(second.accuracy.value)} of "
+            f"{second.n:,} test images: {100 * lost:.1f} points less (noise: up to "
+            f"{100 * CERTAIN * error:.1f}).{about}",
+            {"validation": first.accuracy.value, "test": second.accuracy.value, "n": second.n},
+            suspected=True,
+            isolating_test="The same accuracy on a random part of the test images that joins validation.",
+        )
+
+
+class Leak(Rule):
+    """Test or validation images that training has seen."""
+
+    code, name, severity = "R18", "leak between splits", "error"
+    why = "Images that were learned by heart are answered rightly for the wrong reason, so the accuracy flatters."
+    looks_for = "The audit of the data names copies of training images in validation or test."
+    fixes = "Leave them out (retop check DATA --write-exclusions FILE, then --exclude FILE), or let retop split."
+    references = ("Barz and Denzler, Do we train on test data? 2020, arXiv:1902.00423",)
+
+    def apply(self, evidence: Evidence) -> Finding | None:
+        """See `Rule.apply`."""
+        named = {
+            str(path)
+            for finding in evidence.audit
+            if "splits" in finding.name and "cop" in finding.name
+            for group in finding.evidence.get("files", ())
+            for path in group
+        }
+        for predictions in (evidence.test_predictions, evidence.validation_predictions):
+            if predictions is None:
+                continue
+            leaked_n = np.array([path in named for path in predictions.paths])
+            if not leaked_n.any() or leaked_n.all():
+                continue
+            right_n = right_answers(predictions)
+            return self.found(
+                f"{int(leaked_n.sum()):,} of {len(leaked_n):,} {predictions.split} images have copies in another "
+                f"split. "
+                f"Accuracy {whole(float(right_n.mean()))} with them, {whole(float(right_n[~leaked_n].mean()))} on the "
+                f"{int((~leaked_n).sum()):,} others.",
+                {"leaked": int(leaked_n.sum()), "n": len(leaked_n), "without": float(right_n[~leaked_n].mean())},
+            )
+        return None
+
+
+class ShuffledLearnt(Rule):
+    """Shuffled labels can be learned for unseen images, which cannot be."""
+
+    code, name, severity = "R19", "labels told by something else", "error"
+    why = (
+        "Labels that were dealt out at random cannot be known for other images, unless validation holds copies of "
+        "training."
+    )
+    looks_for = (
+        "A regression on shuffled training labels answers validation better than chance by three standard errors and "
+        "10 points."
+    )
+    fixes = "Look for copies between the splits (retop check DATA)."
+
+    def apply(self, evidence: Evidence) -> Finding | None:
+        """See `Rule.apply`."""
+        shuffled = evidence.isolation.shuffled_labels if evidence.isolation else None
+        if shuffled is None:
+            return None
+        value, n = accuracy(shuffled), shuffled.n
+        error = standard_error(value, n, evidence.chance, n)
+        if value - evidence.chance <= max(0.1, CERTAIN * error):
+            return None
+        return self.found(
+            f"{whole(value)} of {n:,} validation images are right after learning shuffled labels; chance is "
+            f"{whole(evidence.chance)}.",
+            {"accuracy": value, "chance": evidence.chance, "n": n},
+        )
+
+
+class GiveAway(Rule):
+    """A property beside the subject tells the class."""
+
+    code, name = "R20", "give-away property used"
+    why = "The model answers from the frame, not from the subject, and will fail where frames are otherwise."
+    looks_for = (
+        "With the middle of the picture greyed out, at least 85 % of the lift over chance is left, on a sample that is "
+        "large enough to tell; reduced to 8 pixels and enlarged again is reported beside it."
+    )
+    fixes = (
+        "Crop the border away, or gather images in which it does not go with the class; retop check DATA names such "
+        "properties."
+    )
+    references = ("Geirhos et al., Shortcut learning in deep neural networks, 2020, arXiv:2004.07780",)
+
+    def apply(self, evidence: Evidence) -> Finding | None:
+        """See `Rule.apply`."""
+        tests = evidence.isolation
+        if tests is None:
+            return None
+        plain, border, n = accuracy(tests.validation), accuracy(tests.border), tests.border.n
+        lift = plain - evidence.chance
+        if lift < 0.25 or n < 20 or border - evidence.chance < 0.85 * lift:
+            return None
+        return self.found(
+            f"Of {n:,} validation images {whole(plain)} are right, {whole(border)} with the middle greyed out, "
+            f"{whole(accuracy(tests.thumbnail))} at 8 pixels; "
+            f"chance is {whole(evidence.chance)}.",
+            {"whole": plain, "border": border, "chance": evidence.chance, "n": n},
+        )
+
+
+class SmallTest(Rule):
+    """Too few images for the claim."""
+
+    code, name, severity = "R21", "test set too small", "note"
+    why = "An accuracy on few images is a wide range, and differences inside it are not evidence."
+    looks_for = "The 95 % interval of the reported accuracy is wider than 10 points."
+    fixes = "Hold back more images (--split 60/15/25), or compare over folds (--folds 5)."
+    references = ("Wilson, Probable inference, JASA 22, 1927",)
+
+    def apply(self, evidence: Evidence) -> Finding | None:
+        """See `Rule.apply`."""
+        metrics = evidence.test or evidence.validation
+        if metrics is None or metrics.accuracy.high - metrics.accuracy.low <= 0.1:
+            return None
+        one = metrics.accuracy
+        return self.found(
+            f"{metrics.num_right:,} of {metrics.n:,} {metrics.split} images right means between {whole(one.low)} and "
+            f"{whole(one.high)}.",
+            {"accuracy": one.value, "low": one.low, "high": one.high, "n": metrics.n},
+        )
+
+
+def _names(predictions: Predictions) -> np.ndarray:
+    return np.asarray(np.array(predictions.classes, dtype=object)[predictions.logits_nk.argmax(axis=1)])
+
+
+def _confidence(predictions: Predictions | None) -> float | None:
+    return float(np.exp(log_softmax(predictions.logits_nk).max(axis=1)).mean()) if predictions else None

@@ -1,0 +1,189 @@
+"""Rules about the step size and about curves that go up and down."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from retop.diagnosis.evidence import Evidence
+from retop.diagnosis.rule import CERTAIN, Rule, standard_error, whole
+from retop.records import EpochRecord, Finding
+
+
+class StepsTooLarge(Rule):
+    """The step size throws the network about."""
+
+    code, name = "R05", "learning rate too high"
+    why = "Every epoch undoes part of the one before; the best epoch is then a matter of luck, and flatters itself."
+    looks_for = (
+        "In a stage's second half, validation accuracy changes from epoch to epoch by more than the choice of the "
+        "validation images could explain even if every epoch had been measured on other images; or the training images "
+        "themselves, under evaluation conditions, are worse at the end than before the first step; or a stage diverged."
+    )
+    fixes = "Use a tenth of it (--set stage2.learning_rate=0.001), or let the range test find it (=auto)."
+    references = ("Smith, Cyclical learning rates for training neural networks, WACV 2017",)
+
+    def apply(self, evidence: Evidence) -> Finding | None:
+        """See `Rule.apply`."""
+        for number in (1, 2):
+            stage = evidence.stage(number)
+            if len(stage) < 2:
+                continue
+            rate = max(epoch.learning_rate for epoch in stage)
+            seen = self._worse(stage) or self._jumps(stage, evidence.num_validation)
+            if seen:
+                return self.found(
+                    seen,
+                    {"stage": number, "learning_rate": rate, "n": evidence.num_validation},
+                    fix=None
+                    if evidence.record is None
+                    else f"Use a tenth of it (--set stage{number}.learning_rate={rate / 10:.2g}), or let the range "
+                    f"test find it (--set stage{number}.learning_rate=auto).",
+                    suspected=evidence.record is None,
+                    isolating_test=None if evidence.record else "The same run with a tenth of the learning rate.",
+                )
+        return None
+
+    def _worse(self, stage: Sequence[EpochRecord]) -> str | None:
+        first, last = stage[0].train_eval_loss, stage[-1].train_eval_loss
+        if first is None or last is None or last <= 1.2 * first + 0.1:
+            return None
+        return (
+            f"Stage {stage[0].stage} raised the loss on its own training images from {first:.3f} to {last:.3f} under "
+            f"evaluation conditions, with steps of {max(epoch.learning_rate for epoch in stage):.3g}."
+        )
+
+    def _jumps(self, stage: Sequence[EpochRecord], n: int) -> str | None:
+        half = stage[max(1, len(stage) // 2) :]
+        if len(half) < 4 or not n:
+            return None
+        ratio = fluctuation(half, n)
+        if ratio <= 2.5:
+            return None
+        values = [epoch.validation_accuracy for epoch in half]
+        return (
+            f"In the second half of stage {stage[0].stage} validation accuracy moved between {whole(min(values))} and "
+            f"{whole(max(values))} from epoch to epoch: {ratio:.1f} times the variance that drawing {n:,} other "
+            f"validation images for every epoch would give."
+        )
+
+
+class StepsTooSmall(Rule):
+    """The step size is too small to get anywhere."""
+
+    code, name = "R06", "learning rate too low"
+    why = "The epochs ran and next to nothing was learned; the network is not to blame."
+    looks_for = (
+        "Over the first stage that was trained, the training loss under evaluation conditions fell in nearly every "
+        "epoch "
+        "but by less than a fifth in all, though there was much to learn."
+    )
+    fixes = "Let the range test find it (--set stage1.learning_rate=auto), or use ten times as much."
+    references = StepsTooLarge.references
+
+    def apply(self, evidence: Evidence) -> Finding | None:
+        """See `Rule.apply`."""
+        stage = evidence.stage(1) or evidence.stage(2)
+        losses = [epoch.train_eval_loss for epoch in stage if epoch.train_eval_loss is not None]
+        if len(losses) < 3 or losses[0] < 0.3:
+            return None
+        falls = sum(after <= before for before, after in pairwise(losses)) / (len(losses) - 1)
+        share = 1 - losses[-1] / losses[0]
+        if not -0.01 <= share < 0.2 or falls < 0.7:
+            return None
+        number, rate = stage[0].stage, max(epoch.learning_rate for epoch in stage)
+        return self.found(
+            f"{len(losses) - 1} epochs of stage {number} with steps of {rate:.3g} lowered the loss on training images "
+            f"from {losses[0]:.3f} to {losses[-1]:.3f}, evenly.",
+            {"stage": number, "learning_rate": rate, "first_loss": losses[0], "last_loss": losses[-1]},
+            fix=f"Let the range test find it (--set stage{number}.learning_rate=auto), or use ten times as much "
+            f"(--set stage{number}.learning_rate={10 * rate:.2g}).",
+        )
+
+
+class OnlyNoise(Rule):
+    """Curves that go up and down no more than they must."""
+
+    code, name, severity = "R07", "fluctuation is noise", "note"
+    why = "A validation split of this size cannot show differences of this size; nothing needs to be done about them."
+    looks_for = (
+        "Validation accuracy moves by a point or more in the stage's second half, within what sampling explains."
+    )
+    fixes = "Nothing. To see finer differences, use more validation images."
+    references = ()
+
+    def apply(self, evidence: Evidence) -> Finding | None:
+        """See `Rule.apply`."""
+        stage = evidence.last_stage
+        half, n = stage[max(1, len(stage) // 2) :], evidence.num_validation
+        if len(half) < 4 or not n:
+            return None
+        values = [epoch.validation_accuracy for epoch in half]
+        spread = max(values) - min(values)
+        if spread < 0.01 or fluctuation(half, n) > 1:
+            return None
+        return self.found(
+            f"Validation accuracy moved between {whole(min(values))} and {whole(max(values))} in the last {len(half)} "
+            f"epochs; {n:,} images alone explain as much.",
+            {"spread": spread, "n": n},
+        )
+
+
+class ValidationAboveTraining(Rule):
+    """Validation looks better than training."""
+
+    code, name, severity = "R08", "validation above training", "note"
+    why = (
+        "The usual training curve is an average over the epoch, with augmentation and dropout, of weights that were "
+        "still "
+        "moving; validation is measured after it, without them. The two are not comparable."
+    )
+    looks_for = "Validation accuracy above training accuracy as trained, at the end of the last stage."
+    fixes = "Compare validation with 'train, evaluation conditions' instead."
+    references = ()
+
+    def apply(self, evidence: Evidence) -> Finding | None:
+        """See `Rule.apply`."""
+        stage, n = evidence.last_stage, evidence.num_validation
+        if len(stage) < 2 or not n:
+            return None
+        last = stage[-1]
+        trained, same = last.train_accuracy, last.train_eval_accuracy
+        if trained is None or last.validation_accuracy <= trained + 0.005:
+            return None
+        numbers = {
+            "train_as_trained": trained,
+            "train_evaluation": same,
+            "validation": last.validation_accuracy,
+            "n": n,
+        }
+        shown = f"{whole(last.validation_accuracy)} on {n:,} validation images, {whole(trained)} on training as trained"
+        if same is None:
+            return self.found(
+                f"{shown}.", numbers, suspected=True,
+                isolating_test="The training images in evaluation mode under evaluation preprocessing.",
+            )  # fmt: skip
+        excess = last.validation_accuracy - same
+        error = standard_error(same, n, last.validation_accuracy, n)
+        if excess > max(0.05, CERTAIN * error):
+            return self.found(
+                f"{shown}, and {whole(same)} on training images under the same conditions as validation: augmentation "
+                f"and "
+                f"dropout do not explain it.",
+                numbers, severity="warning",
+                fix=(
+                    "Look for easier or duplicated images in validation (retop check DATA), and for wrong training "
+                    "labels."
+                ),
+            )  # fmt: skip
+        return self.found(f"{shown}; under the same conditions training has {whole(same)}, which explains it.", numbers)
+
+
+def fluctuation(epochs: Sequence[EpochRecord], n: int) -> float:
+    """Mean squared change of validation accuracy between epochs, over what independent samples of n images would give.
+
+    Epochs are measured on the same images, so for a network that stands still this is far below 1.
+    """
+    values = [epoch.validation_accuracy for epoch in epochs]
+    mean = sum(values) / len(values)
+    centre = (mean * n + 1) / (n + 2)
+    changes = [after - before for before, after in pairwise(values)]
+    return sum(change * change for change in changes) / len(changes) / (2 * centre * (1 - centre) / n)

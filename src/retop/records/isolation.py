@@ -1,0 +1,68 @@
+"""What training measured to isolate causes: small experiments with the finished network."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SampleResult:
+    """Answers on a sample of images."""
+
+    n: int
+    """Images."""
+
+    num_right: int
+    """Right answers."""
+
+    log_loss: float
+    """Mean negative log-probability of the right class, in nats."""
+
+
+@dataclass(frozen=True)
+class SuspectedLabel:
+    """A training image that a model trained on the others takes for another class."""
+
+    path: str
+    """The image, as its source names it."""
+
+    label: str
+    """Class that the data gives."""
+
+    predicted: str
+    """Class that the other images suggest."""
+
+    confidence: float
+    """Probability of that class."""
+
+
+@dataclass(frozen=True)
+class IsolationRecord:
+    """Isolating tests of one run.
+
+    One more, training images under evaluation conditions, is made after every epoch: ``train_eval_accuracy`` in
+    metrics.jsonl.
+    """
+
+    validation: SampleResult
+    """The saved model on a sample of validation images: what the next three are compared with."""
+
+    batch_statistics: SampleResult | None
+    """The same images with batch norm on the statistics of their batch; None for networks without batch norm."""
+
+    border: SampleResult
+    """The same images with their middle greyed out, so that only a border is left."""
+
+    thumbnail: SampleResult
+    """The same images reduced to 8 pixels and enlarged again."""
+
+    head_refit: SampleResult | None
+    """A logistic regression on the features of the frozen network as it was before stage 2, on validation; None,
+    like the rest, where these features were not stored."""
+
+    shuffled_labels: SampleResult | None
+    """The same fitted to shuffled training labels: above chance, something other than the labels tells the classes."""
+
+    cross_validated: SampleResult | None
+    """The same in five-fold cross-validation over training images."""
+
+    suspected_labels: tuple[SuspectedLabel, ...]
+    """Training images that the cross-validation takes for another class, the most confident first; at most 200."""

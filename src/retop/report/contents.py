@@ -1,0 +1,303 @@
+"""Everything a report shows, as plain data: computed first, tested, and only then drawn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from retop.diagnosis import diagnose, diagnose_comparison, evidence_of, merge_findings, sort_findings
+from retop.errors import RunError
+from retop.recipe import Recipe
+from retop.records import (
+    AuditRecord,
+    ComparisonRecord,
+    ComparisonRow,
+    DataRecord,
+    Environment,
+    FailedRun,
+    Finding,
+    FinishedComparison,
+    FinishedRun,
+    Metrics,
+    PairedComparison,
+    kind_of_folder,
+    read_finished_comparison,
+    read_finished_run,
+    read_record,
+)
+from retop.report.answered import AnswerFacts, answer_facts, sample_images
+from retop.report.confidence import ConfidenceFacts, confidence_facts
+from retop.report.cost import CostFacts, NetworkFacts, cost_facts, network_facts
+from retop.report.facts import ConfusionFacts, CurveFacts, RankingFacts, confusion_facts, curve_facts, ranking_facts
+from retop.report.question import answer, asked
+
+SAMPLES_PER_CLASS = 4
+
+
+@dataclass(frozen=True)
+class ContenderFacts:
+    """One backbone or baseline."""
+
+    name: str
+    """Its name."""
+
+    kind: Literal["fine-tuned", "scratch", "probe"]
+    """As in run.json."""
+
+    curves: tuple[CurveFacts, ...]
+    """One per seed; empty where nothing was trained in epochs."""
+
+    confusion: ConfusionFacts
+    """Of its first seed."""
+
+    metrics: Metrics
+    """Of its first seed."""
+
+    answers: AnswerFacts | None
+    """Of its first seed; None where predictions were not kept."""
+
+    confidence: ConfidenceFacts | None
+    """Of its first seed; None where predictions were not kept."""
+
+    network: NetworkFacts
+    """Its network."""
+
+    warnings: tuple[str, ...]
+    """Warnings that were shown while its runs were made."""
+
+
+@dataclass(frozen=True)
+class ComparisonFacts:
+    """One comparison, or one run shown as a comparison of one."""
+
+    name: str
+    """Name of its folder."""
+
+    asked: str
+    """What was asked."""
+
+    answer: tuple[str, ...]
+    """The answer, in two sentences."""
+
+    ranking: RankingFacts | None
+    """None where no run finished."""
+
+    rows: tuple[ComparisonRow, ...]
+    """Best first."""
+
+    pairs: tuple[PairedComparison, ...]
+    """Every pair."""
+
+    recommended: str | None
+    """Chosen on validation."""
+
+    statements: tuple[str, ...]
+    """What the numbers can and cannot show."""
+
+    findings: tuple[Finding, ...]
+    """Of the data's audit and of the diagnosis, the gravest first."""
+
+    contenders: tuple[ContenderFacts, ...]
+    """In the order of the rows."""
+
+    data: DataRecord
+    """Classes, sizes, split."""
+
+    samples: dict[str, tuple[str, ...]]
+    """Paths of a few images of every class."""
+
+    cost: CostFacts
+    """Time and disk."""
+
+    recipe: Recipe
+    """All of it."""
+
+    seeds: tuple[int, ...]
+    """Of every backbone."""
+
+    failed: tuple[FailedRun, ...]
+    """Runs that did not finish."""
+
+    environment: Environment
+    """Where, with what, by which command."""
+
+
+@dataclass(frozen=True)
+class JointFacts:
+    """Contenders of several folders side by side."""
+
+    ranking: RankingFacts | None
+    """All of them in one ranking; None where their numbers cannot be set side by side."""
+
+    pairs: tuple[PairedComparison, ...]
+    """Every pair, corrected over all."""
+
+    reason: str | None
+    """Why there is no common ranking."""
+
+
+@dataclass(frozen=True)
+class ReportFacts:
+    """The whole page."""
+
+    title: str
+    """Of the page."""
+
+    comparisons: tuple[ComparisonFacts, ...]
+    """One per folder, in the order given."""
+
+    joint: JointFacts | None
+    """None for a single folder."""
+
+
+def open_folder(folder: Path) -> FinishedComparison:
+    """Read a comparison's folder, or a run's as a comparison of one.
+
+    Args:
+        folder: of either.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        RunError: it is neither, or a record cannot be read.
+    """
+    if kind_of_folder(folder) == "comparison":
+        return read_finished_comparison(folder)
+    run = read_finished_run(folder)
+    return FinishedComparison(folder.parent, _alone(run), None, (run,))
+
+
+def report_facts(folders: Sequence[Path]) -> tuple[ReportFacts, tuple[FinishedComparison, ...]]:
+    """Read folders and compute everything the page shows.
+
+    Args:
+        folders: of comparisons or runs; at least one.
+
+    Returns:
+        The facts, and the records that they come from.
+
+    Raises:
+        RunError: a folder is neither, or a record cannot be read.
+    """
+    opened = tuple(open_folder(folder) for folder in folders)
+    parts = tuple(comparison_facts(one) for one in opened)
+    names = " and ".join(part.name for part in parts)
+    joint = _joint(opened) if len(opened) > 1 else None
+    return ReportFacts(f"retop report: {names}", parts, joint), opened
+
+
+def comparison_facts(comparison: FinishedComparison) -> ComparisonFacts:
+    """Compute everything that is shown of one comparison.
+
+    Args:
+        comparison: with its runs.
+
+    Returns:
+        The facts.
+    """
+    record = comparison.record
+    ranked = next((run.ranked for run in comparison.runs if run.ranked is not None), None)
+    return ComparisonFacts(
+        name=record.name,
+        asked=asked(record),
+        answer=answer(record),
+        ranking=ranking_facts(record),
+        rows=record.rows,
+        pairs=record.pairs,
+        recommended=record.recommended,
+        statements=record.statements,
+        findings=find(comparison),
+        contenders=tuple(_contender(row, comparison) for row in record.rows),
+        data=record.data,
+        samples=sample_images(ranked, SAMPLES_PER_CLASS) if ranked else {},
+        cost=cost_facts([run.record for run in comparison.runs], comparison.plan),
+        recipe=record.recipe,
+        seeds=record.seeds,
+        failed=record.failed,
+        environment=record.environment,
+    )
+
+
+def _contender(row: ComparisonRow, comparison: FinishedComparison) -> ContenderFacts:
+    runs = [run for run in comparison.runs if run.name == row.name]
+    first = runs[0]
+    curves = (curve_facts(run.record, run.epochs) for run in runs)
+    return ContenderFacts(
+        name=row.name,
+        kind=row.kind,
+        curves=tuple(one for one in curves if one is not None),
+        confusion=confusion_facts(row.name, row.metrics),
+        metrics=row.metrics,
+        answers=answer_facts(row.name, first.ranked) if first.ranked else None,
+        confidence=confidence_facts(row.name, first.ranked) if first.ranked else None,
+        network=network_facts(row.name, first.record),
+        warnings=tuple(dict.fromkeys(warning for run in runs for warning in run.record.warnings)),
+    )
+
+
+def find(comparison: FinishedComparison) -> tuple[Finding, ...]:
+    """What the audit of the data found, and what the records of the runs mean.
+
+    Args:
+        comparison: with its runs; of every contender the first seed is diagnosed.
+
+    Returns:
+        The gravest first.
+    """
+    file = comparison.folder / "audit.json"
+    audit = read_record(AuditRecord, file).findings if file.is_file() else ()
+    first = comparison.first_runs()
+    # A baseline is there to be beaten; its faults are of interest only where there is nothing else.
+    shown = [run for run in first if run.record.kind == "fine-tuned"] or first
+    runs = [(run.name, diagnose(evidence_of(run, audit))) for run in shown]
+    return sort_findings((*audit, *merge_findings(runs), *diagnose_comparison(comparison.record)))
+
+
+def _alone(run: FinishedRun) -> ComparisonRecord:
+    """A comparison of one contender with one seed."""
+    from retop.comparison.ranking import Contender, rank, recommended
+    from retop.comparison.statements import describe
+
+    record = run.record
+    if run.ranked is None:
+        raise RunError(f"{run.folder} has no predictions.parquet, which its report needs; give the comparison's folder")
+    contender = Contender(run.name, record.kind, (record,), (run.ranked,), (run.folder.name,))
+    rows, pairs = rank([contender], record.recipe)
+    choice = recommended([contender])
+    return ComparisonRecord(
+        name=record.name,
+        data=record.data,
+        recipe=record.recipe,
+        seeds=(record.seed,),
+        ranked_on="validation" if record.test is None else "test",
+        rows=rows,
+        pairs=pairs,
+        recommended=choice,
+        statements=describe(rows, pairs, record.data, choice),
+        failed=(),
+        environment=record.environment,
+    )
+
+
+def _joint(opened: Sequence[FinishedComparison]) -> JointFacts:
+    """Rank the contenders of all folders together, where they answered the same images."""
+    from retop.comparison.ranking import Contender, rank
+
+    contenders = []
+    for one in opened:
+        for row in one.record.rows:
+            runs = tuple(run for run in one.runs if run.name == row.name)
+            kept = tuple(run.ranked for run in runs if run.ranked is not None)
+            contenders.append(
+                Contender(f"{one.record.name}/{row.name}", row.kind, tuple(run.record for run in runs), kept, row.runs)
+            )
+    try:
+        rows, pairs = rank(contenders, opened[0].record.recipe)
+    except RunError as error:
+        return JointFacts(None, (), str(error))
+    joined = ComparisonRecord(
+        "all", opened[0].record.data, opened[0].record.recipe, (), opened[0].record.ranked_on, rows, pairs, None, (),
+        (), opened[0].record.environment,
+    )  # fmt: skip
+    return JointFacts(ranking_facts(joined), pairs, None)

@@ -1,0 +1,186 @@
+"""What a comparison cost, against its plan; and what each of its networks is made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from retop.records import PlanRecord, RunRecord
+
+
+@dataclass(frozen=True)
+class PartCost:
+    """Seconds and disk of one part of one run."""
+
+    run: str
+    """Folder of the run."""
+
+    part: str
+    """As in `TimingRecord`."""
+
+    seconds: float
+    """Measured."""
+
+    planned_seconds: float | None
+    """What the plan had said; None where it said nothing."""
+
+    planned_disk_bytes: int | None
+    """Disk that the plan gave to it; None where there is no plan."""
+
+
+@dataclass(frozen=True)
+class CostFacts:
+    """Cost of all runs."""
+
+    parts: tuple[PartCost, ...]
+    """In the order in which they were made."""
+
+    seconds: float
+    """Sum."""
+
+    planned_seconds: float | None
+    """Sum of what was planned for parts that ran; None where nothing was planned."""
+
+    planned_disk_bytes: int | None
+    """Sum; None where there is no plan."""
+
+
+@dataclass(frozen=True)
+class GroupFacts:
+    """One group of layers in a network's diagram."""
+
+    name: str
+    """As ``--thaw`` takes it."""
+
+    state: Literal["frozen", "trained in stage 2", "trained"]
+    """Whether the run changed its weights."""
+
+    parameters: int
+    """Their number."""
+
+    flops: int
+    """Operations for one image."""
+
+    stored_bytes: int
+    """Bytes of activations per image view at its beginning."""
+
+    stored_here: bool
+    """Whether this run stored the activations that enter it."""
+
+
+@dataclass(frozen=True)
+class NetworkFacts:
+    """A network's diagram."""
+
+    name: str
+    """Backbone or baseline."""
+
+    architecture: str
+    """timm's name."""
+
+    input_size: tuple[int, int]
+    """Height and width in pixels."""
+
+    weights: str
+    """Where its weights came from."""
+
+    groups: tuple[GroupFacts, ...]
+    """From stem to last stage."""
+
+    head: str
+    """The head in words."""
+
+    head_parameters: int
+    """Parameters of the head; the network's without those of its groups."""
+
+    parameters: int
+    """All."""
+
+    parameters_trained: int
+    """Trained in the last stage, head included."""
+
+    batch_norm: str
+    """What batch norm did in the thawed part."""
+
+
+def cost_facts(runs: Sequence[RunRecord], plan: PlanRecord | None) -> CostFacts:
+    """Compute what was spent.
+
+    Args:
+        runs: in the order in which they were made.
+        plan: of the comparison; None where it was not kept.
+
+    Returns:
+        The facts.
+    """
+    disk = {(part.run, part.part): part.disk_bytes for part in plan.parts} if plan else {}
+    parts = tuple(
+        PartCost(
+            run.name,
+            timing.part,
+            timing.seconds,
+            timing.planned_seconds,
+            disk.get((run.name, timing.part), 0) if plan else None,
+        )
+        for run in runs
+        for timing in run.timings
+    )
+    planned = [part.planned_seconds for part in parts if part.planned_seconds is not None]
+    return CostFacts(
+        parts,
+        sum(part.seconds for part in parts),
+        sum(planned) if planned else None,
+        sum(part.disk_bytes for part in plan.parts) if plan else None,
+    )
+
+
+def network_facts(name: str, run: RunRecord) -> NetworkFacts:
+    """Describe a run's network as a diagram shows it.
+
+    Args:
+        name: of the backbone or baseline.
+        run: its record.
+
+    Returns:
+        The facts.
+    """
+    network, recipe = run.network, run.recipe
+    names = [group.name for group in network.groups]
+    first = names.index(network.boundary) if network.boundary in names else None
+    groups = tuple(
+        GroupFacts(
+            group.name,
+            "frozen"
+            if first is None or place < first
+            else "trained"
+            if run.kind == "scratch"
+            else "trained in stage 2",
+            group.parameters,
+            group.flops,
+            group.stored_bytes,
+            place == first and network.loop == "store",
+        )
+        for place, group in enumerate(network.groups)
+    )
+    head = "linear" if recipe.head.kind == "linear" else f"dense {recipe.head.hidden} with ReLU, linear"
+    weights = network.weights
+    return NetworkFacts(
+        name=name,
+        architecture=network.architecture,
+        input_size=(network.preprocessing.height, network.preprocessing.width),
+        weights=f"{weights.source}: {weights.location}" + (f" @ {weights.revision[:12]}" if weights.revision else ""),
+        groups=groups,
+        head=head,
+        head_parameters=max(0, network.parameters - sum(group.parameters for group in network.groups)),
+        parameters=network.parameters,
+        parameters_trained=network.parameters_trained,
+        batch_norm=_batch_norm(run, first is not None),
+    )
+
+
+def _batch_norm(run: RunRecord, thawed: bool) -> str:
+    if not thawed:
+        return "frozen: statistics and weights stay those of pretraining"
+    choice = run.recipe.batch_norm
+    if choice == "update" or (choice == "auto" and run.network.weights.source == "random"):
+        return "statistics of the thawed part follow the training batches"
+    return "statistics stay those of pretraining; weights of the thawed part train"

@@ -1,0 +1,197 @@
+"""Figures of the page: ranking, differences, data and cost."""
+
+from collections.abc import Sequence
+
+from retop.evaluation.numerals import count, percent, percent_range, points
+from retop.records import DataRecord, PairedComparison
+from retop.report.cost import CostFacts
+from retop.report.facts import RankingFacts
+from retop.report.page_figure import SERIES, PageFigure, Trace, error_bars, layout_of, plain
+
+KIND_SYMBOLS = {"fine-tuned": "circle", "probe": "diamond", "scratch": "square"}
+MOST_PAIRS = 30
+
+
+def ranking_figure(facts: RankingFacts, name: str) -> PageFigure:
+    """Accuracy of every contender with its interval.
+
+    Args:
+        facts: of the ranking.
+        name: of the figure.
+    """
+    rows = facts.rows[::-1]
+    kinds = [kind for kind in KIND_SYMBOLS if any(row.kind == kind for row in rows)]
+    data = []
+    for kind in kinds:
+        own = [row for row in rows if row.kind == kind]
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": kind,
+                "x": [row.accuracy.value for row in own],
+                "y": [_row_name(row.name, row.rank, row.tied) for row in own],
+                "error_x": error_bars([row.accuracy for row in own]),
+                "marker": {"symbol": KIND_SYMBOLS[kind], "size": 10, "color": SERIES[kinds.index(kind)]},
+                "text": [
+                    f"{percent(row.accuracy.value, facts.n)} ({percent_range(row.accuracy, facts.n)})" for row in own
+                ],
+                "hovertemplate": "%{y}: %{text}<extra></extra>",
+            }
+        )
+    if any(len(row.seed_accuracies) > 1 for row in rows):
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "each seed",
+                "x": [value for row in rows for value in row.seed_accuracies],
+                "y": [_row_name(row.name, row.rank, row.tied) for row in rows for _ in row.seed_accuracies],
+                "marker": {"symbol": "line-ns-open", "size": 9, "color": "@ink"},
+                "hovertemplate": "%{x:.1%}<extra>one seed</extra>",
+            }
+        )
+    layout = layout_of(
+        xaxis={"title": {"text": f"accuracy on {count(facts.n, f'{facts.split} image')}"}, "tickformat": ".0%"},
+        yaxis={"categoryorder": "array", "categoryarray": [_row_name(r.name, r.rank, r.tied) for r in rows]},
+    )
+    touched = " Selection has touched validation, so these figures flatter." if facts.split == "validation" else ""
+    table = [
+        (row.name, row.kind, row.rank, row.accuracy.value, row.accuracy.low, row.accuracy.high, facts.n)
+        for row in facts.rows
+    ]
+    return PageFigure(
+        name,
+        "Accuracy with 95 % intervals",
+        f"Each mark is one contender on the same {count(facts.n, f'{facts.split} image')}; the bar is the range that "
+        f"other images of the same kind would give.{touched}",
+        ("name", "kind", "rank", "accuracy", "low", "high", "n"),
+        tuple(table),
+        130 + 44 * len(rows),
+        {"data": data, "layout": layout},
+    )
+
+
+def difference_figure(pairs: Sequence[PairedComparison], name: str) -> PageFigure:
+    """Paired differences with their intervals.
+
+    Args:
+        pairs: at least one.
+        name: of the figure.
+    """
+    ordered = sorted(pairs, key=lambda pair: -abs(pair.difference.value))[:MOST_PAIRS][::-1]
+    data = []
+    for established, colour, symbol in ((True, "@series1", "circle"), (False, "@quiet", "circle-open")):
+        own = [pair for pair in ordered if pair.established is established]
+        if own:
+            data.append(
+                {
+                    "type": "scatter",
+                    "mode": "markers",
+                    "name": "established" if established else "not established",
+                    "x": [pair.difference.value for pair in own],
+                    "y": [_pair_name(pair) for pair in own],
+                    "error_x": error_bars([pair.difference for pair in own]),
+                    "marker": {"color": colour, "size": 9, "symbol": symbol},
+                    "text": [f"{points(p.difference.value, p.n)} points, p = {p.p_holm:.3g}" for p in own],
+                    "hovertemplate": "%{y}: %{text}<extra></extra>",
+                }
+            )
+    layout = layout_of(
+        xaxis={"title": {"text": "difference of accuracy"}, "tickformat": "+.0%", "zeroline": True},
+        yaxis={"categoryorder": "array", "categoryarray": [_pair_name(pair) for pair in ordered]},
+    )
+    return PageFigure(
+        name,
+        "Paired differences with 95 % intervals",
+        "Both answered the same images. A difference counts as established when its p-value after Holm's correction "
+        "is below 0.05; the interval alone is not corrected.",
+        ("first", "second", "n", "only first right", "only second right", "difference", "low", "high", "p", "p Holm",
+         "established"),
+        tuple(
+            (p.first, p.second, p.n, p.only_first_right, p.only_second_right, p.difference.value, p.difference.low,
+             p.difference.high, p.p, p.p_holm, "yes" if p.established else "no")
+            for p in pairs
+        ),
+        130 + 40 * len(ordered),
+        {"data": data, "layout": layout},
+    )  # fmt: skip
+
+
+def class_figure(data: DataRecord, name: str) -> PageFigure:
+    """Images of every class in every split.
+
+    Args:
+        data: of the comparison.
+        name: of the figure.
+    """
+    traces = [
+        {
+            "type": "bar", "orientation": "h", "name": split.name, "x": list(split.per_class),
+            "y": [plain(label) for label in data.classes],
+            "marker": {"color": SERIES[place]}, "hovertemplate": f"%{{y}}, {split.name}: %{{x}}<extra></extra>",
+        }
+        for place, split in enumerate(data.splits)
+    ]  # fmt: skip
+    layout = layout_of(
+        barmode="stack",
+        xaxis={"title": {"text": "images"}},
+        yaxis={"type": "category", "autorange": "reversed"},
+    )
+    return PageFigure(
+        name,
+        "Images per class and split",
+        "One bar per class.",
+        ("class", *(split.name for split in data.splits)),
+        tuple((label, *(split.per_class[place] for split in data.splits)) for place, label in enumerate(data.classes)),
+        min(1400, 130 + 22 * len(data.classes)),
+        {"data": traces, "layout": layout},
+    )
+
+
+def cost_figure(facts: CostFacts, name: str) -> PageFigure:
+    """Seconds of every run by part, with what was planned.
+
+    Args:
+        facts: of the comparison.
+        name: of the figure.
+    """
+    runs = list(dict.fromkeys(part.run for part in facts.parts))[::-1]
+    labels = [plain(run) for run in runs]
+    parts = list(dict.fromkeys(part.part for part in facts.parts))
+    seconds = {(part.run, part.part): part.seconds for part in facts.parts}
+    traces: list[Trace] = [
+        {
+            "type": "bar", "orientation": "h", "name": part, "y": labels,
+            "x": [seconds.get((run, part), 0.0) for run in runs],
+            "marker": {"color": SERIES[place % len(SERIES)] if part != "other" else "@quiet"},
+            "hovertemplate": f"%{{y}}, {part}: %{{x:.1f}} s<extra></extra>",
+        }
+        for place, part in enumerate(parts)
+    ]  # fmt: skip
+    planned = [sum(p.planned_seconds or 0.0 for p in facts.parts if p.run == run) for run in runs]
+    if any(planned):
+        traces.append(
+            {
+                "type": "scatter", "mode": "markers", "name": "planned", "y": labels, "x": planned,
+                "marker": {"symbol": "line-ns-open", "size": 18, "color": "@ink"},
+                "hovertemplate": "%{y} planned: %{x:.1f} s<extra></extra>",
+            }
+        )  # fmt: skip
+    return PageFigure(
+        name,
+        "Seconds by run and part",
+        "The upright mark is what the plan had said before the work began.",
+        ("run", "part", "seconds", "planned seconds", "planned disk bytes"),
+        tuple((p.run, p.part, p.seconds, p.planned_seconds, p.planned_disk_bytes) for p in facts.parts),
+        130 + 34 * len(runs),
+        {"data": traces, "layout": layout_of(barmode="stack", xaxis={"title": {"text": "seconds"}})},
+    )
+
+
+def _row_name(name: str, rank: int, tied: bool) -> str:
+    return f"{plain(name)} ({rank}{', tied' if tied else ''})"
+
+
+def _pair_name(pair: PairedComparison) -> str:
+    return f"{plain(pair.first)} − {plain(pair.second)}"

@@ -1,0 +1,177 @@
+"""Figures of the page: accuracy and loss over epochs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from retop.evaluation.numerals import count
+from retop.report.facts import CurveFacts
+from retop.report.page_figure import DASHES, SERIES, PageFigure, Trace, layout_of, plain
+
+
+def curve_figures(seeds: Sequence[CurveFacts], name: str) -> tuple[PageFigure, PageFigure]:
+    """Accuracy and loss of one contender over its epochs: the first seed in full, the others' validation thin.
+
+    Args:
+        seeds: facts of its runs, the first seed first; at least one.
+        name: beginning of the figures' names.
+    """
+    return tuple(_curve_figure(seeds, quantity, f"{name}-{quantity}") for quantity in ("accuracy", "loss"))  # type: ignore[return-value]
+
+
+def overlay_figures(firsts: Sequence[CurveFacts], name: str) -> tuple[PageFigure, PageFigure]:
+    """Validation accuracy and loss of all contenders in one pair of axes.
+
+    Args:
+        firsts: facts of the first seed of each.
+        name: beginning of the figures' names.
+    """
+    return tuple(_overlay_figure(firsts, quantity, f"{name}-{quantity}") for quantity in ("accuracy", "loss"))  # type: ignore[return-value]
+
+
+def _curve_figure(seeds: Sequence[CurveFacts], quantity: str, name: str) -> PageFigure:
+    first = seeds[0]
+    data: list[Trace] = []
+    for other in seeds[1:]:
+        data += [
+            {
+                "type": "scatter", "mode": "lines", "x": list(stage.places),
+                "y": list(getattr(stage, f"validation_{quantity}")), "name": "validation, other seeds",
+                "legendgroup": "others", "showlegend": other is seeds[1] and stage is other.stages[0],
+                "line": {"color": "@validation", "width": 0.8}, "opacity": 0.5,
+                "hovertemplate": f"seed {other.seed}, epoch %{{x}}: {_hover(quantity)}<extra></extra>",
+            }
+            for stage in other.stages
+        ]  # fmt: skip
+    for stage in first.stages:
+        for label, values, colour, dash in (
+            ("train, as trained", getattr(stage, f"running_{quantity}"), "@running", "dot"),
+            ("train, evaluation conditions", getattr(stage, f"train_{quantity}"), "@train", "dash"),
+            ("validation", getattr(stage, f"validation_{quantity}"), "@validation", "solid"),
+        ):
+            if all(value is None for value in values):
+                continue
+            data.append(
+                {
+                    "type": "scatter", "mode": "lines+markers" if label == "validation" else "lines", "name": label,
+                    "x": list(stage.places), "y": list(values), "legendgroup": label,
+                    "showlegend": stage is first.stages[0], "line": {"color": colour, "dash": dash, "width": 2},
+                    "marker": {"size": 5}, "connectgaps": False,
+                    "hovertemplate": f"epoch %{{x}}, {label}: {_hover(quantity)}<extra></extra>",
+                }
+            )  # fmt: skip
+    chosen = first.chosen_accuracy if quantity == "accuracy" else first.chosen_loss
+    data.append(
+        {
+            "type": "scatter", "mode": "markers", "name": "chosen epoch", "x": [first.chosen_place], "y": [chosen],
+            "marker": {"symbol": "circle-open", "size": 14, "color": "@ink", "line": {"width": 2}},
+            "hovertemplate": f"chosen: epoch %{{x}}, {_hover(quantity)}<extra></extra>",
+        }
+    )  # fmt: skip
+    shapes, annotations = [], []
+    if quantity == "accuracy":
+        shapes.append(
+            {
+                "type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": first.noise.low, "y1": first.noise.high,
+                "fillcolor": "@band", "line": {"width": 0}, "layer": "below",
+            }
+        )  # fmt: skip
+    if first.change_place is not None:
+        shapes.append(
+            {
+                "type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": first.change_place, "x1": first.change_place,
+                "line": {"dash": "dash", "width": 1, "color": "@quiet"},
+            }
+        )  # fmt: skip
+        for text, anchor in (("head ", "right"), (" + late layers", "left")):
+            annotations.append(
+                {
+                    "x": first.change_place, "y": 1, "yref": "paper", "text": text, "showarrow": False,
+                    "xanchor": anchor, "yanchor": "top", "font": {"size": 11, "color": "@quiet"},
+                }
+            )  # fmt: skip
+    axis: dict[str, Any] = {"title": {"text": quantity}}
+    if quantity == "accuracy":
+        axis["tickformat"] = ".0%"
+    axis["range"] = _range(seeds, quantity)
+    band = (
+        f" The band is where validation accuracy would lie 95 % of the time from the choice of these "
+        f"{count(first.num_validation, 'validation image')} alone, at the chosen epoch's quality."
+        if quantity == "accuracy"
+        else ""
+    )
+    layout = layout_of(
+        xaxis={"title": {"text": "epoch"}, "rangemode": "tozero"}, yaxis=axis, shapes=shapes, annotations=annotations
+    )
+    return PageFigure(
+        name,
+        f"{first.name}: {quantity}, seed {first.seed}",
+        f"The ring marks the epoch whose weights the model has.{band}",
+        ("seed", "stage", "epoch since start", f"validation {quantity}", f"train {quantity}, evaluation conditions",
+         f"train {quantity}, as trained"),
+        tuple(
+            (one.seed, stage.stage, *point)
+            for one in seeds
+            for stage in one.stages
+            for point in zip(
+                stage.places, getattr(stage, f"validation_{quantity}"), getattr(stage, f"train_{quantity}"),
+                getattr(stage, f"running_{quantity}"), strict=True,
+            )
+        ),
+        340,
+        {"data": data, "layout": layout},
+    )  # fmt: skip
+
+
+def _range(many: Sequence[CurveFacts], quantity: str) -> list[float]:
+    """From what is measured under equal conditions; the first point of all is chance and would squeeze the rest."""
+    values: list[float] = []
+    for facts in many:
+        for stage in facts.stages:
+            for field in ("validation", "train"):
+                series = getattr(stage, f"{field}_{quantity}")
+                skip = 1 if stage.places[0] == 0 and len(series) > 2 else 0
+                values += [value for value in series[skip:] if value is not None]
+        if quantity == "accuracy":
+            values += [facts.noise.low, facts.noise.high]
+    margin = max(0.06 * (max(values) - min(values)), 0.004)
+    low, high = min(values) - margin, max(values) + margin
+    return [
+        max(low, 0.0) if quantity == "loss" else max(low, -0.01),
+        min(high, 1.01) if quantity == "accuracy" else high,
+    ]
+
+
+def _overlay_figure(firsts: Sequence[CurveFacts], quantity: str, name: str) -> PageFigure:
+    data = [
+        {
+            "type": "scatter", "mode": "lines", "name": plain(facts.name), "legendgroup": facts.name,
+            "showlegend": stage is facts.stages[0], "x": list(stage.places),
+            "y": list(getattr(stage, f"validation_{quantity}")),
+            "line": {"color": SERIES[place % len(SERIES)], "dash": DASHES[place % len(DASHES)], "width": 2},
+            "hovertemplate": f"{plain(facts.name)}, epoch %{{x}}: {_hover(quantity)}<extra></extra>",
+        }
+        for place, facts in enumerate(firsts)
+        for stage in facts.stages
+    ]  # fmt: skip
+    axis: dict[str, Any] = {"title": {"text": f"validation {quantity}"}}
+    if quantity == "accuracy":
+        axis["tickformat"] = ".0%"
+    axis["range"] = _range(firsts, quantity)
+    return PageFigure(
+        name,
+        f"All together: validation {quantity}",
+        "First seed of each; epochs since the run's start.",
+        ("name", "stage", "epoch since start", f"validation {quantity}"),
+        tuple(
+            (facts.name, stage.stage, *point)
+            for facts in firsts
+            for stage in facts.stages
+            for point in zip(stage.places, getattr(stage, f"validation_{quantity}"), strict=True)
+        ),
+        340,
+        {"data": data, "layout": layout_of(xaxis={"title": {"text": "epoch"}, "rangemode": "tozero"}, yaxis=axis)},
+    )
+
+
+def _hover(quantity: str) -> str:
+    return "%{y:.1%}" if quantity == "accuracy" else "%{y:.3f}"

@@ -1,0 +1,255 @@
+"""The page: facts, figures and images in one HTML file that needs nothing else."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from retop.evaluation.numerals import count, p_value, percent, percent_range, points, seconds, short, size
+from retop.report.answered import AnsweredImage
+from retop.report.contents import ComparisonFacts, ContenderFacts, ReportFacts
+from retop.report.heatmaps import HeatMap, Heatmaps
+from retop.report.interactive import class_figure, cost_figure, difference_figure, ranking_figure
+from retop.report.interactive_confidence import coverage_figure, heatmap_figure, reliability_figure
+from retop.report.interactive_curves import curve_figures, overlay_figures
+from retop.report.page_figure import PageFigure
+from retop.report.thumbnails import Thumbnails
+from retop.schema import to_plain
+
+MOST_TABLE_CLASSES = 12
+
+
+@dataclass(frozen=True)
+class ContenderView:
+    """One contender with its figures."""
+
+    facts: ContenderFacts
+    curves: tuple[PageFigure, ...]
+    matrix: PageFigure | None
+    reliability: PageFigure | None
+    key: str
+
+
+@dataclass(frozen=True)
+class ComparisonView:
+    """One comparison with its figures."""
+
+    facts: ComparisonFacts
+    key: str
+    ranking: PageFigure | None
+    differences: PageFigure | None
+    overlays: tuple[PageFigure, ...]
+    contenders: tuple[ContenderView, ...]
+    coverage: PageFigure | None
+    classes: PageFigure
+    cost: PageFigure
+    recipe_text: str
+
+
+def comparison_view(facts: ComparisonFacts, key: str) -> ComparisonView:
+    """Draw all figures of a comparison.
+
+    Args:
+        facts: of the comparison.
+        key: beginning of the names of its figures, unique on the page.
+
+    Returns:
+        Facts and figures.
+    """
+    contenders = tuple(
+        _contender_view(one, f"{key}-{_key(one.name, place)}") for place, one in enumerate(facts.contenders)
+    )
+    firsts = [one.curves[0] for one in facts.contenders if one.curves]
+    confidences = [one.confidence for one in facts.contenders if one.confidence]
+    return ComparisonView(
+        facts=facts,
+        key=key,
+        ranking=ranking_figure(facts.ranking, f"{key}-ranking") if facts.ranking else None,
+        differences=difference_figure(facts.pairs, f"{key}-differences") if facts.pairs else None,
+        overlays=overlay_figures(firsts, f"{key}-all") if len(firsts) > 1 else (),
+        contenders=contenders,
+        coverage=coverage_figure(confidences, f"{key}-coverage") if confidences else None,
+        classes=class_figure(facts.data, f"{key}-classes"),
+        cost=cost_figure(facts.cost, f"{key}-cost"),
+        recipe_text=json.dumps(to_plain(facts.recipe), indent=1, ensure_ascii=False),
+    )
+
+
+def page_figures(facts: ReportFacts) -> Iterator[PageFigure]:
+    """Every figure of a report, in the order of the page.
+
+    Args:
+        facts: of the report.
+
+    Yields:
+        The figures.
+    """
+    for place, comparison in enumerate(facts.comparisons):
+        yield from _figures(comparison_view(comparison, _key(comparison.name, place)))
+    if facts.joint and facts.joint.ranking:
+        yield ranking_figure(facts.joint.ranking, "all-together")
+
+
+def render_page(facts: ReportFacts, heatmaps: Sequence[Heatmaps], data: Path | None = None) -> str:
+    """The whole page.
+
+    Args:
+        facts: of the report.
+        heatmaps: of each comparison, in their order.
+        data: where the images lie now, if they were moved; of the first comparison.
+
+    Returns:
+        HTML that opens from disk and asks the network for nothing.
+    """
+    views = tuple(comparison_view(one, _key(one.name, place)) for place, one in enumerate(facts.comparisons))
+    joint = facts.joint
+    joint_figure = ranking_figure(joint.ranking, "all-together") if joint and joint.ranking else None
+    thumbnails = Thumbnails()
+    for one in facts.comparisons:
+        thumbnails.add(one.data, _wanted(one), data)
+    figures = [figure for view in views for figure in _figures(view)] + ([joint_figure] if joint_figure else [])
+    payload = {
+        "figures": {figure.name: figure.spec for figure in figures},
+        "thumbnails": thumbnails.images,
+        "cells": {
+            contender.key: _cells(contender.facts, view.facts, thumbnails)
+            for view in views
+            for contender in view.contenders
+        },
+    }
+    template = _environment(thumbnails, heatmaps).get_template("report.html.j2")
+    return template.render(
+        facts=facts,
+        views=views,
+        joint_figure=joint_figure,
+        payload=Markup(_embedded(payload)),
+        style=Markup(_template("report.css")),
+        script=Markup(_template("report.js")),
+        plotly=Markup(_plotly()),
+        problems=thumbnails.problems,
+    )
+
+
+def render_markdown(facts: ReportFacts) -> str:
+    """The report in a few lines of Markdown, for a pull request.
+
+    Args:
+        facts: of the report.
+
+    Returns:
+        Markdown with a table; names are escaped.
+    """
+    return _environment(Thumbnails(), (), escape=False).get_template("report.md.j2").render(facts=facts)
+
+
+def _key(name: str, place: int) -> str:
+    """Part of an element's and a file's name, unique among its neighbours."""
+    return re.sub(r"[^\w.-]+", "-", name) + (f"-{place + 1}" if place else "")
+
+
+def _contender_view(facts: ContenderFacts, key: str) -> ContenderView:
+    many = len(facts.confusion.classes) > MOST_TABLE_CLASSES
+    return ContenderView(
+        facts,
+        curve_figures(facts.curves, f"{key}-curves") if facts.curves else (),
+        heatmap_figure(facts.confusion, f"{key}-confusion") if many else None,
+        reliability_figure(facts.confidence, f"{key}-reliability") if facts.confidence else None,
+        key,
+    )
+
+
+def _figures(view: ComparisonView) -> Iterator[PageFigure]:
+    own: list[PageFigure | None] = [view.ranking, view.differences, *view.overlays, view.coverage, view.classes]
+    for contender in view.contenders:
+        own += [*contender.curves, contender.matrix, contender.reliability]
+    yield from (figure for figure in (*own, view.cost) if figure)
+
+
+def _wanted(facts: ComparisonFacts) -> Iterator[str]:
+    """Paths of the images the page wants, the most important first."""
+    for finding in facts.findings:
+        yield from finding_files(finding)
+    for contender in facts.contenders:
+        if contender.answers:
+            yield from (image.path for image in (*contender.answers.worst, *contender.answers.doubtful))
+    for paths in facts.samples.values():
+        yield from paths
+    for contender in facts.contenders:
+        if contender.answers:
+            yield from (image.path for cell in contender.answers.cells for image in cell.images)
+
+
+def finding_files(finding: Any, most: int = 12) -> list[str]:
+    """Files that a finding names, at most so many."""
+    groups = finding.evidence.get("files", ())
+    return [str(path) for group in groups for path in (group if isinstance(group, list | tuple) else [group])][:most]
+
+
+def _cells(contender: ContenderFacts, facts: ComparisonFacts, thumbnails: Thumbnails) -> dict[str, Any]:
+    if contender.answers is None:
+        return {}
+    places = {name: place for place, name in enumerate(contender.confusion.classes)}
+    return {
+        f"{places[cell.label]},{places[cell.predicted]}": {
+            "title": f"{contender.name}: true {cell.label}, predicted {cell.predicted}",
+            "count": cell.num_images,
+            "images": [
+                [thumbnails.place(facts.data, image.path), image.path, _confidence(image)] for image in cell.images
+            ],
+        }
+        for cell in contender.answers.cells
+    }
+
+
+def _confidence(image: AnsweredImage) -> str:
+    return percent(image.confidence, 1000)
+
+
+def _environment(thumbnails: Thumbnails, heatmaps: Sequence[Heatmaps], escape: bool = True) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("retop.report"), autoescape=escape, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "count": count, "percent": percent, "percent_range": percent_range, "points": points, "p_value": p_value,
+        "seconds": seconds, "short": short, "size": size, "cell": _table_cell, "md": _escaped_markdown,
+    }  # fmt: skip
+
+    def heat_map(place: int, contender: str, path: str) -> HeatMap | None:
+        return heatmaps[place].find(contender, path) if place < len(heatmaps) else None
+
+    environment.globals |= {"thumb": thumbnails.place, "heat_map": heat_map, "finding_files": finding_files}
+    return environment
+
+
+def _table_cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _escaped_markdown(text: str) -> str:
+    for character in "\\`*_[]<>|":
+        text = text.replace(character, f"\\{character}")
+    return " ".join(text.split())
+
+
+def _embedded(value: Any) -> str:
+    """JSON that can stand inside a script element."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _template(name: str) -> str:
+    return (files("retop.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())

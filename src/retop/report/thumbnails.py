@@ -1,0 +1,85 @@
+"""Small copies of images for the page, read from where the data lies; each is embedded once."""
+
+import base64
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image
+
+from retop.data import ImageSource, decode_image, open_source
+from retop.errors import DataError
+from retop.records import DataRecord
+
+SIDE = 112
+QUALITY = 74
+MOST_BYTES = 4_500_000
+
+
+class Thumbnails:
+    """Thumbnails of several data sets under one limit of bytes.
+
+    Attributes:
+        images: data addresses, in the order in which they were asked for.
+        problems: why some images are not shown, in words.
+    """
+
+    def __init__(self) -> None:
+        self.images: list[str] = []
+        self.problems: list[str] = []
+        self._places: dict[tuple[str, str], int | None] = {}
+        self._sources: dict[str, ImageSource | None] = {}
+        self._bytes = 0
+
+    def add(self, data: DataRecord, paths: Iterable[str], location: Path | None = None) -> None:
+        """Read images, the most important first; what is beyond the limit is left out.
+
+        Args:
+            data: the data set they belong to.
+            paths: as its source names them.
+            location: where the data lies now; None for where it lay.
+        """
+        for path in paths:
+            key = (data.fingerprint, path)
+            if key not in self._places:
+                self._places[key] = self._read(data, path, location)
+
+    def place(self, data: DataRecord, path: str) -> int | None:
+        """Place of an image in `images`; None where it is not shown."""
+        return self._places.get((data.fingerprint, path))
+
+    def _read(self, data: DataRecord, path: str, location: Path | None) -> int | None:
+        source = self._source(data, location)
+        if source is None:
+            return None
+        if self._bytes > MOST_BYTES:
+            self._note(f"Only the first {len(self.images)} images are shown, to keep this page small.")
+            return None
+        try:
+            image = decode_image(source.read(path), path, at_least=SIDE)
+        except DataError as error:
+            self._note(f"Not shown: {error}.")
+            return None
+        self.images.append(_address(image))
+        self._bytes += len(self.images[-1])
+        return len(self.images) - 1
+
+    def _source(self, data: DataRecord, location: Path | None) -> ImageSource | None:
+        if data.fingerprint not in self._sources:
+            try:
+                self._sources[data.fingerprint] = open_source(location or data.location)
+            except DataError as error:
+                self._sources[data.fingerprint] = None
+                self._note(f"The images are not shown: {error}. Say where they are now: retop report RUN --data DIR.")
+        return self._sources[data.fingerprint]
+
+    def _note(self, problem: str) -> None:
+        if problem not in self.problems and len(self.problems) < 5:
+            self.problems.append(problem)
+
+
+def _address(image: Image.Image) -> str:
+    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"

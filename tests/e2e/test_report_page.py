@@ -1,0 +1,110 @@
+"""The report in a real browser: no error, nothing from the network, no overflow, every figure drawn."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from example_records import contender, write_comparison
+from retop.report import write_report
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed; make test-browser")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("Chromium is not installed; make test-browser installs it")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report") / "photos"
+    folder.mkdir()
+    long = "a_backbone_with_quite_a_long_name.in22k_ft_in1k"
+    contenders = [
+        contender(long, accuracy=0.97, seeds=2),
+        contender("b", accuracy=0.9, seeds=2),
+        contender("probe-b", "probe", accuracy=0.9, seeds=2),
+        contender("scratch", "scratch", accuracy=0.7, seeds=2),
+    ]
+    write_comparison(folder, contenders)
+    other = folder.with_name("flowers")
+    other.mkdir()
+    write_comparison(other, [contender("c", n=300, classes=tuple(f"a flower of kind {k}" for k in range(30)))])
+    return write_report([folder, other], out=folder / "both.html")
+
+
+def opened(page: "Page", file: Path) -> list[str]:
+    """Open the page to the end of its drawing; what went wrong on the way."""
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda request: wrong.append(request.url) if request.url.startswith("http") else None)
+    page.goto(file.as_uri())
+    page.wait_for_function("document.documentElement.dataset.drawn", timeout=120_000)
+    return wrong
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_page_is_whole_at_every_width_and_colour(browser: "Browser", page_file: Path, width: int, scheme: str) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    assert opened(page, page_file) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    figures = page.evaluate("document.querySelectorAll('[data-figure]').length")
+    drawn = page.evaluate(
+        "[...document.querySelectorAll('[data-figure]')].filter(one => one.querySelector('.main-svg .xy')).length"
+    )
+    assert figures == drawn > 20
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+    page.close()
+
+
+def test_a_cell_opens_its_images_from_the_keyboard(browser: "Browser", page_file: Path) -> None:
+    page = browser.new_page()
+    opened(page, page_file)
+    page.locator(".matrix button").first.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("dialog").is_visible()
+    assert page.locator("dialog li").count() > 0
+    page.keyboard.press("Escape")
+    assert not page.locator("dialog").is_visible()
+    page.close()
+
+
+def test_everything_that_can_be_used_has_a_name_and_a_place_in_the_tab_order(
+    browser: "Browser", page_file: Path
+) -> None:
+    page = browser.new_page()
+    opened(page, page_file)
+    nameless = page.evaluate(
+        "[...document.querySelectorAll('main button, main a, main [role=img], main [role=region], main img')]"
+        ".filter(one => !(one.getAttribute('aria-label') || one.textContent.trim() || one.alt)).length"
+    )
+    assert nameless == 0
+    assert page.evaluate("document.documentElement.lang") == "en"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.close()
+
+
+def test_it_prints_in_light_colours(browser: "Browser", page_file: Path) -> None:
+    page = browser.new_page(color_scheme="dark")
+    opened(page, page_file)
+    content = page.pdf()
+    assert content.startswith(b"%PDF")
+    assert len(content) > 50_000
+    page.close()

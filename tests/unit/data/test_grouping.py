@@ -1,0 +1,157 @@
+"""Groups and folds."""
+
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retop.data import open_dataset
+from retop.data.grouping import bind, split_by_group
+from retop.errors import DataError, RecipeError, UsageError
+from retop.recipe import DataRecipe
+from retop.records import read_split, write_split
+
+from .pictures import write_classes
+from .places import some_images, write_table
+
+FRACTIONS = (0.7, 0.15, 0.15)
+
+
+def contents(values):
+    return pa.array([hashlib.sha256(str(value).encode()).digest() for value in values], pa.binary(32))
+
+
+def divided(labels, groups, values=None, fractions=FRACTIONS, seed=0):
+    values = range(len(labels)) if values is None else values
+    classes = [f"class {k}" for k in range(max(labels) + 1)]
+    text = pa.array([None if group is None else str(group) for group in groups], pa.string())
+    return split_by_group(np.array(labels), contents(values), text, classes, fractions, seed)
+
+
+@given(st.integers(0, 2**32), st.integers(30, 200), st.sampled_from([FRACTIONS, (0.2,) * 5]))
+def test_groups_and_copies_are_never_divided_and_every_class_is_everywhere(seed, count, fractions):
+    generator = np.random.default_rng(seed)
+    groups = generator.integers(0, 25, count)
+    labels = np.r_[np.arange(2).repeat(15), groups[30:] % 2]
+    groups[:30] = np.arange(1000, 1030)
+    values = generator.integers(0, 4 * count, count)
+    values[:30] = -1 - np.arange(30)
+    sides = divided(labels.tolist(), groups.tolist(), values.tolist(), fractions)
+    for bound in (groups, values):
+        for value in np.unique(bound):
+            assert len(set(sides[bound == value])) == 1
+    for k in range(2):
+        assert set(sides[labels == k]) == set(range(len(fractions)))
+
+
+def test_shares_are_kept_where_groups_are_small():
+    labels = np.arange(1200) % 3
+    sides = divided(labels.tolist(), (np.arange(1200) // 6).tolist())
+    for k in range(3):
+        shares = np.bincount(sides[labels == k]) / 400
+        assert np.abs(shares - FRACTIONS).max() < 0.02
+
+
+def test_the_order_of_the_images_does_not_matter():
+    labels, groups = np.arange(90) % 2, np.arange(90) // 3
+    sides = divided(labels.tolist(), groups.tolist())
+    order = np.random.default_rng(1).permutation(90)
+    again = divided(labels[order].tolist(), groups[order].tolist(), order.tolist())
+    assert np.array_equal(again, sides[order])
+    assert not np.array_equal(sides, divided(labels.tolist(), groups.tolist(), seed=1))
+
+
+def test_what_is_bound_through_others_is_one_unit():
+    groups = pa.array(["x", None, "y", "y", None], pa.string())
+    units = bind(contents(["1", "1", "1", "2", "3"]), groups)
+    assert units[0] == units[1] == units[2] == units[3] != units[4]
+
+
+def test_one_group_for_a_whole_class_is_refused_with_the_class():
+    with pytest.raises(DataError, match=r"class 'class 1': its images belong to 1 group, so that none is left for"):
+        divided([0] * 20 + [1] * 20, list(range(20)) + ["one"] * 20)
+
+
+def test_a_pattern_makes_the_groups(tmp_path):
+    for n in range(24):
+        write_classes(tmp_path, {f"{'ab'[n % 2]}/p{n // 2:02d}": 3}, 100 * n)
+    for path in list(tmp_path.glob("*/*/*")):
+        path.rename(path.parents[1] / f"{path.parent.name}-{path.name}")
+        if not list(path.parent.iterdir()):
+            path.parent.rmdir()
+    data = open_dataset(tmp_path, DataRecipe(group_pattern=r"p(\d+)-"))
+    held = [{path.as_py()[3:5] for path in images.paths} for images in (data.train, data.validation, data.test)]
+    assert data.record.grouped and data.record.classes == ("a", "b")
+    assert sum(map(len, held)) == 12 and len(set().union(*held)) == 12
+    with pytest.raises(UsageError, match="found in none of 72 paths"):
+        open_dataset(tmp_path, DataRecipe(group_pattern="nothing"))
+    with pytest.raises(UsageError, match="no regular expression"):
+        open_dataset(tmp_path, DataRecipe(group_pattern="("))
+
+
+def test_a_column_makes_the_groups(tmp_path):
+    file = write_table(tmp_path, some_images(12))
+    lines = file.read_text().splitlines()
+    rows = [f"{line},plant{n // 2}" for n, line in enumerate(lines[1:])]
+    file.write_text("\n".join([lines[0] + ",plant", *rows]))
+    data = open_dataset(file, DataRecipe(columns={"group": "plant"}))
+    held = [set(images.groups.to_pylist()) for images in (data.train, data.validation, data.test)]
+    assert not held[0] & held[1] and not held[0] & held[2] and not held[1] & held[2]
+
+
+def test_every_image_is_tested_in_one_fold_and_validates_in_one(tmp_path):
+    data = open_dataset(write_classes(tmp_path, {"a": 20, "b": 11}), DataRecipe(folds=5))
+    folds = [data.in_fold(fold) for fold in range(5)]
+    for name in ("test", "validation"):
+        paths = [path for fold in folds for path in getattr(fold, name).paths.to_pylist()]
+        assert len(paths) == len(set(paths)) == 31
+    for number, fold in enumerate(folds):
+        assert len(fold.train) + len(fold.validation) + len(fold.test) == 31
+        assert not set(fold.train.paths.to_pylist()) & set(fold.test.paths.to_pylist())
+        assert fold.record.fold == number and fold.record.folds == 5
+        keys = list(zip(fold.train.labels_n, map(fold.train.content, range(len(fold.train))), strict=True))
+        assert keys == sorted(keys)
+    assert len({fold.record.fingerprint for fold in folds}) == 5
+    assert data.record.fold is None and data.in_fold(None) is data
+
+
+def test_folds_of_data_with_a_split_are_refused(tmp_path):
+    for n, side in enumerate(("train", "validation")):
+        write_classes(tmp_path / side, {"a": 6, "b": 6}, 50 * n)
+    with pytest.raises(UsageError, match="has a split of its own"):
+        open_dataset(tmp_path, DataRecipe(folds=3))
+    with pytest.raises(RecipeError, match="at least 3; received 2"):
+        DataRecipe(folds=2)
+
+
+def test_too_many_folds_name_the_class(tmp_path):
+    with pytest.raises(DataError, match=r"class 'b' has 3 different images.*fewer folds"):
+        open_dataset(write_classes(tmp_path, {"a": 9, "b": 3}), DataRecipe(folds=4))
+
+
+@pytest.mark.parametrize("recipe", [DataRecipe(), DataRecipe(folds=3)])
+def test_a_split_file_gives_the_same_split_again(tmp_path, recipe):
+    data = open_dataset(write_classes(tmp_path / "data", {"a": 9, "b": 9}), recipe)
+    write_split(tmp_path / "split.parquet", data.split_table())
+    again = open_dataset(tmp_path / "data", DataRecipe(split_seed=7, split_file=str(tmp_path / "split.parquet")))
+    assert again.record.split_by == "file" and again.split_table() == data.split_table()
+    assert again.record.fingerprint == data.record.fingerprint
+    assert len(read_split(tmp_path / "split.parquet")) == 18
+
+
+def test_a_split_file_of_a_person_is_taken_and_what_it_lacks_is_said(tmp_path):
+    write_classes(tmp_path / "data", {"a": 4, "b": 4})
+    sides = ("train", "val", "test")
+    rows = [f"{'ab'[n // 4]}/{n}.png,{sides[n % 4]}" for n in range(8) if n % 4 < 3]
+    (tmp_path / "split.csv").write_text("\n".join(["path,split", *rows, "a/gone.png,train"]))
+    events = []
+    data = open_dataset(tmp_path / "data", DataRecipe(split_file=str(tmp_path / "split.csv")), events.append)
+    assert [len(images) for images in (data.train, data.validation, data.test)] == [2, 2, 2]
+    said = " ".join(event.message for event in events if hasattr(event, "message"))
+    assert "2 images are not in the split file" in said and "1 images of the split file" in said
+    (tmp_path / "split.csv").write_text("path,split\na/0.png,holdout\n")
+    with pytest.raises(UsageError, match="'holdout' is none of train"):
+        open_dataset(tmp_path / "data", DataRecipe(split_file=str(tmp_path / "split.csv")))

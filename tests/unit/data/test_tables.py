@@ -1,0 +1,146 @@
+"""Tables, Parquet and archives: what they say is taken, what they get wrong is named."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from retop.data import open_dataset, open_source
+from retop.errors import DataError, UnreadableImageError, UsageError
+from retop.events import ignore
+from retop.recipe import DataRecipe
+
+from .pictures import encoded, picture, write_classes
+from .places import some_images, write_embedded, write_shards, write_table, write_tar, write_zip
+
+IMAGES = some_images()
+
+
+def table(tmp_path, text, **images):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(encoded(picture(len(name))))
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    return tmp_path / "t.csv"
+
+
+def rows(place, columns=None):
+    return open_source(place, columns).scan(ignore).table.to_pylist()
+
+
+def refused(place, columns=None):
+    with pytest.raises(DataError) as caught:
+        open_source(place, columns).scan(ignore)
+    return str(caught.value)
+
+
+def test_labels_stay_text(tmp_path):
+    file = table(tmp_path, "path,label\na.png,007\nb.png,NA\n")
+    assert [row["label"] for row in rows(file)] == ["007", "NA"]
+
+
+def test_columns_can_be_named(tmp_path):
+    file = table(tmp_path, "\ufefffile;kind;part;id\na.png;cat;train;1\nb.png;dog;val;2\n")
+    names = {"path": "file", "label": "kind", "split": "part", "group": "id"}
+    got = [(row["path"], row["label"], row["split"], row["group"]) for row in rows(file, names)]
+    assert got == [("a.png", "cat", "train", "1"), ("b.png", "dog", "validation", "2")]
+    assert open_source(file, names).scan(ignore).split_by == "table"
+
+
+def test_what_is_wrong_with_a_table_is_named(tmp_path):
+    assert "has no column 'label'; its columns are 'path', 'kind'" in refused(table(tmp_path, "path,kind\na.png,x\n"))
+    assert "has no column 'x'" in refused(table(tmp_path, "path,label\na.png,x\n"), {"group": "x"})
+    assert "no path or no label" in refused(table(tmp_path, "path,label\na.png,\n"))
+    assert "none of train" in refused(table(tmp_path, "path,label,split\na.png,x,holdout\n"))
+    assert "twice, with different labels" in refused(table(tmp_path, "path,label\na.png,x\na.png,y\n"))
+    assert "has no rows" in refused(table(tmp_path, "path,label\n"))
+    with pytest.raises(UsageError, match="--columns knows path, label"):
+        open_source(tmp_path / "t.csv", {"colour": "x"})
+
+
+def test_rows_that_say_the_same_again_count_once(tmp_path):
+    assert len(rows(table(tmp_path, "path,label\na.png,x\na.png,x\nb.png,y\n"))) == 2
+
+
+def test_files_that_a_table_names_but_are_not_there_are_unreadable_images(tmp_path):
+    file = write_table(tmp_path, IMAGES)
+    file.write_text(file.read_text() + "gone.png,cat\n")
+    data = open_dataset(file, DataRecipe())
+    assert [(image.path, image.reason) for image in data.record.unreadable] == [
+        ("gone.png", "the file is no longer there")
+    ]
+
+
+def test_columns_of_what_has_none_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="has no columns"):
+        open_source(write_classes(tmp_path / "x", {"a": 1, "b": 1}), {"label": "kind"})
+    with pytest.raises(UsageError, match="has no columns"):
+        open_source(write_zip(tmp_path / "x.zip", IMAGES), {"label": "kind"})
+
+
+def test_the_names_of_files_make_the_split_of_parquet_and_shards(tmp_path):
+    for n, side in enumerate(("train", "validation", "test")):
+        write_embedded(tmp_path / f"hub/data/{side}-00000-of-00001.parquet", some_images(2, 1000 * n))
+    listing = open_source(tmp_path / "hub").scan(ignore)
+    assert listing.split_by == "folders" and set(listing.table["split"].to_pylist()) == {"train", "validation", "test"}
+    assert listing.table["path"][0].as_py() == "data/test-00000-of-00001.parquet::0"
+    shards = write_shards(tmp_path / "shards", IMAGES)
+    (shards / "shard-000000.tar").rename(shards / "train-0.tar")
+    (shards / "shard-000001.tar").rename(shards / "val-0.tar")
+    assert open_source(shards).scan(ignore).split_by == "folders"
+
+
+def test_numbers_without_names_are_labels_as_they_are(tmp_path):
+    images = [{"bytes": encoded(picture(n)), "path": None} for n in range(4)]
+    pq.write_table(pa.table({"img": images, "fine": [3, 3, 10, 10]}), tmp_path / "x.parquet")
+    assert [row["label"] for row in rows(tmp_path / "x.parquet", {"label": "fine"})] == ["3", "3", "10", "10"]
+    assert "has no column of labels" in refused(tmp_path / "x.parquet")
+
+
+def test_a_row_without_an_image_is_unreadable(tmp_path):
+    file = write_embedded(tmp_path / "x.parquet", IMAGES)
+    whole = pq.read_table(file)
+    lost = whole.slice(0, 1).set_column(
+        0, "image", pa.array([{"bytes": None, "path": "x"}], whole.schema.field("image").type)
+    )
+    pq.write_table(pa.concat_tables([whole, lost]), file)
+    source = open_source(file)
+    path = source.scan(ignore).table["path"][-1].as_py()
+    with pytest.raises(UnreadableImageError, match="holds no image"):
+        source.read(path)
+
+
+def test_a_damaged_archive_is_refused_and_a_damaged_member_named(tmp_path):
+    file = write_zip(tmp_path / "x.zip", IMAGES)
+    content = bytearray(file.read_bytes())
+    (tmp_path / "cut.zip").write_bytes(content[: len(content) // 2])
+    assert "is not a ZIP file that can be read" in refused(tmp_path / "cut.zip")
+    content[60] ^= 0xFF
+    file.write_bytes(content)
+    source = open_source(file)
+    paths = source.scan(ignore).table["path"].to_pylist()
+    with pytest.raises(UnreadableImageError, match="the member of the archive cannot be read"):
+        [source.read(path) for path in paths]
+
+
+def test_names_in_archives_never_reach_the_disk(tmp_path):
+    members = {name: content for name, (_, content) in IMAGES.items()}
+    file = write_tar(tmp_path / "x.tar", members | {"../../evil/x.png": b"x", "/abs/y.png": b"y"})
+    before = sorted(tmp_path.parent.rglob("*"))
+    source = open_source(file)
+    for path in source.scan(ignore).table["path"].to_pylist():
+        assert source.read(path)
+    assert sorted(tmp_path.parent.rglob("*")) == before
+
+
+def test_samples_without_a_label_are_said(tmp_path):
+    (tmp_path / "s").mkdir()
+    write_tar(tmp_path / "s/a.tar", {"1.png": encoded(picture(1)), "1.cls": b"x", "2.png": encoded(picture(2))})
+    events = []
+    assert len(open_source(tmp_path / "s").scan(events.append).table) == 1
+    assert "1 images" in events[0].message and "no label" in events[0].message
+
+
+def test_tiny_imagenet_is_a_source(shared):
+    source = open_source(shared / "data/tiny_imagenet/train.parquet")
+    listing = source.scan(ignore)
+    assert len(listing.table) == 50_000 and len(set(listing.table["label"].to_pylist())) == 200
+    assert listing.split_by == "retop" and source.read("train.parquet::49999")[:4] == b"RIFF"

@@ -1,0 +1,227 @@
+"""Every rule names what it is for, and keeps silent about healthy runs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from example_records import answers, contender, epochs
+from retop.diagnosis import RULES, Evidence, diagnose, diagnose_comparison
+from retop.evaluation import measure
+from retop.records import EpochRecord, Finding, IsolationRecord, Predictions, SampleResult, SuspectedLabel
+
+HEALTHY_TESTS = IsolationRecord(
+    SampleResult(100, 95, 0.2), SampleResult(100, 94, 0.2), SampleResult(100, 60, 0.8), SampleResult(100, 55, 0.8),
+    SampleResult(300, 285, 0.2), SampleResult(300, 150, 0.8), SampleResult(1000, 950, 0.2), (),
+)  # fmt: skip
+
+
+def curve(stage: int, *points: tuple[float, float, float, float], rate: float = 0.01) -> tuple[EpochRecord, ...]:
+    """Epochs of (train loss, train accuracy, validation loss, validation accuracy), under evaluation conditions."""
+    return tuple(
+        EpochRecord(stage, place, rate, loss, right, loss, right, other_loss, other_right, 1.0, 1.0)  # type: ignore[arg-type]
+        for place, (loss, right, other_loss, other_right) in enumerate(points)
+    )
+
+
+def run(history: tuple[EpochRecord, ...] = (), n: int = 400, **changes: object) -> Evidence:
+    validation = answers(np.arange(n) % 20 > 0, split="validation")
+    test = answers(np.arange(n) % 20 > 0, split="test", seed=1)
+    evidence = Evidence(
+        "a", 1000, n, 2, history, (), contender("a").runs[0], measure(validation, "float32"), measure(test, "float32"),
+        validation, test, None, HEALTHY_TESTS,
+    )  # fmt: skip
+    return replace(evidence, **changes)  # type: ignore[arg-type]
+
+
+def codes(evidence: Evidence) -> set[str]:
+    return {finding.code for finding in diagnose(evidence)}
+
+
+def graver(evidence: Evidence) -> set[str]:
+    return {finding.code for finding in diagnose(evidence) if finding.severity != "note"}
+
+
+CALM = curve(
+    2, (0.7, 0.5, 0.7, 0.5), (0.3, 0.9, 0.32, 0.9), (0.2, 0.94, 0.22, 0.94), (0.17, 0.95, 0.2, 0.95),
+    (0.16, 0.955, 0.19, 0.9525), (0.155, 0.96, 0.19, 0.95), (0.15, 0.96, 0.19, 0.95), (0.15, 0.96, 0.19, 0.9525),
+)  # fmt: skip
+
+
+def test_healthy_runs_are_not_warned_of() -> None:
+    assert graver(run(CALM)) == set()
+    for seed in range(20):
+        assert graver(run(epochs(seed), n=300)) == set()
+
+
+def test_every_rule_has_a_code_of_its_own_and_says_what_to_do() -> None:
+    assert len({rule.code for rule in RULES}) == len(RULES) >= 20
+    for rule in RULES:
+        assert rule.why.endswith((".", "?"))
+        assert rule.fixes
+        assert rule.looks_for
+
+
+def test_learning_by_heart_is_overfitting() -> None:
+    history = curve(
+        2, (0.7, 0.5, 0.7, 0.5), (0.3, 0.9, 0.4, 0.84), (0.1, 0.97, 0.38, 0.85), (0.02, 1.0, 0.5, 0.85),
+        (0.01, 1.0, 0.6, 0.845), (0.005, 1.0, 0.7, 0.845),
+    )  # fmt: skip
+    assert "R01" in codes(run(history))
+
+
+def test_the_same_gap_on_few_images_is_not() -> None:
+    history = curve(
+        2, (0.7, 0.5, 0.7, 0.5), (0.3, 0.9, 0.4, 0.84), (0.1, 0.97, 0.38, 0.85), (0.02, 1.0, 0.5, 0.9),
+        (0.01, 1.0, 0.6, 0.9), (0.005, 1.0, 0.7, 0.9),
+    )  # fmt: skip
+    assert "R01" not in codes(run(history, n=20))
+
+
+def test_training_images_that_stay_wrong_are_underfitting() -> None:
+    history = curve(1, *[(0.66, 0.60, 0.66, 0.60)] * 8)
+    assert codes(replace(run(history), isolation=None)) & {"R02", "R06"}
+    falling = curve(1, (0.9, 0.5, 0.9, 0.5), *[(0.66, 0.60, 0.66, 0.60)] * 8)
+    assert "R02" in codes(run(falling))
+
+
+def test_a_run_that_ends_while_it_learns_has_not_converged() -> None:
+    history = curve(2, *[(0.7 - 0.05 * k, 0.5 + 0.03 * k, 0.7 - 0.05 * k, 0.5 + 0.03 * k) for k in range(8)])
+    assert "R03" in codes(run(history))
+
+
+def test_curves_that_jump_beyond_sampling_mean_large_steps() -> None:
+    points = [(0.3, 0.9, 0.4, 0.9 - 0.15 * (place % 2)) for place in range(12)]
+    found = next(one for one in diagnose(run(curve(2, *points, rate=0.5))) if one.code == "R05")
+    assert "stage2.learning_rate=0.05" in found.fix
+
+
+def test_the_same_jumps_on_few_images_are_noise() -> None:
+    points = [(0.3, 0.9, 0.4, 0.9 - 0.05 * (place % 2)) for place in range(12)]
+    few = run(curve(2, *points), n=20)
+    assert "R05" not in codes(few)
+    assert "R07" in codes(few)
+
+
+def test_a_stage_that_makes_its_own_training_images_worse_has_large_steps() -> None:
+    assert "R05" in codes(run(curve(1, (0.69, 0.5, 0.69, 0.5), *[(1.5, 0.5, 1.5, 0.5)] * 4)))
+
+
+def test_even_and_tiny_progress_means_small_steps() -> None:
+    points = [(0.69 - 0.003 * k, 0.55 + 0.005 * k, 0.69 - 0.003 * k, 0.55 + 0.005 * k) for k in range(10)]
+    assert codes(run(curve(1, *points, rate=1e-6))) >= {"R06"}
+    assert not codes(run(curve(1, *points, rate=1e-6))) & {"R02", "R03"}
+
+
+def test_validation_above_training_is_explained_by_how_training_is_measured() -> None:
+    last = replace(CALM[-1], train_accuracy=0.9)
+    found = next(one for one in diagnose(run((*CALM[:-1], last))) if one.code == "R08")
+    assert (found.severity, found.suspected) == ("note", False)
+
+
+def test_stage_2_that_loses_what_stage_1_had() -> None:
+    first = curve(1, (0.69, 0.5, 0.69, 0.5), *[(0.1, 0.97, 0.15, 0.95)] * 5)
+    second = curve(2, (0.1, 0.97, 0.15, 0.95), *[(0.4, 0.85, 0.5, 0.82)] * 6)
+    assert "R09" in codes(run(first + second))
+
+
+def test_batch_statistics_that_serve_better_mean_wrong_running_ones() -> None:
+    tests = replace(HEALTHY_TESTS, validation=SampleResult(100, 55, 2.0), batch_statistics=SampleResult(100, 95, 0.2))
+    assert "R10" in graver(run(CALM, isolation=tests))
+
+
+def test_perfect_training_and_chance_in_validation_is_suspected_to_be_batch_norm() -> None:
+    history = tuple(
+        replace(one, train_eval_accuracy=None, train_eval_loss=None) for one in curve(1, *[(0.02, 0.99, 3.0, 0.5)] * 8)
+    )
+    found = next(one for one in diagnose(Evidence("a", 2000, 500, 2, history)) if one.code == "R10")
+    assert found.suspected
+    assert found.isolating_test
+
+
+def answered(counts: list[list[int]], split: str = "validation") -> Predictions:
+    """Predictions with this confusion matrix."""
+    classes = tuple("abcdefgh"[: len(counts)])
+    cells = [(row, column) for row, line in enumerate(counts) for column, n in enumerate(line) for _ in range(n)]
+    logits = np.full((len(cells), len(classes)), -2.0, dtype=np.float32)
+    logits[np.arange(len(cells)), [column for _, column in cells]] = 2
+    paths = tuple(f"{split}/{place}.png" for place in range(len(cells)))
+    return Predictions(split, paths, classes, np.array([row for row, _ in cells]), logits)
+
+
+def with_validation(counts: list[list[int]]) -> Evidence:
+    predictions = answered(counts)
+    return Evidence(
+        "a", 900, len(predictions.paths), len(counts), validation=measure(predictions, "float32"),
+        validation_predictions=predictions,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("counts", "code"),
+    [
+        ([[50, 0], [50, 0]], "R11"),
+        ([[2, 48, 0], [1, 1, 48], [47, 2, 1]], "R12"),
+        ([[26, 24, 0], [23, 27, 0], [1, 0, 49]], "R13"),
+        ([[300, 2], [18, 6]], "R14"),
+    ],
+    ids=["collapse", "permuted", "twins", "imbalance"],
+)
+def test_confusion_matrices_name_their_fault(counts: list[list[int]], code: str) -> None:
+    assert graver(with_validation(counts)) == {code}
+
+
+@pytest.mark.parametrize("counts", [[[47, 3], [4, 46]], [[40, 5, 5], [6, 38, 6], [4, 7, 39]], [[290, 10], [5, 25]]])
+def test_honest_confusion_matrices_name_none(counts: list[list[int]]) -> None:
+    assert graver(with_validation(counts)) == set()
+
+
+def test_labels_that_the_others_contradict_are_named() -> None:
+    suspected = tuple(SuspectedLabel(f"train/{k}.png", "a", "b", 0.95) for k in range(80))
+    found = next(one for one in diagnose(run(CALM, isolation=replace(HEALTHY_TESTS, suspected_labels=suspected)))
+                 if one.code == "R15")  # fmt: skip
+    assert found.evidence["files"][0] == ["train/0.png"]
+
+
+def test_the_same_images_answered_otherwise_mean_other_preprocessing() -> None:
+    own = answers(np.arange(200) % 20 > 0)
+    other = answers(np.random.default_rng(0).random(200) < 0.5)
+    assert "R16" in codes(run(CALM, test_predictions=own, other_predictions=other))
+    assert "R16" not in codes(run(CALM, test_predictions=own, other_predictions=own))
+
+
+def test_worse_answers_on_test_are_a_shift() -> None:
+    test = answers(np.arange(400) % 4 > 0)
+    assert "R17" in graver(run(CALM, test=measure(test, "float32"), test_predictions=test))
+
+
+def test_copies_that_the_audit_found_are_weighed() -> None:
+    test = answers(np.arange(400) % 20 > 0)
+    copies = Finding("D03", "copies across splits", "warning", "", "", "", {"files": [["train/x.jpg", test.paths[0]]]})
+    assert "R18" in codes(run(CALM, test_predictions=test, audit=(copies,)))
+
+
+def test_shuffled_labels_that_can_be_learned_are_impossible() -> None:
+    assert "R19" in codes(run(CALM, isolation=replace(HEALTHY_TESTS, shuffled_labels=SampleResult(300, 240, 0.5))))
+
+
+def test_borders_that_suffice_are_give_aways() -> None:
+    assert "R20" in graver(run(CALM, isolation=replace(HEALTHY_TESTS, border=SampleResult(100, 93, 0.3))))
+
+
+def test_few_images_are_a_note() -> None:
+    few = answers(np.arange(20) % 10 > 0)
+    found = next(one for one in diagnose(run(CALM, test=measure(few, "float32"), test_predictions=few))
+                 if one.code == "R21")  # fmt: skip
+    assert found.severity == "note"
+
+
+def test_backbones_that_cannot_be_told_apart_are_a_note() -> None:
+    from example_records import comparison_record
+
+    same = comparison_record(
+        [contender("a", right=np.ones((1, 50), bool)), contender("b", right=np.ones((1, 50), bool))]
+    )
+    assert [finding.code for finding in diagnose_comparison(same)] == ["R22"]
+    apart = comparison_record([contender("a", accuracy=1.0), contender("b", accuracy=0.5)])
+    assert diagnose_comparison(apart) == ()

@@ -1,0 +1,182 @@
+"""The page from records alone: complete, self-contained, escaped, and without anything that was not recorded."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from plotly import graph_objects
+
+from example_records import contender, write_comparison
+from images import write_shapes
+from retop.errors import RunError
+from retop.records import ComparisonRecord, Finding, read_record, write_record
+from retop.report import report_facts, write_report
+from retop.report.contents import comparison_facts, open_folder
+from retop.report.page import page_figures
+
+GOLDEN = Path(__file__).parent / "report.md"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    contenders = [
+        contender("a", accuracy=0.97, seeds=2),
+        contender("b", accuracy=0.9, seeds=2),
+        contender("probe-a", "probe", accuracy=0.9, seeds=2),
+        contender("scratch", "scratch", accuracy=0.7, seeds=2),
+    ]
+    (tmp_path / "photos").mkdir()
+    write_comparison(tmp_path / "photos", contenders)
+    return tmp_path / "photos"
+
+
+class Reader(HTMLParser):
+    """What a page asks for, and its headings."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.headings: list[str] = []
+        self._heading = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.addresses += [given[name] or "" for name in ("src", "srcset", "data") if name in given]
+        if tag == "link":
+            self.addresses.append(given.get("href") or "")
+        if tag == "a":
+            self.links.append(given.get("href") or "")
+        if "id" in given:
+            self.ids.append(given["id"] or "")
+        self._heading = tag == "h2"
+
+    def handle_data(self, data: str) -> None:
+        if self._heading:
+            self.headings.append(data)
+            self._heading = False
+
+
+def test_page_asks_the_network_for_nothing_and_its_links_lead_somewhere(folder: Path) -> None:
+    page = write_report([folder])
+    reader = Reader(page.read_text("utf-8"))
+    assert all(address.startswith("data:") for address in reader.addresses)
+    assert all(link.removeprefix("#") in reader.ids for link in reader.links)
+    assert len(set(reader.ids)) == len(reader.ids)
+    assert page.stat().st_size < 12_000_000
+
+
+def test_sections_stand_in_the_order_of_a_reader(folder: Path) -> None:
+    assert Reader(write_report([folder]).read_text("utf-8")).headings == [
+        "Question and answer", "Ranking", "Findings", "Accuracy and loss over epochs", "Confusion matrices",
+        "Precision, recall and F1 per class", "Worst and most doubtful images", "Can the confidence be believed?",
+        "Data", "Networks", "Cost", "To repeat it",
+    ]  # fmt: skip
+
+
+def test_every_figure_is_one_that_plotly_knows(folder: Path) -> None:
+    facts, _ = report_facts([folder])
+    for figure in page_figures(facts):
+        text = re.sub(r'"@shades"', '[[0, "#fff"], [1, "#000"]]', json.dumps(figure.spec))
+        graph_objects.Figure(json.loads(re.sub(r'"@\w+"', '"#123456"', text)))
+        assert figure.rows
+        assert all(len(row) == len(figure.columns) for row in figure.rows)
+
+
+def test_facts_as_text(folder: Path) -> None:
+    assert write_report([folder], "markdown").read_text("utf-8") == GOLDEN.read_text("utf-8")
+
+
+def test_json_holds_every_fact(folder: Path) -> None:
+    facts = json.loads(write_report([folder], "json").read_text("utf-8"))
+    shown = facts["comparisons"][0]
+    assert [row["name"] for row in shown["rows"]] == [one["name"] for one in shown["contenders"]]
+    assert {"asked", "answer", "ranking", "findings", "cost", "data", "environment"} < shown.keys()
+
+
+@pytest.mark.parametrize("form", ["csv", "png", "svg"])
+def test_every_figure_is_a_file_too(folder: Path, form: str) -> None:
+    written = write_report([folder], form)  # type: ignore[arg-type]
+    names = {path.name for path in written.iterdir()}
+    facts, _ = report_facts([folder])
+    assert names == {f"{figure.name}.{form}" for figure in page_figures(facts)}
+
+
+def test_images_are_shown_from_where_they_lie(tmp_path: Path) -> None:
+    data = write_shapes(tmp_path / "shapes", 4, ("disc", "square"))
+    one = contender("a", n=8, classes=("disc", "square"), accuracy=0.5)
+    paths = sorted(path.relative_to(data).as_posix() for path in data.rglob("*.*"))
+    one.predictions[0].__dict__["paths"] = tuple(paths)
+    (tmp_path / "run").mkdir()
+    write_comparison(tmp_path / "run", [one])
+    assert "The images are not shown" in write_report([tmp_path / "run"]).read_text("utf-8")
+    page = write_report([tmp_path / "run"], data=data).read_text("utf-8")
+    assert "The images are not shown" not in page
+    assert page.count("data:image/jpeg;base64") == 8
+
+
+def test_run_without_test_images_epochs_or_predictions_is_shown_in_words(tmp_path: Path) -> None:
+    one = contender("a", n=60, split="validation")
+    write_comparison(tmp_path, [one])
+    (tmp_path / "a-0" / "metrics.jsonl").unlink()
+    (tmp_path / "a-0" / "predictions.parquet").unlink()
+    page = write_report([tmp_path]).read_text("utf-8")
+    for words in ("which selection has touched", "There is no test split", "metrics.jsonl) were not kept",
+                  "so single answers are not known", "No plan was kept", "There is one contender"):  # fmt: skip
+        assert words in page
+
+
+def test_single_run_is_a_comparison_of_one(folder: Path) -> None:
+    facts = comparison_facts(open_folder(folder / "a-0"))
+    assert [row.name for row in facts.rows] == ["a"]
+    assert facts.rows[0].metrics == read_record(ComparisonRecord, folder / "comparison.json").rows[0].metrics
+
+
+def test_folders_on_the_same_images_are_ranked_together(folder: Path) -> None:
+    facts, _ = report_facts([folder, folder / "b-1"])
+    assert facts.joint is not None
+    assert facts.joint.ranking is not None
+    assert len(facts.joint.ranking.rows) == 5
+    write_report([folder, folder / "b-1"])
+
+
+def test_folders_on_other_images_are_not(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    write_comparison(tmp_path / "other", [contender("c", n=40)])
+    facts, _ = report_facts([folder, tmp_path / "other"])
+    assert facts.joint is not None
+    assert facts.joint.ranking is None
+    assert "measured on different images" in (facts.joint.reason or "")
+
+
+def test_everything_from_outside_is_escaped(tmp_path: Path) -> None:
+    hostile = "</script><script>alert(1)</script>"
+    write_comparison(tmp_path, [contender("a", n=40, classes=(hostile, "<img src=x onerror=y>"))])
+    write_record(
+        tmp_path / "audit.json",
+        {
+            "location": hostile, "images": 1, "classes": [hostile], "checked": [],
+            "findings": [Finding("D01", hostile, "error", hostile, hostile, hostile, {"files": [[hostile]]})],
+        },
+    )  # fmt: skip
+    page = write_report([tmp_path]).read_text("utf-8")
+    assert "alert(1)</script>" not in page
+    assert "<img src=x" not in page
+
+
+def test_many_classes_become_a_heat_map(tmp_path: Path) -> None:
+    classes = tuple(f"class {k}" for k in range(30))
+    write_comparison(tmp_path, [contender("a", right=np.arange(300)[None] % 5 > 0, classes=classes)])
+    facts, _ = report_facts([tmp_path])
+    assert any(figure.spec["data"][0]["type"] == "heatmap" for figure in page_figures(facts))
+    assert "Most frequent confusions" in write_report([tmp_path]).read_text("utf-8")
+
+
+def test_other_folders_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds neither"):
+        write_report([tmp_path])
