@@ -80,7 +80,7 @@ def read(path: Path) -> list[dict[str, object]]:
     if path.suffix == ".parquet":
         return pq.read_table(path).to_pylist()
     if path.suffix == ".csv":
-        return list(csv.DictReader(path.open()))  # type: ignore[arg-type]
+        return list(csv.DictReader(io.StringIO(path.read_text())))  # type: ignore[arg-type]
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
