@@ -10,7 +10,7 @@ RUN python -m venv /opt/retop \
 FROM python:3.12-slim-bookworm
 COPY --from=build /opt/retop /opt/retop
 RUN useradd --create-home --uid 10001 retop
-USER retop
+USER 10001
 ENV PATH=/opt/retop/bin:$PATH HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
 EXPOSE 8000
 STOPSIGNAL SIGTERM
