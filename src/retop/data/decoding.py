@@ -20,7 +20,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from retop.data.colour import to_rgb
-from retop.data.likeness import SIDE, look_at
+from retop.data.likeness import LOOKED_AT, look_at
 from retop.data.orientation import read_orientation, turn_upright
 from retop.errors import UnreadableImageError
 
@@ -136,7 +136,7 @@ def inspect_image(content: bytes, path: str) -> ImageFacts:
     Raises:
         UnreadableImageError: as `decode_image`.
     """
-    return _decode(content, path, SIDE, _describe)
+    return _decode(content, path, LOOKED_AT, _describe)
 
 
 _Seen = tuple[str, str, int, int, int | None]
