@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo wheel pretrain test test-slow test-gpu test-browser check bench bench-gpu docs clean
+.PHONY: demo wheel pretrain test test-slow test-gpu test-browser check bench bench-gpu bench-data reliability-images docs clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -56,6 +56,13 @@ bench: $(READY)
 
 bench-gpu: $(READY)
 	$(BIN)/python benchmarks/gpu.py
+
+bench-data: $(READY)
+	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/data_decoding.py
+
+reliability-images: $(READY)
+	$(BIN)/python benchmarks/reliability/images.py
 
 docs: $(READY)
 	$(BIN)/python docs/generate_records.py

@@ -26,7 +26,7 @@ from retop.events import Listener, Notice, PartAdvanced, PartFinished, PartStart
 from retop.places import cache_folder
 from retop.schema import write_bytes
 
-INDEX_VERSION = 2
+INDEX_VERSION = 3
 PART = "images: reading"
 
 _KEYS = ["path", "size_bytes", "modified_ns"]

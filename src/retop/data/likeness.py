@@ -12,6 +12,10 @@ from PIL import Image
 SIDE = 32
 """Pixels of the picture that is hashed."""
 
+LOOKED_AT = 128
+"""Pixels that are asked of the decoder. At 1/4 or 1/8 of its size a JPEG ends in a column that is only partly picture:
+with a hundred columns, mirroring would then shift the picture by enough to flip 25 bits."""
+
 HASH_BYTES = 32
 COLOUR_BYTES = 48
 MOST_SHARING = 256

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from retop.data.augmentation import augment_original, augment_standard, draw_generator
-from retop.data.decoding import decode_image
+from retop.data.decoding import decode_image, full_size
 from retop.data.resampling import resampling_filter
 from retop.recipe import ViewsRecipe
 from retop.records import Preprocessing
@@ -32,8 +32,11 @@ def evaluation_view(image: Image.Image, preprocessing: Preprocessing) -> NDArray
     Source: timm 1.0.31, ``transforms_imagenet_eval``; the modes ``center``, ``squash`` and ``border``. Images more than
     64 times longer than wide differ: their ends, which the crop drops anyway, are cut off before resizing.
     """
-    image = _cut_ribbon(image) if preprocessing.crop_mode == "center" else image
-    size = _resized(image, preprocessing)
+    full = full_size(image)
+    if preprocessing.crop_mode == "center" and max(image.size) > RIBBON * min(image.size):
+        image = _cut_ribbon(image)
+        full = image.size
+    size = _resized(full, preprocessing)
     if size != image.size:
         image = image.resize(size, resampling_filter(preprocessing.interpolation))
     fill = tuple(round(255 * value) for value in preprocessing.mean) if preprocessing.crop_mode == "border" else 0
@@ -125,18 +128,22 @@ def _scaled(pixels: int, preprocessing: Preprocessing) -> int:
     return math.floor(pixels / preprocessing.crop_fraction)
 
 
-def _resized(image: Image.Image, preprocessing: Preprocessing) -> tuple[int, int]:
-    """Width and height before the crop."""
+def _resized(full: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
+    """Width and height before the crop, from those of the image as it is stored, upright.
+
+    An image decoded at reduced scale has rounded sides, from which another size, and so another crop, could follow.
+    """
+    full_width, full_height = full
     height, width = _scaled(preprocessing.height, preprocessing), _scaled(preprocessing.width, preprocessing)
     if preprocessing.crop_mode == "squash":
         return width, height
     if preprocessing.crop_mode == "center" and height == width:
-        short, long = sorted(image.size)
+        short, long = sorted(full)
         scaled_long = int(height * long / short)
-        return (height, scaled_long) if image.width <= image.height else (scaled_long, height)
+        return (height, scaled_long) if full_width <= full_height else (scaled_long, height)
     choose = max if preprocessing.crop_mode == "border" else min
-    ratio = choose(image.height / height, image.width / width)
-    return max(round(image.width / ratio), 1), max(round(image.height / ratio), 1)
+    ratio = choose(full_height / height, full_width / width)
+    return max(round(full_width / ratio), 1), max(round(full_height / ratio), 1)
 
 
 def _cut_ribbon(image: Image.Image) -> Image.Image:

@@ -3,7 +3,7 @@
 import os
 import stat
 from collections import Counter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from retop.data.decoding import BYTES_LIMIT
 from retop.data.sources.layout import find_splits, finish, refuse_missing_classes
@@ -61,7 +61,7 @@ class FolderSource:
         Raises:
             UnreadableImageError: it vanished, may not be read, is no regular file or is too large.
         """
-        file = Path(self._real_paths.get(path) or Path(self.identity, *PurePosixPath(path).parts))
+        file = Path(self._real_paths.get(path) or f"{self.identity}/{path}")
         return read_named_file(file, path)
 
     def _walk(self, split: str | None, folder: str, leftovers: Leftovers, rows: Rows) -> None:
