@@ -19,6 +19,8 @@ from typing import Any
 import small_comparison
 from small_comparison import compare, keep_often, outcome, part_of
 
+from retop.errors import RetopError
+
 PARTS = ("plan", "prefix", "features", "stage 1", "stage 2", "evaluation", "report")
 POINTS = ("half written", "written, not synced", "synced, not renamed", "renamed, folder not synced")
 KILLS_IN_A_ROW = 8
@@ -111,7 +113,9 @@ def watch_saves(board: Board, wish: Wish) -> None:
     os.fdopen, os.fsync, Path.replace = opened, synced, renamed  # type: ignore[assignment,method-assign]
 
 
-def run_child(work: Path, out: Path, cache: Path, board: Board, wish: Wish, draw: bool) -> int:
+def run_child(
+    work: Path, out: Path, cache: Path, board: Board, wish: Wish, draw: bool, log_file: Path | None = None
+) -> int:
     """Fork, run the comparison in the child, kill it where it is wished for.
 
     Returns:
@@ -120,7 +124,7 @@ def run_child(work: Path, out: Path, cache: Path, board: Board, wish: Wish, draw
     board.clear()
     child = os.fork()
     if child == 0:
-        log = os.open(out.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        log = os.open(log_file or out.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
         code = 1
@@ -132,6 +136,9 @@ def run_child(work: Path, out: Path, cache: Path, board: Board, wish: Wish, draw
                 lambda: board.tell_part("report"),
             )  # fmt: skip
             code = 0
+        except RetopError as error:
+            print(f"{type(error).__name__}: {error}")
+            code = error.exit_code
         except BaseException:  # noqa: BLE001
             import traceback
 

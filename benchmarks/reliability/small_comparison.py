@@ -67,7 +67,7 @@ def compare(
     try:
         api.compare(
             folder / "images", BACKBONES, weights=folder / "weights", settings=SETTINGS, baselines=["probe"], out=out,
-            device="cpu", listener=listener,
+            device="cpu", listener=listener, cache_limit_bytes=2**30,
         )  # fmt: skip
     finally:
         api.draw = whole

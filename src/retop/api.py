@@ -45,6 +45,7 @@ from retop.records import (
     write_record,
     write_split,
 )
+from retop.records.storing import writing
 from retop.report import Format, comparison_html, write_comparison_figures, write_run_figures
 from retop.report import write_report as write_report_files
 from retop.report.findings import diagnose_folder
@@ -171,8 +172,9 @@ def compare(
         on_plan(prepared, folder)
     with only_process_in(folder, setting.command, listener), stop_on_signals() as stop:
         record = compare_backbones(request, dataset, prepared, replace(setting, stop=stop), folder)
-    draw(folder, record)
-    _write_page(folder, listener)
+    with writing(folder):
+        draw(folder, record)
+        _write_page(folder, listener)
     return Comparison(record, folder)
 
 
