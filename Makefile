@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo wheel pretrain test test-slow test-gpu test-browser check bench bench-gpu bench-data reliability-images docs clean
+.PHONY: demo wheel pretrain test test-slow test-gpu test-browser check bench bench-gpu bench-data reliability \
+	reliability-images docs clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -53,6 +54,9 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/bench.py
+
+reliability: $(READY)
+	$(BIN)/python benchmarks/reliability
 
 bench-gpu: $(READY)
 	$(BIN)/python benchmarks/gpu.py

@@ -1,6 +1,7 @@
 """The public functions; the command line calls them and prints."""
 
 import datetime
+import inspect
 import itertools
 import json
 import math
@@ -166,8 +167,9 @@ def compare(
     if prepared is None:
         prepared = replace(make_plan(request, dataset, setting, folder), arguments=_repeatable(arguments, request))
     claim_folder(folder, prepared)
-    write_record(folder / AUDIT, audit)
-    write_split(folder / SPLIT, dataset.split_table())
+    with writing(folder):
+        write_record(folder / AUDIT, audit)
+        write_split(folder / SPLIT, dataset.split_table())
     if on_plan is not None:
         on_plan(prepared, folder)
     with only_process_in(folder, setting.command, listener), stop_on_signals() as stop:
@@ -203,12 +205,13 @@ def resume(
         raise RunError(f"{folder / PLAN} does not say how it was begun; run the same command again with --out {folder}")
     try:
         arguments["recipe"] = from_plain(Recipe, arguments["recipe"])
-        return compare(**arguments, out=folder, listener=listener, on_plan=on_plan)
+        inspect.signature(compare).bind(**arguments)
     except (KeyError, TypeError, SchemaError) as error:
         raise RunError(
             f"{folder / PLAN} was written by another version of retop ({error}); run the same command again with "
             f"--out {folder}"
         ) from error
+    return compare(**arguments, out=folder, listener=listener, on_plan=on_plan)
 
 
 def train(

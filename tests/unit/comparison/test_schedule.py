@@ -147,9 +147,9 @@ def test_results_among_the_images_are_refused(
         (shapes, shapes_folder / "test" / "runs"),
     ):
         with pytest.raises(RunError, match=r"lies among the images of .*--out"):
-            check_folder(folder, one, dataset)
-    check_folder(tmp_path / "photos-runs", one, unsplit)
-    check_folder(shapes_folder / "runs" / "a", one, shapes)
+            check_folder(folder, one, dataset, small_setting(one.recipe, None))
+    check_folder(tmp_path / "photos-runs", one, unsplit, small_setting(one.recipe, None))
+    check_folder(shapes_folder / "runs" / "a", one, shapes, small_setting(one.recipe, None))
 
 
 def test_a_folder_that_cannot_be_made_is_told_with_the_way_out(

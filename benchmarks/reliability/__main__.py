@@ -1,0 +1,79 @@
+"""`make reliability`: kill, damage, starve and deceive retop, and write what came of it.
+
+    python benchmarks/reliability                       all sections, in full: an hour or two on two cores
+    python benchmarks/reliability --sections kills,disks --share 0.1
+
+Each section writes ``benchmarks/results/reliability-<section>.json``. docs/reliability.md holds the figures.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+
+
+def kills(work: Path, share: float) -> dict[str, Any]:
+    """R1, C3: at least 100 SIGKILLs, 36 of them inside a save."""
+    from kills import kill_and_resume
+
+    return kill_and_resume(work, max(6, round(104 * share)), max(2, round(36 * share)))
+
+
+def damaged(work: Path, share: float) -> dict[str, Any]:
+    """R2: 1,000 damaged checkpoints."""
+    from damage import damage_checkpoints
+
+    return damage_checkpoints(work, max(10, round(1000 * share)), max(1, round(5 * share)))
+
+
+def disks(work: Path, share: float) -> dict[str, Any]:
+    """R3: 50 full disks."""
+    from full_disk import can_mount, fill_disks
+
+    if not can_mount(work / "try"):
+        return {"skipped": "this process may not mount a small file system (root is needed)"}
+    return fill_disks(work, max(2, round(50 * share)))
+
+
+def folders(work: Path, share: float) -> dict[str, Any]:
+    """S1, S2, S3: 100,000 changed model folders."""
+    from fuzzing import fuzz
+
+    return fuzz(work, max(500, round(100_000 * share)))
+
+
+SECTIONS: dict[str, Callable[[Path, float], dict[str, Any]]] = {
+    "kills": kills, "damaged": damaged, "disks": disks, "folders": folders,
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sections", default=",".join(SECTIONS))
+    parser.add_argument("--share", type=float, default=1.0, help="of the full numbers")
+    given = parser.parse_args()
+    # timm and hypothesis say things about networks and folders that nobody means to use.
+    warnings.simplefilter("ignore")
+    sys.path.insert(0, str(Path(__file__).parent))
+    import torch
+
+    torch.set_num_threads(1)
+    RESULTS.mkdir(exist_ok=True)
+    for name in given.sections.split(","):
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="retop-reliability-") as work:
+            found = SECTIONS[name](Path(work), given.share)
+        found["seconds"] = round(time.monotonic() - started)
+        (RESULTS / f"reliability-{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+        print(json.dumps({name: found}, indent=1), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""Faults, injected for real: kills, damaged checkpoints, full disks, two processes, no memory, images that vanish."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from images import write_split_shapes
+from retop.activations import ActivationStore
+from retop.data import Dataset, open_dataset
+from retop.errors import MemoryRunError, OutputError, RunBusyError, RunExistsError, StoppedError, UnreadableImageError
+from retop.events import Event, Notice, ignore
+from retop.pipeline import only_process_in
+from retop.recipe import DataRecipe
+from retop.stopping import Stop
+from retop.training import Checkpoints
+from small_runs import model_bytes, run_small
+
+BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks" / "reliability"
+
+
+def reliability(section: str, share: float) -> dict[str, Any]:
+    """A section of `make reliability`, cut short, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS), "--sections", section, "--share", str(share)], capture_output=True, text=True,
+        check=True, timeout=280,
+    )  # fmt: skip
+    return json.loads(done.stdout[done.stdout.index('{\n "') :])[section]  # type: ignore[no-any-return]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the kill tests fork")
+def test_killed_comparisons_end_as_if_they_had_not_been() -> None:
+    found = reliability("kills", 0.01)
+    assert (found["kills"], found["inside a save"]) == (6, 2)
+    assert found["different"] == []
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before() -> None:
+    found = reliability("damaged", 0.01)
+    assert found["the one before was used"] == found["damaged"] == 10
+    assert found["different"] == 0
+
+
+def test_a_full_disk_is_one_error_and_loses_nothing() -> None:
+    found = reliability("disks", 0.01)
+    if "skipped" in found:
+        pytest.skip(found["skipped"])
+    assert found["other endings"] == []
+    assert found["different"] == 0
+
+
+def hold(folder: Path, ready: Any, over: Any) -> None:
+    with only_process_in(folder, "retop compare photos", ignore):
+        ready.set()
+        over.wait(60)
+
+
+def test_a_second_process_is_told_who_is_at_work_and_a_dead_one_holds_nothing(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, over = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(tmp_path, ready, over))
+    process.start()
+    assert ready.wait(60)
+    with (
+        pytest.raises(RunBusyError, match=rf"process {process.pid} on .*retop compare photos.*--out"),
+        only_process_in(tmp_path, "", ignore),
+    ):
+        pass
+    process.kill()
+    process.join()
+    with only_process_in(tmp_path, "", ignore):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+class Asked(Stop):
+    """Somebody who asks to stop after so many questions."""
+
+    def __init__(self, questions: int) -> None:
+        self.left = questions
+
+    @property
+    def requested(self) -> str | None:  # type: ignore[override]
+        self.left -= 1
+        return "SIGTERM" if self.left < 0 else None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"stage2.epochs": 7}, "recipe.stage2.epochs was 2 and is 7"), ({"head.dropout": 0.5}, "recipe.head.dropout was")],
+)
+def test_an_unfinished_run_of_another_recipe_is_refused_by_name(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(StoppedError):
+        run_small(tmp_path / "run", shapes, weights=small_weights, store=ActivationStore(), stop=Asked(9))
+    with pytest.raises(RunExistsError, match=f"{message}.*--out"):
+        run_small(tmp_path / "run", shapes, weights=small_weights, store=ActivationStore(), settings=settings)
+
+
+def test_other_versions_are_refused_and_other_machines_are_told(tmp_path: Path) -> None:
+    notices: list[Event] = []
+    before = Checkpoints(tmp_path / "checkpoints", {"versions": {"torch": "1"}}, {"threads": 2}, Asked(0))
+    with pytest.raises(StoppedError):
+        before.once("stage 1", _Nothing, None, _Nothing)
+    after = Checkpoints(tmp_path / "checkpoints", {"versions": {"torch": "2"}}, {"threads": 2})
+    with pytest.raises(RunExistsError, match=r"versions\.torch was 1 and is 2"):
+        after.open()
+    assert Checkpoints(
+        tmp_path / "checkpoints", {"versions": {"torch": "1"}}, {"threads": 4}, listener=notices.append
+    ).open()
+    assert [
+        event.message for event in notices if isinstance(event, Notice) and "threads was 2 and is 4" in event.message
+    ]
+
+
+@dataclass(frozen=True)
+class _Nothing:
+    pass
+
+
+class Scarce:
+    """Raises what torch raises when a device has no memory, for more than so many images at once in training."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def __call__(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if torch.is_grad_enabled() and len(inputs[0]) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+
+@pytest.mark.parametrize("most", [5, 1])
+def test_without_memory_for_a_batch_its_parts_make_the_same_step(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    arguments: dict[str, Any] = {"weights": small_weights, "store": ActivationStore()}
+    whole = run_small(tmp_path / "a", shapes, **arguments)
+    events: list[Event] = []
+    _limit(monkeypatch, most)
+    parts = run_small(tmp_path / "b", shapes, listener=events.append, **arguments)
+    said = [event.message for event in events if isinstance(event, Notice) and "has no memory for" in event.message]
+    assert said
+    for before, after in zip(whole.stages, parts.stages, strict=True):
+        assert after.validation_loss == pytest.approx(before.validation_loss, rel=1e-3)
+
+
+def test_without_memory_for_one_image_the_way_out_is_named(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _limit(monkeypatch, 0)
+    with pytest.raises(MemoryRunError, match=r"single image.*--thaw"):
+        run_small(tmp_path / "a", shapes, weights=small_weights, store=ActivationStore())
+
+
+def _limit(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    from retop.training.loop import LateNetwork
+
+    forward = LateNetwork.forward
+    scarce = Scarce(most)
+
+    def limited(self: LateNetwork, *crossings: torch.Tensor) -> torch.Tensor:
+        scarce(self, crossings)
+        return forward(self, *crossings)
+
+    monkeypatch.setattr(LateNetwork, "forward", limited)
+
+
+def test_an_image_that_vanishes_is_named(small_weights: Path, tmp_path: Path) -> None:
+    folder = write_split_shapes(tmp_path / "shapes", train=6, validation=3)
+    dataset = open_dataset(folder, DataRecipe())
+    gone = sorted((folder / "train" / "disc").iterdir())[2]
+    gone.unlink()
+    with pytest.raises(UnreadableImageError, match=gone.name):
+        run_small(tmp_path / "run", dataset, weights=small_weights, store=ActivationStore())
+
+
+def test_a_run_whose_folder_is_deleted_says_so(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    def delete(event: Event) -> None:
+        # A file in its place, for a folder would just be made again.
+        if getattr(event, "part", "").endswith("stage 2") and (tmp_path / "run").is_dir():
+            shutil.rmtree(tmp_path / "run")
+            (tmp_path / "run").touch()
+
+    with pytest.raises(OutputError, match="cannot be written"):
+        run_small(tmp_path / "run", shapes, weights=small_weights, store=ActivationStore(), listener=delete)
+
+
+def test_a_damaged_store_is_computed_again(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    store = ActivationStore(tmp_path / "store")
+    run_small(tmp_path / "a", shapes, weights=small_weights, store=store)
+    for part in (tmp_path / "store").rglob("*.bin"):
+        content = bytearray(part.read_bytes())
+        content[len(content) // 2] ^= 4
+        part.write_bytes(content)
+    run_small(tmp_path / "b", shapes, weights=small_weights, store=ActivationStore(tmp_path / "store"))
+    assert model_bytes(tmp_path / "a") == model_bytes(tmp_path / "b")
