@@ -63,6 +63,7 @@ def _open(path: Path, listener: Listener) -> IO[str] | None:
         try:
             _take(file)
         except (BlockingIOError, PermissionError) as error:
+            file.close()
             raise RunBusyError(
                 f"{path.parent} is being worked on by {_owner(path)}. Wait for it, stop it, or choose another folder "
                 f"with --out (out=)"
