@@ -158,7 +158,7 @@ def _settings(chosen: argparse.Namespace) -> Settings:
 def _jobs(chosen: argparse.Namespace, settings: Settings) -> Iterator[Job]:
     """Backbone by backbone, so that what is compared is measured side by side."""
     for backbone in chosen.backbones or ([QUICK_BACKBONE] if chosen.quick else list(IMAGE_SIZES)):
-        for views in settings.views:
+        for views in [chosen.views] if chosen.views else settings.views:
             for side in chosen.sides or (QUICK_SIDES if chosen.quick else tuple(SIDES)):
                 if views == 1 or side != "prefix":
                     yield Job(backbone, side, views)
@@ -168,6 +168,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbones", type=some_of(IMAGE_SIZES), help=f"some of {','.join(IMAGE_SIZES)}; default: all")
     parser.add_argument("--sides", type=some_of(SIDES), help=f"some of {','.join(SIDES)}; default: all")
+    parser.add_argument("--views", type=int, help="only with this number of views; default: 1 and 4")
     parser.add_argument("--quick", action="store_true", help="32 images, one epoch, one backbone: does it run?")
     parser.add_argument("--whole", action="store_true", help="run every epoch of every side: hours, nothing calculated")
     parser.add_argument("--measure-steps", type=int, default=6, help="steps timed per pass of the others; default: 6")
