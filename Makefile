@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo wheel pretrain test test-slow test-gpu test-browser check bench bench-gpu bench-data reliability \
+.PHONY: demo wheel pretrain test test-slow test-gpu test-browser check bench bench-gpu bench-data bench-diagnosis reliability \
 	reliability-images docs clean
 
 $(READY): pyproject.toml constraints.txt

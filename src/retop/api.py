@@ -611,7 +611,11 @@ def evaluate(
 
 
 def write_report(
-    *runs: str | Path, form: Format = "html", out: str | Path | None = None, data: str | Path | None = None
+    *runs: str | Path,
+    form: Format = "html",
+    out: str | Path | None = None,
+    data: str | Path | None = None,
+    explain: bool = False,
 ) -> Path:
     """Write a report of finished comparisons or runs, from their records alone.
 
@@ -621,6 +625,7 @@ def write_report(
             each; ``png`` and ``svg``: the main figures, a file each.
         out: where to; None for a place in the first folder.
         data: where the images lie now, if they were moved.
+        explain: first make heat maps (Grad-CAM) of the worst and the most doubtful images, with the saved models.
 
     Returns:
         What was written.
@@ -632,7 +637,11 @@ def write_report(
     if not runs:
         raise UsageError("a report needs the folder of a comparison or a run: retop report RUN (write_report(folder))")
     return write_report_files(
-        [Path(run) for run in runs], form, None if out is None else Path(out), None if data is None else Path(data)
+        [Path(run) for run in runs],
+        form,
+        None if out is None else Path(out),
+        None if data is None else Path(data),
+        explain,
     )
 
 

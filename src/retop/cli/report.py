@@ -42,9 +42,15 @@ def report(
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DIR", help="Where the images lie now, if they were moved.")
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="First make heat maps of the worst and most doubtful images (loads the models)."
+        ),
+    ] = False,
 ) -> None:
     """Show finished comparisons on one self-contained page, from their records alone."""
     # The API would load torch, which a report does not need.
     from retop.report.writing import write_report
 
-    typer.echo(write_report(runs, format_.value, out, data))
+    typer.echo(write_report(runs, format_.value, out, data, explain))

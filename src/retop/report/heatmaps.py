@@ -1,12 +1,20 @@
 """Heat maps that explanation wrote into a run's folder; the report only shows them."""
 
 import base64
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from retop.records import FinishedComparison, HeatMapRecord, read_record
+from PIL import Image
+
+from retop.data import open_source
+from retop.records import FinishedComparison, HeatMapRecord, read_record, write_record
+from retop.records import HeatMap as HeatMapEntry
+from retop.report.answered import answer_facts
+from retop.schema import write_bytes
 
 FOLDER, RECORD = "heatmaps", "heatmaps.json"
+SIDE = 160
 
 
 @dataclass(frozen=True)
@@ -20,6 +28,46 @@ class HeatMap:
 
     address: str
     about: str
+
+
+def make_heatmaps(comparison: FinishedComparison, data: Path | None = None) -> None:
+    """Explain the worst and the most doubtful images of every contender's first run, with its saved model.
+
+    Args:
+        comparison: with its runs and their model folders.
+        data: where the images lie now; None for where they lay.
+
+    Raises:
+        DataError: the images are not there.
+        ModelFolderError: a model folder cannot be loaded.
+    """
+    from retop.data import preprocess_bytes
+    from retop.explanation import overlay_of
+    from retop.predictor import Predictor
+
+    for run in comparison.first_runs():
+        if run.ranked is None:
+            continue
+        folder = run.folder / FOLDER
+        folder.mkdir(exist_ok=True)
+        source = open_source(data or run.record.data.location)
+        predictor = Predictor(run.folder / "model")
+        answers = answer_facts(run.name, run.ranked)
+        images = {image.path: image.predicted for image in (*answers.worst, *answers.doubtful)}
+        for place, (path, predicted) in enumerate(images.items()):
+            pixels_hwc = preprocess_bytes(source.read(path), path, predictor.trained.preprocessing)
+            write_bytes(folder / f"{place:03d}.jpg", _jpeg(overlay_of(predictor, pixels_hwc, predicted)))
+        maps = tuple(
+            HeatMapEntry(path, predicted, f"{place:03d}.jpg") for place, (path, predicted) in enumerate(images.items())
+        )
+        write_record(folder / RECORD, HeatMapRecord("Grad-CAM", "last feature map", maps))
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=80)
+    return content.getvalue()
 
 
 class Heatmaps:

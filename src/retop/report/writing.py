@@ -9,7 +9,7 @@ from typing import Literal
 
 from retop.errors import RunError
 from retop.report.contents import report_facts
-from retop.report.heatmaps import Heatmaps
+from retop.report.heatmaps import Heatmaps, make_heatmaps
 from retop.report.page import page_figures, render_markdown, render_page
 from retop.report.page_figure import PageFigure
 from retop.schema import to_plain, write_bytes
@@ -19,7 +19,11 @@ PAGE, FIGURES = "report.html", "report-figures"
 
 
 def write_report(
-    folders: Sequence[Path], form: Format = "html", out: Path | None = None, data: Path | None = None
+    folders: Sequence[Path],
+    form: Format = "html",
+    out: Path | None = None,
+    data: Path | None = None,
+    explain: bool = False,
 ) -> Path:
     """Write a report of one or more folders.
 
@@ -29,6 +33,7 @@ def write_report(
             figure.
         out: file, or folder for one file for each figure; None for a place in the first folder.
         data: where the images lie now, if they were moved.
+        explain: make heat maps of the worst and the most doubtful images first, with the saved models.
 
     Returns:
         What was written.
@@ -37,6 +42,9 @@ def write_report(
         RunError: a folder holds no finished comparison or run, or the report cannot be written.
     """
     facts, opened = report_facts(folders)
+    if explain:
+        for one in opened:
+            make_heatmaps(one, data)
     target = out or folders[0] / {"html": PAGE, "markdown": "report.md", "json": "report.json"}.get(form, FIGURES)
     try:
         if form in ("csv", "png", "svg"):

@@ -180,3 +180,20 @@ def test_many_classes_become_a_heat_map(tmp_path: Path) -> None:
 def test_other_folders_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds neither"):
         write_report([tmp_path])
+
+
+def test_heat_maps_are_made_on_request_and_shown(tmp_path: Path, small_weights: Path) -> None:
+    import retop
+    from retop.events import ignore
+    from retop.records import HeatMapRecord
+
+    data = write_shapes(tmp_path / "shapes", 12, ("disc", "square"))
+    retop.train(
+        data, "test_resnet", weights=small_weights, settings={"stage1.epochs": 1, "stage2.epochs": 0, "thaw": "none"},
+        out=tmp_path / "run", listener=ignore,
+    )  # fmt: skip
+    assert "where test_resnet looked for" not in (tmp_path / "run" / "report.html").read_text("utf-8")
+    page = retop.write_report(tmp_path / "run", explain=True).read_text("utf-8")
+    record = read_record(HeatMapRecord, tmp_path / "run" / "test_resnet-0" / "heatmaps" / "heatmaps.json")
+    assert record.maps
+    assert page.count("where test_resnet looked for") >= len(record.maps)
