@@ -61,6 +61,9 @@ reliability: $(READY)
 bench-gpu: $(READY)
 	$(BIN)/python benchmarks/gpu.py
 
+bench-diagnosis: $(READY)
+	$(BIN)/python benchmarks/diagnosis.py --half judging
+
 bench-data: $(READY)
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/data_decoding.py
