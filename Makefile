@@ -30,8 +30,9 @@ pretrain: $(READY)
 	  $(BIN)/python pretraining/embed_weights.py $(RUNS)/$$name/$$name-0; \
 	done
 
+# One process for each core, one thread in each: small networks do not fill more.
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
