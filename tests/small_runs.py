@@ -15,7 +15,7 @@ from retop.data import Dataset
 from retop.events import Listener, ignore
 from retop.pipeline import RunFolder, RunRequest, Setting, run_backbone
 from retop.pipeline.request import Kind
-from retop.recipe import Recipe, StageRecipe, ViewsRecipe, apply_setting
+from retop.recipe import Recipe, StageRecipe, ViewsRecipe, apply_settings
 from retop.records import EpochRecord, RunRecord, read_epochs, read_predictions
 from retop.schema import to_plain
 from retop.stopping import Stop
@@ -33,7 +33,7 @@ def small_recipe(settings: Mapping[str, object] | None = None) -> Recipe:
         stage2=StageRecipe(epochs=2, learning_rate=0.005, batch_size=16),
     )
     for key, value in (settings or {}).items():
-        recipe = apply_setting(recipe, key, "null" if value is None else str(value))
+        recipe = apply_settings(recipe, {key: "null" if value is None else str(value)})
     return recipe
 
 

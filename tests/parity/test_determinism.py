@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from images import write_digits
 from retop.activations import ActivationStore
@@ -45,11 +46,17 @@ def test_names_and_places_of_files_change_nothing(small_weights: Path, tmp_path:
     assert np.array_equal(np.stack(ours), np.stack(theirs))
 
 
-@pytest.mark.parametrize("change", ["one pixel less", "one image more"])
+@pytest.mark.parametrize("change", ["another pixel", "another byte", "one image more"])
 def test_other_images_have_another_fingerprint(tmp_path: Path, change: str) -> None:
     folder = write_digits(tmp_path / "digits", 10, classes=(0, 1))
     before = open_dataset(folder, DataRecipe()).record.fingerprint
     target = folder / "digit-0" / "0000.png"
-    place = target if change == "one pixel less" else folder / "digit-0" / "more.png"
-    place.write_bytes(target.read_bytes() + b"\0")
+    if change == "another pixel":
+        with Image.open(target) as opened:
+            pixels = np.asarray(opened).copy()
+        pixels[5, 7, 0] ^= 1
+        Image.fromarray(pixels).save(target)
+    else:
+        place = target if change == "another byte" else folder / "digit-0" / "more.png"
+        place.write_bytes(target.read_bytes() + b"\0")
     assert open_dataset(folder, DataRecipe()).record.fingerprint != before

@@ -33,7 +33,7 @@ def plain_head(recipe: HeadRecipe, num_features: int, num_classes: int) -> nn.Mo
     if recipe.kind == "linear":
         return nn.Linear(num_features, num_classes)
     return nn.Sequential(
-        nn.Dropout(recipe.dropout),
+        nn.Dropout(recipe.dropout_fraction),
         nn.Linear(num_features, recipe.hidden),
         nn.ReLU(),
         nn.Linear(recipe.hidden, num_classes),

@@ -38,6 +38,8 @@ from retop.backbones import Backbone
 from retop.backbones.build import create_network
 from retop.backbones.operations import WithoutContent
 from retop.errors import ModelFolderError, RecipeError, SchemaError
+from retop.evaluation import wilson_interval
+from retop.evaluation.numerals import percent, percent_range
 from retop.records import MODEL_FOLDER_VERSION, Calibration, TrainedRecord
 from retop.schema import from_plain, sync_folder, to_plain, write_bytes, write_json
 
@@ -105,7 +107,10 @@ def load_model_folder(folder: str | Path) -> LoadedModel:
         ModelFolderError: files are missing or damaged, the checksum or a shape does not fit, values are not
             finite, or the version is unknown.
     """
-    path = _locate(Path(folder))
+    try:
+        path = _locate(Path(folder))
+    except TypeError as error:
+        raise ModelFolderError(f"a model folder is given by its path; received {type(folder).__name__}") from error
     config = _read_config(path)
     trained = _read_trained(path, config)
     content = _read_weights(path, trained)
@@ -212,7 +217,15 @@ def _config(backbone: Backbone, trained: TrainedRecord) -> dict[str, Any]:
 def _card(backbone: Backbone, trained: TrainedRecord) -> str:
     template = (resources.files("retop.artifact") / "card.md.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(template).render(backbone=backbone, trained=trained)
+    return environment.from_string(template).render(backbone=backbone, trained=trained, accuracy=_accuracy(trained))
+
+
+def _accuracy(trained: TrainedRecord) -> str:
+    if trained.calibration is None:
+        return f"{100 * trained.validation_accuracy:.1f} %"
+    n = trained.calibration.n
+    interval = wilson_interval(trained.validation_accuracy * n, n)
+    return f"{percent(interval.value, n)} of {n:,} images ({percent_range(interval, n)})"
 
 
 def _locate(folder: Path) -> Path:

@@ -105,5 +105,5 @@ def build_head(recipe: HeadRecipe, num_features: int, num_classes: int, seed: in
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if recipe.kind == "linear":
-            return LinearHead(num_features, num_classes, recipe.dropout)
-        return MlpHead(num_features, num_classes, recipe.dropout, recipe.hidden)
+            return LinearHead(num_features, num_classes, recipe.dropout_fraction)
+        return MlpHead(num_features, num_classes, recipe.dropout_fraction, recipe.hidden)

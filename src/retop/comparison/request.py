@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 from retop.errors import UsageError
 from retop.pipeline import RunRequest, probe_request, scratch_request
-from retop.recipe import Recipe, apply_settings
+from retop.recipe import MAPPINGS, Recipe, apply_settings
+from retop.schema import to_plain
 
 Baseline = Literal["scratch", "probe"]
 BASELINES: tuple[Baseline, ...] = ("scratch", "probe")
@@ -69,6 +70,18 @@ class ComparisonRequest:
                 requests.append(replace(request, recipe=recipe, fold=fold))
         return tuple(requests)
 
+    def untaken(self) -> tuple[str, ...]:
+        """What was set for all and the baseline scratch does not take, as ``key=value (scratch keeps value)``."""
+        if "scratch" not in self.baselines:
+            return ()
+        default, asked = _flat(to_plain(Recipe())), _flat(to_plain(self.recipe))
+        kept = _flat(to_plain(self._recipe_of("scratch", scratch_request(self.recipe, self.seeds[0]).recipe)))
+        return tuple(
+            f"{key}={value} (scratch keeps {kept[key]})"
+            for key, value in asked.items()
+            if key != "name" and value != default.get(key) and value != kept.get(key)
+        )
+
     def _check_override(self, backbone: str, key: str, value: str) -> None:
         if backbone == "scratch" and "scratch" not in (*self.backbones, *self.baselines):
             raise UsageError(
@@ -88,3 +101,12 @@ class ComparisonRequest:
 
     def _recipe_of(self, backbone: str, recipe: Recipe) -> Recipe:
         return apply_settings(recipe, {key: value for name, key, value in self.overrides if name == backbone})
+
+
+def _flat(document: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Values of a recipe by their keys as ``--set`` takes them."""
+    values: dict[str, Any] = {}
+    for key, value in document.items():
+        path = f"{above}{key}"
+        values |= _flat(value, f"{path}.") if isinstance(value, dict) and path not in MAPPINGS else {path: value}
+    return values

@@ -8,7 +8,7 @@ from retop.backbones.sources import find_source
 from retop.comparison.request import ComparisonRequest
 from retop.data import Dataset
 from retop.errors import DivergedError
-from retop.events import PartAdvanced, PartFinished, PartStarted
+from retop.events import Notice, PartAdvanced, PartFinished, PartStarted
 from retop.pipeline import RunFolder, RunRequest, Setting
 from retop.pipeline.plan import RunPlanner
 from retop.records import PlannedPart, PlannedRun, PlanRecord
@@ -30,6 +30,14 @@ def make_plan(request: ComparisonRequest, dataset: Dataset, setting: Setting, fo
         BackboneError: a network or its weights cannot be had.
         UsageError: a boundary does not exist.
     """
+    if untaken := request.untaken():
+        setting.listener(
+            Notice(
+                "warning",
+                f"the baseline scratch has a recipe of its own and does not take {', '.join(untaken)}; set it for "
+                f"scratch with --set scratch.KEY=VALUE (settings={{'scratch.KEY': ...}})",
+            )
+        )
     runs = request.runs()
     parts: list[PlannedPart] = []
     calibrated: dict[str, tuple[PlannedPart, ...]] = {}

@@ -18,6 +18,7 @@ from retop.activations.store import PART_BYTES, PREFIX_BATCH
 from retop.backbones.head import build_head
 from retop.data import Dataset
 from retop.data.batches import decode_batches
+from retop.evaluation.numerals import size
 from retop.pipeline.frozen import HeldInputs
 from retop.pipeline.prepared import (
     PreparedRun,
@@ -29,6 +30,7 @@ from retop.pipeline.prepared import (
     prepare,
     stored_keys,
 )
+from retop.pipeline.probe import MAX_ITERATIONS, fitting_quietly
 from retop.pipeline.probe import PENALTIES_C as PROBE_PENALTIES_C
 from retop.pipeline.request import RunRequest, Setting
 from retop.records import PlannedPart
@@ -40,7 +42,7 @@ from retop.training.weighting import describe_imbalance
 CALIBRATION_BATCH = 16
 CALIBRATION_SECONDS = 0.5
 LARGEST_CALIBRATION = 2048
-PROBE_SECONDS = 5.0
+PROBE_ROWS = 512
 
 
 class RunPlanner:
@@ -88,6 +90,8 @@ class RunPlanner:
         """Memory of the whole process at the run's largest moment, roughly."""
         weights = sum(p.numel() * 4 for p in self._prepared.network.parameters())
         held = features_bytes(self._prepared, self._dataset) if self._holds_features else 0
+        # An evaluation holds its logits.
+        held += (self._num_validation + self._num_test) * len(self._dataset.classes) * 4
         return int(psutil.Process().memory_info().rss) + 3 * PART_BYTES + 3 * weights + held
 
     @property
@@ -145,7 +149,25 @@ class RunPlanner:
 
     def _probe_parts(self) -> list[PlannedPart]:
         held = [self._held_part()] if self._prepared.source == "images" else []
-        return [*held, self._part("stage 1", f"{len(PROBE_PENALTIES_C)} penalties", PROBE_SECONDS)]
+        memory = size(features_bytes(self._prepared, self._dataset))
+        fits = f"{len(PROBE_PENALTIES_C)} penalties, {memory} of features in memory"
+        return [*held, self._part("stage 1", fits, self._probe_seconds())]
+
+    def _probe_seconds(self) -> float:
+        """Seconds of all fits, from one at the middle penalty on few rows; a fit takes time in proportion to rows."""
+        from sklearn.linear_model import LogisticRegression
+
+        num_rows, num_features = min(PROBE_ROWS, self._num_train), self._prepared.num_features
+        # Features of a network are correlated, and fits then take more iterations: a spectrum that falls as 1 / i.
+        spectrum_f = 1 / np.arange(1, num_features + 1)
+        features_nf = np.random.default_rng(0).standard_normal((num_rows, num_features)) * spectrum_f
+        features_nf = (features_nf / features_nf.std()).astype(np.float32)
+        labels_n = np.arange(num_rows) % min(len(self._dataset.classes), num_rows)
+        model = LogisticRegression(C=PROBE_PENALTIES_C[len(PROBE_PENALTIES_C) // 2], max_iter=MAX_ITERATIONS)
+        started = time.perf_counter()
+        with fitting_quietly():
+            model.fit(features_nf, labels_n)
+        return (time.perf_counter() - started) * len(PROBE_PENALTIES_C) * self._num_train / num_rows
 
     def _stage_parts(self) -> list[PlannedPart]:
         parts = []

@@ -3,7 +3,8 @@
 # N images, F features, K classes
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,6 @@ def fit_probe(
     Returns:
         The head with the fitted weights, and the C that was chosen.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
 
@@ -54,9 +54,7 @@ def fit_probe(
     best_loss, best_c = np.inf, PENALTIES_C[0]
     for c in PENALTIES_C:
         model = LogisticRegression(C=c, max_iter=MAX_ITERATIONS, class_weight=weights)
-        with warnings.catch_warnings():
-            # An unpenalised fit of separable data never converges; validation then prefers a stronger penalty.
-            warnings.simplefilter("ignore", ConvergenceWarning)
+        with fitting_quietly():
             model.fit(train_nf, train_labels_n)
         probabilities_nk = model.predict_proba(validation_nf)
         loss = log_loss(validation_labels_n, probabilities_nk, labels=range(num_classes))
@@ -64,6 +62,19 @@ def fit_probe(
             best_loss, best_c = loss, c
             _assign(head, model.coef_, model.intercept_)
     return head.eval(), best_c
+
+
+@contextmanager
+def fitting_quietly() -> Iterator[None]:
+    """Without the warnings of scikit-learn that say nothing to somebody who compares networks."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        # An unpenalised fit of separable data never converges; validation then prefers a stronger penalty.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        # Few images of many classes look to scikit-learn like a regression.
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        yield
 
 
 def _assign(head: LinearHead, coefficients: npt.NDArray[np.float64], intercepts: npt.NDArray[np.float64]) -> None:

@@ -1,6 +1,6 @@
 """What a run shall do: frozen dataclasses, read from YAML, changed with ``--set``."""
 
-from retop.recipe.reading import apply_setting, apply_settings, load_recipe, preset_names
+from retop.recipe.reading import MAPPINGS, apply_settings, load_recipe, preset_names
 from retop.recipe.recipe import (
     DataRecipe,
     HeadRecipe,
@@ -11,13 +11,13 @@ from retop.recipe.recipe import (
 )
 
 __all__ = [
+    "MAPPINGS",
     "DataRecipe",
     "HeadRecipe",
     "ImbalanceRecipe",
     "Recipe",
     "StageRecipe",
     "ViewsRecipe",
-    "apply_setting",
     "apply_settings",
     "load_recipe",
     "preset_names",

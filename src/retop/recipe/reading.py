@@ -66,23 +66,6 @@ def apply_settings(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
     return _build(document, " ".join(f"--set {key}={value}" for key, value in changes.items()) or "the recipe")
 
 
-def apply_setting(recipe: Recipe, key: str, value: str) -> Recipe:
-    """Change one value of a recipe; see `apply_settings`.
-
-    Args:
-        recipe: the recipe to start from.
-        key: dotted path, e.g. ``"stage2.learning_rate"``.
-        value: the new value as YAML text, e.g. ``"0.01"``, ``"null"``, ``"auto"``.
-
-    Returns:
-        The changed recipe.
-
-    Raises:
-        RecipeError: the key does not exist, or the value is refused.
-    """
-    return apply_settings(recipe, {key: value})
-
-
 def _nested(key: str, value: str) -> dict[str, Any]:
     try:
         change: Any = yaml.safe_load(value)

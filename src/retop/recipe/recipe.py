@@ -138,15 +138,25 @@ class HeadRecipe:
     """``linear``: the backbone's own pooling, dropout, linear. ``mlp``: flattened feature map, dropout,
     dense with ReLU, linear (the original experiment's head)."""
 
-    dropout: float = 0.0
-    """Fraction of inputs dropped before the first layer of the head."""
+    dropout: float | Literal["auto"] = "auto"
+    """Fraction of inputs dropped before the first layer of the head; ``auto``: 0 for ``linear``, 0.5 for ``mlp``."""
 
     hidden: int = 256
     """Width of the dense layer of ``mlp``."""
 
     def __post_init__(self) -> None:
-        _require(0 <= self.dropout < 1, f"head.dropout must be in [0, 1); received {self.dropout}")
+        _require(
+            self.dropout == "auto" or 0 <= self.dropout < 1,
+            f"head.dropout must be in [0, 1), or 'auto'; received {self.dropout}",
+        )
         _require(self.hidden >= 1, f"head.hidden must be at least 1; received {self.hidden}")
+
+    @property
+    def dropout_fraction(self) -> float:
+        """`dropout` as a number."""
+        if self.dropout == "auto":
+            return 0.5 if self.kind == "mlp" else 0.0
+        return self.dropout
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,10 @@ from retop.records import ComparisonRecord, ComparisonRow
 # Inherits the notebook's colours, so that it is legible in light and dark.
 CELL = "padding:2px 10px;text-align:right;white-space:nowrap"
 NAME = "padding:2px 10px;text-align:left"
-HEADERS = ("rank", "backbone", "input", "trained", "accuracy", "stage 1", "stage 2", "prefix", "stage 1", "stage 2")
+HEADERS = (
+    "rank", "backbone", "input", "trained", "accuracy", "stage 1, validation", "stage 2, validation", "prefix, time",
+    "stage 1, time", "stage 2, time",
+)  # fmt: skip
 
 
 def comparison_html(record: ComparisonRecord) -> str:
@@ -21,12 +24,13 @@ def comparison_html(record: ComparisonRecord) -> str:
         A ``<div>``; every text from the record is escaped.
     """
     header = "".join(f'<th scope="col" style="{NAME if text == "backbone" else CELL}">{text}</th>' for text in HEADERS)
-    body = "".join(_row(row, row.name == record.recommended) for row in record.rows)
+    num_validation = sum(sum(split.per_class) for split in record.data.splits if split.name == "validation")
+    body = "".join(_row(row, row.name == record.recommended, num_validation) for row in record.rows)
     statements = "".join(f"<li>{escape(statement)}</li>" for statement in record.statements)
     n = f" of {record.rows[0].metrics.n:,} images" if record.rows else ""
     caption = (
-        f"{escape(record.name)}: accuracy on {escape(record.ranked_on)}{n}, in brackets the 95 % interval; stages: "
-        f"validation accuracy, then time; recipe {escape(record.recipe.name)}; * recommended, chosen on validation"
+        f"{escape(record.name)}: accuracy on {escape(record.ranked_on)}{n}, in brackets the 95 % interval; "
+        f"recipe {escape(record.recipe.name)}; * recommended, chosen on validation"
     )
     return (
         f'<div><table style="border-collapse:collapse"><caption style="text-align:left;caption-side:top">{caption}'
@@ -34,7 +38,7 @@ def comparison_html(record: ComparisonRecord) -> str:
     )
 
 
-def _row(row: ComparisonRow, recommended: bool) -> str:
+def _row(row: ComparisonRow, recommended: bool, num_validation: int) -> str:
     height, width = row.input_size
     mean, n = row.seeds.mean, row.metrics.n
     cells = (
@@ -43,7 +47,7 @@ def _row(row: ComparisonRow, recommended: bool) -> str:
         f"{height}" if height == width else f"{height}x{width}",
         short(row.parameters_trained),
         f"{percent(mean.value, n)} ({percent_range(mean, n)})",
-        *("" if value is None else percent(value, 1000) for value in (row.stage1_accuracy, row.stage2_accuracy)),
+        *("" if v is None else percent(v, num_validation) for v in (row.stage1_accuracy, row.stage2_accuracy)),
         *(_time(row.seconds.get(part, 0.0)) for part in ("prefix", "stage 1", "stage 2")),
     )
     weight = ' style="font-weight:bold"' if recommended else ""

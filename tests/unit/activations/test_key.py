@@ -4,18 +4,26 @@ import dataclasses
 import random
 import string
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
+from images import write_shapes
 from retop.activations import ActivationStore, EntryKey, weights_digest
+from retop.activations.fill import view_key
 from retop.activations.key import arithmetic_key, augmentation_key, library_versions
-from retop.recipe import ViewsRecipe
+from retop.backbones import ImageNetwork, build_backbone, choose_boundary, split_network
+from retop.data import open_dataset
+from retop.recipe import DataRecipe, ViewsRecipe
 from retop.records import Preprocessing
+from retop.training import choose_runtime
 
 PREPROCESSING = Preprocessing(64, 64, 0.875, "center", "bicubic", (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+VIEWS = ViewsRecipe("standard", 3)
 KEY = EntryKey(
     images="a" * 64,
     preprocessing=PREPROCESSING,
@@ -80,6 +88,77 @@ def test_a_thousand_single_changes_never_hit() -> None:
         digests.add(changed.digest())
         changed_fields.add(name)
     assert changed_fields == {field.name for field in dataclasses.fields(EntryKey)}
+
+
+def real_key(
+    folder: Path,
+    *,
+    network: nn.Module | None = None,
+    code: str = "the text",
+    preprocessing: Preprocessing = PREPROCESSING,
+    views: ViewsRecipe = VIEWS,
+    view: int = 1,
+    precision: Literal["auto", "fp32", "bf16"] = "fp32",
+) -> str:
+    """The key as a run forms it, from images on disk, a network and a recipe."""
+    runtime = choose_runtime("cpu", precision)
+    frozen = runtime.frozen(network or small_network(), code)
+    return view_key(open_dataset(folder, DataRecipe()).train, preprocessing, views, view, frozen).digest()
+
+
+def small_network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2)).eval()
+
+
+def change_pixel(folder: Path, draw: random.Random) -> None:
+    """One bit of one pixel of one training image."""
+    target = folder / open_dataset(folder, DataRecipe()).train.path(draw.randrange(20))
+    with Image.open(target) as opened:
+        pixels = np.asarray(opened).copy()
+    pixels[draw.randrange(64), draw.randrange(64), draw.randrange(3)] ^= 1
+    target.unlink()
+    Image.fromarray(pixels).save(target.with_suffix(".png"))
+
+
+def test_changes_of_real_inputs_never_hit(tmp_path: Path) -> None:
+    folder = write_shapes(tmp_path, 10)
+    draw = random.Random(0)
+    inputs: dict[str, object] = {real_key(folder): "as it is"}
+    assert real_key(folder) in inputs
+
+    def check(changed: object, digest: str) -> None:
+        assert inputs.setdefault(digest, changed) == changed, changed
+
+    for _ in range(60):
+        network = small_network()
+        tensor = draw.choice([value for value in network.state_dict().values() if value.is_floating_point()])
+        place, bit = draw.randrange(tensor.numel()), draw.randrange(31)
+        tensor.view(-1).view(torch.int32)[place] ^= 1 << bit
+        check(("weights", tuple(tensor.shape), tensor.flatten().tolist()), real_key(folder, network=network))
+        code, preprocessing = change_text("the text", draw), change(PREPROCESSING, "preprocessing", draw)
+        check(code, real_key(folder, code=code))
+        check(preprocessing, real_key(folder, preprocessing=preprocessing))
+        views = ViewsRecipe("standard", 3, draw.randrange(1, 10**9))
+        check(views, real_key(folder, views=views))
+    for view in (0, 2):
+        check(view, real_key(folder, view=view))
+    check("original", real_key(folder, views=ViewsRecipe("original", 3)))
+    check("bf16", real_key(folder, precision="bf16"))
+    for number in range(20):
+        change_pixel(folder, draw)
+        check(("pixel", number), real_key(folder))
+
+
+def test_every_boundary_of_a_network_has_a_key_of_its_own(tmp_path: Path) -> None:
+    folder = write_shapes(tmp_path, 10)
+    backbone = build_backbone("test_resnet", "random")
+    digests = set()
+    for group in backbone.groups:
+        boundary = choose_boundary(backbone, group.name)
+        split = split_network(ImageNetwork(backbone, "pooled").eval(), boundary.parameter_names, (64, 64))
+        digests.add(real_key(folder, network=split.prefix, code=split.fingerprint_code))
+    assert len(digests) == len(backbone.groups) > 2
 
 
 def test_equal_keys_hit() -> None:

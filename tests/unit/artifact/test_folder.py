@@ -14,11 +14,13 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
+from example_records import answers
 from retop.artifact import Classifier, load_model_folder, save_model_folder
 from retop.artifact.folder import _card, _sealed
 from retop.backbones import Backbone, build_backbone
 from retop.backbones.head import LinearHead, build_head
 from retop.errors import ModelFolderError
+from retop.evaluation import calibrate
 from retop.recipe import HeadRecipe
 from retop.records import TrainedRecord
 
@@ -225,3 +227,17 @@ def test_the_card_describes_the_crop_of_the_network(mode: Any, words: str) -> No
     trained = dataclasses.replace(some_record(network), preprocessing=preprocessing)
     card = _card(network, trained)
     assert [words in card, card.count("Images are resized")] == [True, 1]
+
+
+def test_what_is_no_path_is_refused() -> None:
+    with pytest.raises(ModelFolderError, match="given by its path; received NoneType"):
+        load_model_folder(None)  # type: ignore[arg-type]
+
+
+def test_the_card_names_random_weights_and_the_n_of_its_accuracy() -> None:
+    network = build_backbone("test_resnet", "random")
+    trained = dataclasses.replace(some_record(network), weights=network.weights, validation_accuracy=1.0)
+    assert "| pretrained weights | none: random ones, seed 0 |" in _card(network, trained)
+    calibration = calibrate(answers([True] * 20, split="validation"))
+    measured = dataclasses.replace(trained, calibration=calibration)
+    assert "| validation accuracy | 100 % of 20 images (84 to 100 %) (it chose" in _card(network, measured)

@@ -41,6 +41,18 @@ def test_the_probe_of_the_original_recipe_reads_pooled_features() -> None:
     assert runs["probe-a-0"].head.kind == "linear"
 
 
+def test_what_scratch_does_not_take_is_named() -> None:
+    settings = {"stage2.epochs": 5, "thaw": 2, "views.count": 8, "stage2.batch_size": 16, "data.split_seed": 3}
+    made = build_request(["a"], None, "default", settings, 1, ["scratch"])
+    assert made.untaken() == (
+        "thaw=2 (scratch keeps all)", "views.count=8 (scratch keeps 16)", "stage2.epochs=5 (scratch keeps 60)",
+    )  # fmt: skip
+    taken = {"scratch.stage2.epochs": 5, "scratch.thaw": 2, "scratch.views.count": 8}
+    assert build_request(["a"], None, "default", settings | taken, 1, ["scratch"]).untaken() == ()
+    assert build_request(["a"], None, "default", settings, 1, []).untaken() == ()
+    assert build_request(["a"], None, "default", None, 1, ["scratch"]).untaken() == ()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

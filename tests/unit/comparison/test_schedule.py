@@ -8,11 +8,14 @@ import pytest
 
 from images import write_shapes
 from retop.activations import ActivationStore
+from retop.backbones import build_backbone
 from retop.comparison import ComparisonRequest, make_plan
 from retop.comparison.compare import check_folder, claim_folder, compare_backbones
 from retop.comparison.request import Baseline
 from retop.data import Dataset, open_dataset
 from retop.errors import RunError, RunExistsError
+from retop.evaluation.numerals import size
+from retop.events import Event, Notice
 from retop.pipeline import RunFolder, plan, run_backbone
 from retop.recipe import DataRecipe
 from retop.records import ComparisonRecord, PlannedPart, PlanRecord, RunRecord, read_record
@@ -77,6 +80,24 @@ def test_the_plan_lengthens_the_stages_like_the_run(small_weights: Path, shapes:
     parts = planned(one, shapes, ActivationStore())
     assert parts["test_resnet-0", "stage 1"].how_often.startswith("1 x 4 epochs")
     assert parts["test_resnet-0", "stage 2"].how_often.startswith("6 epochs")
+
+
+def test_the_plan_tells_what_scratch_does_not_take(small_weights: Path, shapes: Dataset) -> None:
+    heard: list[Event] = []
+    one = request(small_weights, baselines=("scratch",), stage2__epochs=1)
+    make_plan(one, shapes, small_setting(one.recipe, ActivationStore(), heard.append))
+    (told,) = [event.message for event in heard if isinstance(event, Notice)]
+    assert "stage2.epochs=1 (scratch keeps 60)" in told
+    assert "--set scratch.KEY=VALUE" in told
+
+
+def test_the_probe_is_calibrated_and_its_memory_is_named(small_weights: Path, shapes: Dataset) -> None:
+    one = request(small_weights, baselines=("probe",))
+    part = planned(one, shapes, ActivationStore())["probe-test_resnet-0", "stage 1"]
+    assert part.seconds is not None and part.seconds > 0
+    assert part.seconds != planned(one, shapes, ActivationStore())["probe-test_resnet-0", "stage 1"].seconds
+    num_features = build_backbone("test_resnet", "random").num_features
+    assert part.how_often == f"9 penalties, {size(60 * num_features * 4)} of features in memory"
 
 
 def test_planned_parts_are_the_timed_parts(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:

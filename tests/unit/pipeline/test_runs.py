@@ -1,6 +1,7 @@
 """One run from data to model folder: what is shared, what is recorded, what is measured."""
 
 import gc
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -196,6 +197,16 @@ def test_the_probe_is_scikit_learns_best_logistic_regression() -> None:
 
     ours_nk = head(torch.from_numpy(features_nf[80:])).softmax(1).detach().numpy()
     assert sklearn_metrics.log_loss(labels_n[80:], ours_nk) == pytest.approx(losses[c], abs=1e-4)
+
+
+def test_a_probe_of_many_classes_with_few_images_warns_of_nothing() -> None:
+    from retop.pipeline.probe import fit_probe
+
+    features_nf = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    labels_n = np.arange(40) % 30
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit_probe(features_nf.copy(), labels_n, features_nf.copy(), labels_n, 30)
 
 
 def test_two_classes_of_the_probe_are_two_logits() -> None:

@@ -5,12 +5,18 @@ from pathlib import Path
 import pytest
 
 from retop.errors import RecipeError
-from retop.recipe import DataRecipe, Recipe, apply_setting, apply_settings, load_recipe
+from retop.recipe import DataRecipe, Recipe, apply_settings, load_recipe
+
+
+def test_each_kind_of_head_has_a_dropout_of_its_own() -> None:
+    assert Recipe().head.dropout_fraction == 0
+    assert apply_settings(Recipe(), {"head.kind": "mlp"}).head.dropout_fraction == 0.5
+    assert apply_settings(Recipe(), {"head.kind": "mlp", "head.dropout": "0.1"}).head.dropout_fraction == 0.1
 
 
 @pytest.mark.parametrize("text", ["80/20/0", "[80, 20, 0]", "0.8/0.2/0", "0.8,0.2,0"])
 def test_percentages_and_fractions_are_the_same_split(text: str) -> None:
-    assert apply_setting(Recipe(), "data.split", text).data == DataRecipe((0.8, 0.2, 0.0))
+    assert apply_settings(Recipe(), {"data.split": text}).data == DataRecipe((0.8, 0.2, 0.0))
 
 
 def test_percentages_give_the_default_split_exactly(tmp_path: Path) -> None:
@@ -22,7 +28,7 @@ def test_percentages_give_the_default_split_exactly(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["80/20/1", "8/1/1", "100/0/0", "a/b/c", "50/50", "nan/0.5/0.5"])
 def test_what_is_no_split_is_refused(text: str) -> None:
     with pytest.raises(RecipeError, match=r"data\.split"):
-        apply_setting(Recipe(), "data.split", text)
+        apply_settings(Recipe(), {"data.split": text})
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -69,8 +75,8 @@ def test_adamw_with_a_number_is_accepted() -> None:
 
 
 def test_thaw_is_a_number_of_groups_or_text() -> None:
-    assert apply_setting(Recipe(), "thaw", "2").thaw == "2"
-    assert apply_setting(Recipe(), "thaw", "inf").thaw == "inf"
+    assert apply_settings(Recipe(), {"thaw": "2"}).thaw == "2"
+    assert apply_settings(Recipe(), {"thaw": "inf"}).thaw == "inf"
 
 
 def test_a_recipe_that_is_no_text_is_refused(tmp_path: Path) -> None:

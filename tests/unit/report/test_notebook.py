@@ -1,9 +1,11 @@
 """The HTML table of a notebook."""
 
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
 from example_records import comparison_record, contender
+from retop.records import SplitRecord
 from retop.report import comparison_html
 
 
@@ -21,6 +23,17 @@ def test_table_is_complete_and_everything_is_escaped() -> None:
     assert not {"script", "img", "b"} & set(tags)
     assert tags.count("tr") == 3
     assert tags.count("td") == 2 * tags.count("th")
+
+
+def test_columns_have_different_names_and_digits_follow_n() -> None:
+    record = comparison_record([contender("a", validation_accuracy=0.5)])
+    html = comparison_html(replace(record, rows=(replace(record.rows[0], stage1_accuracy=0.56789),)))
+    headers = re.findall(r"<th[^>]*>(.*?)</th>", html)
+    assert len(set(headers)) == len(headers)
+    assert "56.8 %" in html
+    few = replace(record.data, splits=(SplitRecord("validation", (10, 10)),))
+    row = replace(record.rows[0], stage1_accuracy=0.56789)
+    assert ">57 %<" in comparison_html(replace(record, data=few, rows=(row,)))
 
 
 def test_comparison_without_rows_is_shown() -> None:

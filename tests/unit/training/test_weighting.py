@@ -12,7 +12,7 @@ from retop.activations import ActivationStore
 from retop.data import open_dataset
 from retop.errors import RecipeError, UsageError
 from retop.pipeline.request import Kind
-from retop.recipe import DataRecipe, ImbalanceRecipe, Recipe, StageRecipe, apply_setting
+from retop.recipe import DataRecipe, ImbalanceRecipe, Recipe, StageRecipe, apply_settings
 from retop.training.loop import training_loss
 from retop.training.order import balanced_order
 from retop.training.weighting import class_weights
@@ -65,17 +65,17 @@ def test_balanced_sampling_draws_every_class_alike_and_no_image_twice_before_all
 
 
 def test_both_corrections_at_once_are_refused() -> None:
-    recipe = apply_setting(Recipe(), "imbalance.class_weights", "balanced")
+    recipe = apply_settings(Recipe(), {"imbalance.class_weights": "balanced"})
     with pytest.raises(RecipeError, match="both correct for the same thing"):
-        apply_setting(recipe, "imbalance.sampling", "balanced")
+        apply_settings(recipe, {"imbalance.sampling": "balanced"})
     with pytest.raises(RecipeError, match="above 0; received a: 0"):
-        apply_setting(Recipe(), "imbalance.class_weights", '{"a": 0.0, "b": 1}')
+        apply_settings(Recipe(), {"imbalance.class_weights": '{"a": 0.0, "b": 1}'})
 
 
 def test_a_mapping_is_replaced_as_a_whole() -> None:
-    recipe = apply_setting(Recipe(), "imbalance.class_weights", "{a: 1, b: 2}")
-    assert apply_setting(recipe, "imbalance.class_weights", "{c: 3}").imbalance.class_weights == {"c": 3.0}
-    assert apply_setting(recipe, "imbalance.class_weights", "none").imbalance.class_weights == "none"
+    recipe = apply_settings(Recipe(), {"imbalance.class_weights": "{a: 1, b: 2}"})
+    assert apply_settings(recipe, {"imbalance.class_weights": "{c: 3}"}).imbalance.class_weights == {"c": 3.0}
+    assert apply_settings(recipe, {"imbalance.class_weights": "none"}).imbalance.class_weights == "none"
 
 
 @pytest.mark.parametrize("kind", ["fine-tuned", "probe"])
