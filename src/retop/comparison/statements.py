@@ -105,8 +105,8 @@ def _recommendation(rows: Sequence[ComparisonRow], recommended: str | None) -> l
 def _touched_by_selection(rows: Sequence[ComparisonRow], data: DataRecord) -> list[str]:
     if rows[0].metrics.split == "test":
         return []
-    # Where folders make the split, fractions have no say.
-    way_out = "a split such as --set data.split=70/15/15" if data.split_by == "retop" else "a folder test/"
+    # Where the data says the split, fractions have no say.
+    way_out = {"retop": "--split 70/15/15", "folders": "a folder test/"}.get(data.split_by, "rows of the split test")
     return [
         f"There is no test split, so the ranking is on validation, which also chose epochs and penalties: these "
         f"accuracies flatter. Images that no choice has seen need a test split ({way_out})."

@@ -184,6 +184,7 @@ def _split(
     _refuse_empty_splits(source, sets)
     _refuse_different_classes(source, sets)
     if "validation" in sets:
+        _tell_unused_split(source, recipe, listener)
         return sets
     train, validation, _ = recipe.split
     shares = (train / (train + validation), validation / (train + validation), 0.0)
@@ -196,6 +197,20 @@ def _split(
     )
     divided = _split_by_us(sets["train"], shares, recipe.split_seed)
     return {**divided, **({"test": sets["test"]} if "test" in sets else {})}
+
+
+def _tell_unused_split(source: ImageSource, recipe: DataRecipe, listener: Listener) -> None:
+    default = DataRecipe()
+    unused = [name for name in ("split", "split_seed") if getattr(recipe, name) != getattr(default, name)]
+    if unused:
+        names = " and ".join(f"data.{name}" for name in unused)
+        listener(
+            Notice(
+                "warning",
+                f"{names} {'does' if len(unused) == 1 else 'do'} nothing: {source.location} says itself which images "
+                f"are for validation. To have retop divide them, give them without a split",
+            )
+        )
 
 
 def _split_by_us(images: ImageSet, fractions: tuple[float, float, float], seed: int) -> Sets:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from retop.records.html_table import html_table
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -112,6 +114,18 @@ class Metrics:
 
     calibrated: CalibratedMetrics | None = None
     """The same after temperature; None where the model has none."""
+
+    def _repr_html_(self) -> str:
+        accuracy = self.accuracy
+        caption = (
+            f"{self.split}: {self.num_right:,} of {self.n:,} images right, accuracy {100 * accuracy.value:.1f} % "
+            f"({100 * accuracy.low:.1f} to {100 * accuracy.high:.1f} %), log loss {self.log_loss:.3f}"
+        )
+        rows = (
+            (row.label, f"{row.n:,}", *("" if v is None else f"{v:.3f}" for v in (row.precision, row.recall, row.f1)))
+            for row in self.classes
+        )
+        return html_table(caption, ("class", "n", "precision", "recall", "F1"), rows)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retop.recipe import Recipe
+from retop.records.html_table import html_table
 
 PLAN_VERSION = 1
 
@@ -82,3 +83,15 @@ class PlanRecord:
 
     version: int = PLAN_VERSION
     """Version of this record."""
+
+    def _repr_html_(self) -> str:
+        caption = f"At most {self.memory_bytes / 2**30:.1f} GiB of memory; seconds are estimates"
+        rows = [
+            (part.run, part.part, part.how_often, "?" if part.seconds is None else f"{part.seconds:,.0f}",
+             f"{part.disk_bytes / 2**20:,.0f}")
+            for part in self.parts
+        ]  # fmt: skip
+        seconds = sum(part.seconds or 0.0 for part in self.parts)
+        disk = sum(part.disk_bytes for part in self.parts)
+        rows.append(("all", "", "", f"{seconds:,.0f}", f"{disk / 2**20:,.0f}"))
+        return html_table(caption, ("run", "part", "computed", "seconds", "disk, MiB"), rows, num_names=3)

@@ -85,7 +85,9 @@ def test_validation_ranking_is_labelled() -> None:
     assert "There is no test split, so the ranking is on validation" in text(contender("a", split="validation"))
 
 
-@pytest.mark.parametrize(("split_by", "way_out"), [("folders", "(a folder test/)"), ("retop", "--set data.split=")])
+@pytest.mark.parametrize(
+    ("split_by", "way_out"), [("folders", "(a folder test/)"), ("retop", "(--split 70/15/15)"), ("table", "split test")]
+)
 def test_the_way_to_a_test_split_is_one_that_acts(split_by: str, way_out: str) -> None:
     data = replace(data_record(), split_by=split_by)  # type: ignore[arg-type]
     assert way_out in text(contender("a", split="validation"), data=data)

@@ -291,3 +291,19 @@ def test_evaluation_on_other_images_than_those_of_training_takes_all_and_warns(t
 def test_evaluation_refuses_classes_the_model_does_not_know(tmp_path):
     with pytest.raises(ClassMismatchError, match=r"class 'owl', which the model does not know; its classes are a, b"):
         open_evaluation(write_classes(tmp_path, {"a": 3, "owl": 1}), ("a", "b"))
+
+
+def test_a_split_that_is_asked_for_where_folders_say_it_is_told(tmp_path):
+    for split in ("train", "validation"):
+        write_classes(tmp_path / "split" / split, {"a": 3, "b": 3})
+    write_classes(tmp_path / "whole", {"a": 6, "b": 6})
+    for folder, settings, told in (
+        ("split", {"split": (0.6, 0.2, 0.2), "split_seed": 1}, True),
+        ("split", {"split_seed": 1}, True),
+        ("split", {}, False),
+        ("whole", {"split": (0.5, 0.5, 0), "split_seed": 1}, False),
+    ):
+        heard = []
+        open_dataset(tmp_path / folder, DataRecipe(**settings), heard.append)
+        said = [event.message for event in heard if isinstance(event, Notice) and "nothing: " in event.message]
+        assert [all(f"data.{name}" in message for name in settings) for message in said] == [True] * told

@@ -5,7 +5,8 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 from example_records import comparison_record, contender
-from retop.records import SplitRecord
+from retop.recipe import Recipe
+from retop.records import PlannedPart, PlanRecord, SplitRecord
 from retop.report import comparison_html
 
 
@@ -39,3 +40,15 @@ def test_columns_have_different_names_and_digits_follow_n() -> None:
 def test_comparison_without_rows_is_shown() -> None:
     record = comparison_record([contender("a")])
     assert "<table" in comparison_html(replace(record, rows=(), pairs=(), recommended=None))
+
+
+def test_metrics_and_plans_show_themselves_with_every_text_escaped() -> None:
+    metrics = contender("a", classes=("<b>cat", "dog")).runs[0].test
+    assert metrics is not None
+    html = metrics._repr_html_()
+    assert "&lt;b&gt;cat" in html and "<b>" not in html
+    assert f"{metrics.num_right} of 300 images right" in html
+    parts = PlannedPart("<b>-0", "prefix", "once", 100, 2**20), PlannedPart("<b>-0", "stage 2", "twice", None, 0)
+    plan = PlanRecord("ab", Recipe(), (), parts, 2**31, 2**40)._repr_html_()
+    assert "&lt;b&gt;-0" in plan and "<b>" not in plan
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", plan)[-5:] == ["all", "", "", "100", "1"]
