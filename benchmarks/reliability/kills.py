@@ -79,6 +79,8 @@ def watch_saves(board: Board, wish: Wish) -> None:
 
     def opened(*arguments: Any) -> Any:
         file = fdopen(*arguments)
+        if "w" not in arguments[1]:
+            return file
         here.update(save=board.tell_save(), synced=False)
         if here["save"] == wish.save and wish.point == "half written":
             write = file.write
