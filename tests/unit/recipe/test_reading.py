@@ -110,3 +110,8 @@ def test_epochs_that_are_asked_for_are_not_multiplied() -> None:
     both = apply_settings(load_recipe("default"), {"stage1.min_steps": "30", "stage1.epochs": "2"})
     assert both.stage1.lengthened(10).epochs == 30
     assert load_recipe("original").stage1.lengthened(10).epochs == 30
+
+
+def test_pretraining_runs_its_schedule_to_the_end() -> None:
+    assert load_recipe("pretrain").stage2.patience is None
+    assert load_recipe("default").stage2.patience is not None
