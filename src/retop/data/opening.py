@@ -206,7 +206,8 @@ def _tell_unused_split(source: ImageSource, recipe: DataRecipe, listener: Listen
         names = " and ".join(f"data.{name}" for name in unused)
         listener(
             Notice(
-                "warning",
+                # A recipe of ours may say it as well as the user: not worth a warning.
+                "note",
                 f"{names} {'does' if len(unused) == 1 else 'do'} nothing: {source.location} says itself which images "
                 f"are for validation. To have retop divide them, give them without a split",
             )
