@@ -74,7 +74,7 @@ def run_without_content(
     begin()
     try:
         _run_on_meta(module, torch.zeros(shape, dtype=dtype, device="meta"))
-    except (RuntimeError, NotImplementedError, TypeError):
+    except (RuntimeError, TypeError):
         # Slower, but it also takes in tensors that the network holds without saying so. What is really wrong with
         # the module is raised again here.
         begin()

@@ -12,7 +12,7 @@ from retop.data.sources.source import Listing
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Listener
 
-_FAILURES = (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError, zlib.error, EOFError)
+_FAILURES = (zipfile.BadZipFile, OSError, RuntimeError, ValueError, zlib.error, EOFError)
 
 
 class ZipSource:
@@ -87,5 +87,6 @@ def _modified_ns(info: zipfile.ZipInfo) -> int:
     try:
         seconds = calendar.timegm((*info.date_time, 0, 0, 0))
     except ValueError:
+        # Some tools write month 0. The checksum alone then tells a changed member.
         seconds = 0
     return seconds * 1_000_000_000 + info.CRC % 1_000_000_000

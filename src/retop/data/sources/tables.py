@@ -154,7 +154,7 @@ def read_columns(file: Path, location: str, columns: Mapping[str, str]) -> pa.Ta
 def _as_text(column: pa.ChunkedArray, location: str, name: str) -> pa.ChunkedArray:
     try:
         return column.cast(pa.string())
-    except (pa.ArrowException, NotImplementedError) as error:
+    except pa.ArrowException as error:
         raise DataError(f"{location}: the column {name!r} holds {column.type}, which is neither text nor number") from (
             error
         )
