@@ -16,7 +16,7 @@ import timm
 import torch
 
 from retop.artifact import save_model_folder
-from retop.artifact.folder import _sealed
+from retop.artifact.config import seal as seal_config
 from retop.backbones import Backbone
 from retop.recipe import HeadRecipe
 from retop.records import Preprocessing, TrainedRecord, WeightsRecord
@@ -77,7 +77,7 @@ def seal(files: Files) -> Files:
     try:
         config = json.loads(files.config)
         config["retop"]["weights_sha256"] = hashlib.sha256(files.weights).hexdigest()
-        return replace(files, config=json.dumps(_sealed(config)).encode())
+        return replace(files, config=json.dumps(seal_config(config)).encode())
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return files
 

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from example_records import answers
 from retop.artifact import Classifier, load_model_folder, save_model_folder
-from retop.artifact.folder import _card, _sealed
+from retop.artifact.card import write_card
+from retop.artifact.config import seal as seal_config
 from retop.backbones import Backbone, build_backbone
 from retop.backbones.head import LinearHead, build_head
 from retop.errors import ModelFolderError
@@ -133,7 +134,7 @@ def edit_config(folder: Path, change: Callable[[dict[str, Any]], object]) -> Non
     """Change the config, with a checksum that fits."""
     config = json.loads((folder / "config.json").read_text())
     change(config)
-    sealed = _sealed(config) if "retop" in config else config
+    sealed = seal_config(config) if "retop" in config else config
     (folder / "config.json").write_text(json.dumps(sealed))
 
 
@@ -225,7 +226,7 @@ def test_the_card_describes_the_crop_of_the_network(mode: Any, words: str) -> No
     network = build_backbone("test_resnet", "random")
     preprocessing = dataclasses.replace(network.preprocessing, crop_mode=mode)
     trained = dataclasses.replace(some_record(network), preprocessing=preprocessing)
-    card = _card(network, trained)
+    card = write_card(network, trained)
     assert [words in card, card.count("Images are resized")] == [True, 1]
 
 
@@ -237,7 +238,7 @@ def test_what_is_no_path_is_refused() -> None:
 def test_the_card_names_random_weights_and_the_n_of_its_accuracy() -> None:
     network = build_backbone("test_resnet", "random")
     trained = dataclasses.replace(some_record(network), weights=network.weights, validation_accuracy=1.0)
-    assert "| pretrained weights | none: random ones, seed 0 |" in _card(network, trained)
+    assert "| pretrained weights | none: random ones, seed 0 |" in write_card(network, trained)
     calibration = calibrate(answers([True] * 20, split="validation"))
     measured = dataclasses.replace(trained, calibration=calibration)
-    assert "| validation accuracy | 100 % of 20 images (84 to 100 %) (it chose" in _card(network, measured)
+    assert "| validation accuracy | 100 % of 20 images (84 to 100 %) (it chose" in write_card(network, measured)
