@@ -53,7 +53,7 @@ def main() -> None:
         for cell in _cells(sources, chosen):
             if cell.name not in cells:
                 folder = _lay_out(Path(sources[cell.data]), cell, Path(scratch))
-                cells[cell.name] = vars(cell) | _measure(cell, folder, chosen, Path(scratch))
+                cells[cell.name] = vars(cell) | _measure(cell, folder, chosen, Path(scratch), _probe(cell, cells))
                 write_json(chosen.out, results)
             print(_line(cells[cell.name]), flush=True)
 
@@ -91,28 +91,41 @@ def _copy(file: Path, target: Path) -> None:
     target.write_bytes(file.read_bytes())
 
 
-def _measure(cell: Cell, folder: Path, chosen: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+def _probe(cell: Cell, cells: dict[str, dict[str, Any]]) -> dict[str, float] | None:
+    """What the probe reached in a cell that differs in views alone: it looks at view 0."""
+    same = (
+        other
+        for other in cells.values()
+        if all(other[key] == vars(cell)[key] for key in ("data", "images_per_class", "backbone"))
+    )
+    return next(({key: other[key] for key in ("probe_validation", "probe_test")} for other in same), None)
+
+
+def _measure(
+    cell: Cell, folder: Path, chosen: argparse.Namespace, scratch: Path, probe: dict[str, float] | None
+) -> dict[str, Any]:
     import retop
 
     comparison = retop.compare(
         folder,
         [cell.backbone],
         weights=chosen.weights,
-        settings={"views.count": cell.views},
+        settings={"views.count": cell.views, "isolating_tests": False},
         seeds=chosen.seeds,
-        baselines=["probe"],
+        baselines=[] if probe else ["probe"],
         out=scratch / "runs" / cell.name,
         cache=scratch / "cache",
     )
     runs = [json.loads(path.read_text()) for path in sorted(comparison.folder.glob("*/run.json"))]
     tuned = [run for run in runs if run["kind"] == "fine-tuned"]
-    (probe,) = (run for run in runs if run["kind"] == "probe")
+    for run in runs:
+        if run["kind"] == "probe":
+            probe = {f"probe_{split}": run[split]["accuracy"]["value"] for split in ("validation", "test")}
     return {
         "seeds": len(tuned),
         "num_validation": tuned[0]["validation"]["n"],
         "num_test": tuned[0]["test"]["n"],
-        "probe_validation": probe["validation"]["accuracy"]["value"],
-        "probe_test": probe["test"]["accuracy"]["value"],
+        **(probe or {}),
         "stage1_validation": [run["stages"][0]["validation_accuracy"] for run in tuned],
         "stage2_validation": [run["stages"][-1]["validation_accuracy"] for run in tuned],
         "test": [run["test"]["accuracy"]["value"] for run in tuned],
