@@ -17,6 +17,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from images import write_split_shapes
 from retop import api
 from retop.activations import store
+from retop.api import comparing
 from retop.events import Event, Listener
 from retop.pipeline import plan as planning
 from retop.training import checkpoints
@@ -57,20 +58,20 @@ def compare(
 ) -> None:
     """Run the comparison, or go on with it."""
     os.environ["RETOP_CACHE"] = str(cache)
-    whole = api.draw
+    whole = comparing.write_all_figures
 
     def report(*arguments: Any) -> Any:
         before_report()
         return whole(*arguments) if draw else ()
 
-    api.draw = report
+    comparing.write_all_figures = report
     try:
         api.compare(
             folder / "images", BACKBONES, weights=folder / "weights", settings=SETTINGS, baselines=["probe"], out=out,
             device="cpu", listener=listener, cache_limit_bytes=2**30,
         )  # fmt: skip
     finally:
-        api.draw = whole
+        comparing.write_all_figures = whole
 
 
 def outcome(out: Path) -> dict[str, object]:

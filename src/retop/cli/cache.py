@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from retop.cli.options import JsonOption, read_cache
+from retop.cli.options import JsonOption
+from retop.cli.reading import read_cache
 from retop.errors import UsageError
 
 

@@ -17,9 +17,9 @@ from retop.cli.options import (
     JsonOption,
     SplitFileOption,
     SplitOption,
-    read_data_settings,
 )
 from retop.cli.progress import ProgressDisplay
+from retop.cli.reading import read_data_settings
 from retop.errors import DataError
 from retop.schema import to_plain
 

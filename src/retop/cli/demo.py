@@ -3,7 +3,8 @@
 import typer
 
 from retop.cli.options import Device, DeviceOption, JsonOption, OutOption, SeedsOption
-from retop.cli.running import TrainingOptions, run_comparison
+from retop.cli.running import run_comparison
+from retop.cli.training_options import TrainingOptions
 from retop.errors import WeightsError
 
 # Digits must not be mirrored, so there is no augmentation. They are so far from photographs that all layers adapt, and
@@ -34,14 +35,10 @@ def demo(
             "this copy of retop came without the weights of its small networks; make them with `retop pretrain`, or "
             "install a released one"
         )
-    run_comparison(
-        TrainingOptions(
-            str(demo_data()), backbones, None, "default", list(SETTINGS), None, None, None, seeds, ["probe,scratch"],
-            device, None, "on", None,
-        ),
-        out,
-        json,
-    )  # fmt: skip
+    options = TrainingOptions(
+        data=str(demo_data()), set_=list(SETTINGS), seeds=seeds, baseline=["probe", "scratch"], device=device
+    )
+    run_comparison(options, backbones, out, json)
     if not json:
         names = ",".join(backbones)
         typer.echo(f"The same on your own photos: retop compare PHOTOS --backbones {names} --baseline probe,scratch")

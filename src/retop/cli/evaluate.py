@@ -14,10 +14,10 @@ from retop.cli.options import (
     JsonOption,
     SplitFileOption,
     SplitOption,
-    read_data_settings,
 )
 from retop.cli.predict import ModelArgument
 from retop.cli.progress import ProgressDisplay
+from retop.cli.reading import read_data_settings
 from retop.schema import to_plain
 
 

@@ -1,70 +1,12 @@
 """`retop plan`."""
 
-from retop.cli.options import (
-    FOUR,
-    BackbonesOption,
-    BaselineOption,
-    CacheLimitOption,
-    CacheOption,
-    ClassWeightsOption,
-    ColumnsOption,
-    DataArgument,
-    Device,
-    DeviceOption,
-    EpochsOption,
-    ExcludeOption,
-    FoldsOption,
-    GroupOption,
-    GroupPatternOption,
-    JsonOption,
-    PrecisionOption,
-    RecipeOption,
-    SeedsOption,
-    SetOption,
-    SplitFileOption,
-    SplitOption,
-    ThawOption,
-    ViewsOption,
-    WeightsOption,
-    read_data_settings,
-    read_names,
-)
-from retop.cli.running import TrainingOptions, print_plan
+from retop.cli.options import FOUR, BackbonesOption, JsonOption
+from retop.cli.reading import read_names
+from retop.cli.running import print_plan
+from retop.cli.training_options import TrainingOptions, takes_training_options
 
 
-def plan(
-    data: DataArgument,
-    backbones: BackbonesOption = None,
-    weights: WeightsOption = None,
-    split: SplitOption = None,
-    folds: FoldsOption = None,
-    split_file: SplitFileOption = None,
-    group: GroupOption = None,
-    group_pattern: GroupPatternOption = None,
-    exclude: ExcludeOption = None,
-    columns: ColumnsOption = None,
-    class_weights: ClassWeightsOption = None,
-    recipe: RecipeOption = "default",
-    set_: SetOption = None,
-    epochs: EpochsOption = None,
-    thaw: ThawOption = None,
-    views: ViewsOption = None,
-    seeds: SeedsOption = None,
-    baseline: BaselineOption = None,
-    device: DeviceOption = Device.AUTO,
-    precision: PrecisionOption = None,
-    cache: CacheOption = "on",
-    cache_limit: CacheLimitOption = None,
-    json: JsonOption = False,
-) -> None:
+@takes_training_options
+def plan(options: TrainingOptions, backbones: BackbonesOption = None, json: JsonOption = False) -> None:
     """Say what compare would compute, how often and for how long, and train nothing."""
-    print_plan(
-        TrainingOptions(
-            data, read_names(backbones or [FOUR]), weights, recipe, set_, epochs, thaw, views, seeds, baseline, device,
-            precision, cache, cache_limit,
-            read_data_settings(
-                split, folds, split_file, group, group_pattern, exclude, columns, class_weights
-            ),
-        ),
-        json,
-    )  # fmt: skip
+    print_plan(options, read_names(backbones or [FOUR]), json)

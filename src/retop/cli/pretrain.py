@@ -18,7 +18,8 @@ from retop.cli.options import (
     SeedsOption,
     SetOption,
 )
-from retop.cli.running import TrainingOptions, run_comparison
+from retop.cli.running import run_comparison
+from retop.cli.training_options import TrainingOptions
 
 
 def pretrain(
@@ -35,14 +36,18 @@ def pretrain(
     json: JsonOption = False,
 ) -> None:
     """Train one network from random weights, to fine-tune it later."""
-    comparison = run_comparison(
-        TrainingOptions(
-            data, [backbone], "random", recipe, set_, None, None, None, seeds, None, device, precision, cache,
-            cache_limit,
-        ),
-        out,
-        json,
-    )  # fmt: skip
+    options = TrainingOptions(
+        data=data,
+        weights="random",
+        recipe=recipe,
+        set_=set_,
+        seeds=seeds,
+        device=device,
+        precision=precision,
+        cache=cache,
+        cache_limit=cache_limit,
+    )
+    comparison = run_comparison(options, [backbone], out, json)
     if not json:
         weights = shlex.quote(str(comparison.recommended))
         typer.echo(f"Fine-tune it: retop train PHOTOS --backbone {backbone} --weights {weights}")

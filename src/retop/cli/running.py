@@ -3,17 +3,16 @@
 import json
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from retop.cli.options import Device, Precision, limit_bytes, read_cache, read_names, read_seeds, read_settings
 from retop.cli.progress import ProgressDisplay
+from retop.cli.training_options import TrainingOptions
 from retop.errors import OutputError, RunError, StoppedError
 from retop.schema import to_plain
 
@@ -25,48 +24,7 @@ if TYPE_CHECKING:
 MOST_MISSES, FEW_MISSES = 20, 5
 
 
-@dataclass(frozen=True)
-class TrainingOptions:
-    """Options as they were typed."""
-
-    data: str
-    backbones: list[str]
-    weights: str | None
-    recipe: str
-    assignments: list[str] | None
-    epochs: str | None
-    thaw: str | None
-    views: int | None
-    seeds: list[str] | None
-    baseline: list[str] | None
-    device: Device
-    precision: Precision | None
-    cache: str
-    cache_limit: float | None
-    data_settings: dict[str, str] = field(default_factory=dict)
-
-    def arguments(self) -> dict[str, Any]:
-        """The same as arguments of the API.
-
-        Raises:
-            UsageError: an option cannot be read.
-        """
-        return {
-            "data": self.data,
-            "backbones": self.backbones,
-            "weights": self.weights,
-            "recipe": self.recipe,
-            "settings": self.data_settings
-            | read_settings(self.assignments, self.epochs, self.thaw, self.views, self.precision),
-            "seeds": read_seeds(self.seeds),
-            "baselines": read_names(self.baseline),
-            "device": self.device.value,
-            "cache": read_cache(self.cache),
-            "cache_limit_bytes": limit_bytes(self.cache_limit),
-        }
-
-
-def run_comparison(options: TrainingOptions, out: Path | None, as_json: bool) -> "Comparison":
+def run_comparison(options: TrainingOptions, backbones: list[str], out: Path | None, as_json: bool) -> "Comparison":
     """Run a comparison and print its table, or its record as JSON.
 
     Returns:
@@ -79,7 +37,7 @@ def run_comparison(options: TrainingOptions, out: Path | None, as_json: bool) ->
     arguments = options.arguments()
     from retop import api
 
-    return _run(partial(api.compare, **arguments, out=out), as_json)
+    return _run(partial(api.compare, backbones=backbones, **arguments, out=out), as_json)
 
 
 def resume_comparison(run: Path, as_json: bool) -> None:
@@ -124,13 +82,13 @@ def _run(call: "Callable[..., Comparison]", as_json: bool) -> "Comparison":
     return comparison
 
 
-def print_plan(options: TrainingOptions, as_json: bool) -> None:
+def print_plan(options: TrainingOptions, backbones: list[str], as_json: bool) -> None:
     """Print the plan alone."""
     arguments = options.arguments()
     from retop import api
 
     with ProgressDisplay(Console(stderr=True)) as listener:
-        plan = api.plan(**arguments, listener=listener)
+        plan = api.plan(backbones=backbones, **arguments, listener=listener)
     if as_json:
         typer.echo(json.dumps(to_plain(plan), indent=1, ensure_ascii=False))
     else:

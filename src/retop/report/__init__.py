@@ -11,7 +11,7 @@ from retop.report.facts import (
     curve_facts,
     ranking_facts,
 )
-from retop.report.figures import write_comparison_figures, write_run_figures
+from retop.report.figures import write_all_figures, write_comparison_figures, write_run_figures
 from retop.report.notebook import comparison_html
 from retop.report.writing import Format, write_report
 
@@ -30,6 +30,7 @@ __all__ = [
     "open_folder",
     "ranking_facts",
     "report_facts",
+    "write_all_figures",
     "write_comparison_figures",
     "write_report",
     "write_run_figures",

@@ -8,7 +8,9 @@ import pytest
 
 from images import write_shapes
 from retop.activations import ActivationStore
-from retop.api import build_request, build_setting, compare, plan, train, warn
+from retop.api import compare, plan, train
+from retop.api.arguments import build_request, build_setting
+from retop.api.notices import warn
 from retop.comparison import ComparisonRequest
 from retop.errors import RecipeError, RetopError, UsageError
 from retop.events import Notice

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from retop.cli.options import limit_bytes, read_cache, read_names, read_seeds
+from retop.cli.reading import limit_bytes, read_cache, read_names, read_seeds
 from retop.errors import UsageError
 
 

@@ -1,0 +1,143 @@
+"""From the arguments of the public functions to what the parts below take."""
+
+import datetime
+import json
+import math
+import operator
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from retop.activations import ActivationStore
+from retop.comparison import ComparisonRequest
+from retop.comparison.request import Baseline
+from retop.device import DeviceName
+from retop.errors import UsageError
+from retop.events import Listener
+from retop.pipeline import Setting
+from retop.recipe import Recipe, apply_settings, load_recipe
+from retop.schema import to_plain
+from retop.training import choose_runtime
+
+
+def settings_as_yaml(settings: Mapping[str, Any] | None) -> dict[str, str]:
+    """Changes of a recipe as `apply_settings` takes them.
+
+    Raises:
+        UsageError: a value is none that a recipe can hold.
+    """
+    return {key: _as_yaml(key, value) for key, value in (settings or {}).items()}
+
+
+def build_request(
+    backbones: Sequence[str],
+    weights: str | Path | None,
+    recipe: str | Path | Recipe,
+    settings: Mapping[str, Any] | None,
+    seeds: int | Sequence[int],
+    baselines: Sequence[Baseline],
+) -> ComparisonRequest:
+    """The request that the arguments of `compare` make.
+
+    Raises:
+        UsageError: they contradict each other or do not exist.
+    """
+    if isinstance(backbones, str):
+        raise UsageError(f"backbones must be a list of names; received the text {backbones!r}")
+    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    shared, overrides = {}, []
+    for key, value in (settings or {}).items():
+        backbone = _backbone_of(key, backbones)
+        if backbone is None:
+            shared[key] = _as_yaml(key, value)
+        else:
+            overrides.append((backbone, key.removeprefix(f"{backbone}."), _as_yaml(key, value)))
+    return ComparisonRequest(
+        backbones=tuple(backbones),
+        weights=None if weights is None else str(weights),
+        recipe=apply_settings(chosen, shared),
+        overrides=tuple(overrides),
+        seeds=_read_seeds(seeds),
+        baselines=tuple(baselines),
+    )
+
+
+def _backbone_of(key: str, backbones: Sequence[str]) -> str | None:
+    """The backbone that a setting is for; None where it is for all."""
+    # A name may begin with another one: resnet50.tv_in1k and resnet50.
+    for name in sorted((*backbones, "scratch"), key=len, reverse=True):
+        if key.startswith(f"{name}."):
+            return name
+    first, dot, _ = key.partition(".")
+    return first if dot and first not in {field.name for field in fields(Recipe)} else None
+
+
+def _as_yaml(key: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Path):
+        return json.dumps(str(value), ensure_ascii=False)
+    try:
+        # Scalars and arrays of NumPy know themselves as Python values.
+        return json.dumps(value, default=lambda other: other.tolist())
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"settings[{key!r}] must be text, a path, a number, a list, a mapping or None; received "
+            f"{type(value).__name__}"
+        ) from error
+
+
+def _read_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    try:
+        # Whole numbers of any library, but no text and no fractions.
+        return tuple(map(operator.index, seeds if isinstance(seeds, Iterable) else range(operator.index(seeds))))
+    except TypeError as error:
+        raise UsageError(
+            f"seeds must be a whole number (how many) or a list of them (which) (--seeds); received {seeds!r}"
+        ) from error
+
+
+def build_setting(
+    recipe: Recipe, device: DeviceName, cache: bool | str | Path, cache_limit_bytes: int | None, listener: Listener
+) -> Setting:
+    """Device, store and listener of a comparison.
+
+    Raises:
+        UsageError: the device is not there, or the store has no name or no size.
+    """
+    if not str(cache).strip():
+        raise UsageError("cache is empty; it takes True, False or a folder (--cache on|off|DIR)")
+    if cache_limit_bytes is not None and not 0 < cache_limit_bytes < math.inf:
+        raise UsageError(f"cache_limit_bytes must be above 0 (--cache-limit); received {cache_limit_bytes}")
+    folder = None if cache in (True, "on") else Path(str(cache))
+    store = None if cache in (False, "off") else ActivationStore(folder, cache_limit_bytes)
+    return Setting(choose_runtime(device, recipe.precision), store, _command(), listener)
+
+
+def default_folder(data: str | Path) -> Path:
+    """``runs/<name of the data>-<time>``."""
+    name = re.sub(r"[^\w.-]+", "-", Path(str(data)).resolve().name) or "data"
+    return Path("runs") / f"{name}-{datetime.datetime.now().astimezone():%Y%m%d-%H%M%S}"
+
+
+def repeatable_arguments(arguments: dict[str, Any], request: ComparisonRequest) -> dict[str, Any]:
+    """Arguments of `compare` as JSON can hold them, with which it can be called again from anywhere."""
+    kept = {name: value for name, value in arguments.items() if name not in ("out", "listener", "on_plan")}
+    kept |= {"backbones": request.backbones, "seeds": request.seeds, "baselines": request.baselines}
+    recipe = kept["recipe"]
+    kept["recipe"] = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    for name, value in kept.items():
+        # The working folder may be another one later; a word such as "random" is none of its files.
+        place = name in ("data", "weights") and value not in (None, "random") and Path(str(value)).exists()
+        if place or isinstance(value, Path):
+            kept[name] = str(Path(value).absolute())
+        elif isinstance(value, Mapping):
+            kept[name] = {key: str(item) if isinstance(item, Path) else item for key, item in value.items()}
+    return {name: to_plain(value) for name, value in kept.items()}
+
+
+def _command() -> str:
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])

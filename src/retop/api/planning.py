@@ -1,0 +1,59 @@
+"""`plan`: what `compare` would do."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from retop.api.arguments import build_request, build_setting
+from retop.api.notices import warn
+from retop.comparison import make_plan
+from retop.comparison.request import Baseline
+from retop.data import open_dataset
+from retop.data.audit import audit_dataset, say_findings
+from retop.device import DeviceName
+from retop.events import Listener
+from retop.recipe import Recipe
+from retop.records import PlanRecord
+
+
+def plan(
+    data: str | Path,
+    backbones: Sequence[str],
+    *,
+    weights: str | Path | None = None,
+    recipe: str | Path | Recipe = "default",
+    settings: Mapping[str, Any] | None = None,
+    seeds: int | Sequence[int] = 1,
+    baselines: Sequence[Baseline] = (),
+    device: DeviceName = "auto",
+    cache: bool | str | Path = True,
+    cache_limit_bytes: int | None = None,
+    listener: Listener = warn,
+) -> PlanRecord:
+    """Say what `compare` with the same arguments would compute, how often, for how long, with how much disk.
+
+    Args:
+        data: as in `compare`, like all the others.
+        backbones: see `compare`.
+        weights: see `compare`.
+        recipe: see `compare`.
+        settings: see `compare`.
+        seeds: see `compare`.
+        baselines: see `compare`.
+        device: see `compare`.
+        cache: see `compare`.
+        cache_limit_bytes: see `compare`.
+        listener: receives progress and notices; without one, warnings come as Python warnings.
+
+    Returns:
+        The plan.
+
+    Raises:
+        RetopError: as `compare`.
+    """
+    request = build_request(backbones, weights, recipe, settings, seeds, baselines)
+    setting = build_setting(request.recipe, device, cache, cache_limit_bytes, listener)
+    dataset = open_dataset(data, request.recipe.data, listener)
+    say_findings(audit_dataset(dataset), listener)
+    return make_plan(replace(request, folds=len(dataset.folds) or None), dataset, setting)

@@ -1,0 +1,154 @@
+"""What the texts of options mean."""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from retop.cli.options import Precision
+from retop.errors import UsageError
+
+
+def read_settings(
+    assignments: list[str] | None,
+    epochs: str | None,
+    thaw: str | None,
+    views: int | None,
+    precision: Precision | None,
+) -> dict[str, str]:
+    """Recipe changes from options; ``--set`` comes last and wins.
+
+    Raises:
+        UsageError: an option cannot be read.
+    """
+    settings: dict[str, str] = {}
+    if epochs is not None:
+        head, comma, late = epochs.partition(",")
+        if not comma or not head.strip().isdecimal() or not late.strip().isdecimal():
+            raise UsageError(f"--epochs takes two numbers, HEAD,LATE, e.g. 10,10; received {epochs!r}")
+        settings |= {"stage1.epochs": head, "stage2.epochs": late}
+    if thaw is not None:
+        settings["thaw"] = thaw
+    if views is not None:
+        settings["views.count"] = str(views)
+    if precision is not None:
+        settings["precision"] = precision.value
+    for assignment in assignments or []:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes KEY=VALUE, e.g. stage2.learning_rate=0.001; received {assignment!r}")
+        settings[key.strip()] = value
+    return settings
+
+
+def read_data_settings(
+    split: str | None = None,
+    folds: int | None = None,
+    split_file: Path | None = None,
+    group: str | None = None,
+    group_pattern: str | None = None,
+    exclude: Path | None = None,
+    columns: str | None = None,
+    class_weights: str | None = None,
+) -> dict[str, str]:
+    """Recipe changes from the options about data.
+
+    Raises:
+        UsageError: an option cannot be read.
+    """
+    roles = _read_columns(columns)
+    if group is not None:
+        roles["group"] = group
+    given: dict[str, Any] = {
+        "data.split": split,
+        "data.folds": folds,
+        "data.split_file": split_file and str(split_file),
+        "data.group_pattern": group_pattern,
+        "data.exclude": exclude and str(exclude),
+        "data.columns": roles or None,
+        "imbalance.class_weights": class_weights and read_class_weights(class_weights),
+    }
+    return {key: json.dumps(value, ensure_ascii=False) for key, value in given.items() if value is not None}
+
+
+def read_class_weights(text: str) -> str | dict[str, float]:
+    """``none``, ``balanced``, or the weights in a file.
+
+    Raises:
+        UsageError: there is no such file, or it holds no weights.
+    """
+    if text in ("none", "balanced"):
+        return text
+    try:
+        content = Path(text).read_text(encoding="utf-8-sig")
+        if Path(text).suffix.lower() == ".csv":
+            rows = [row for row in csv.reader(content.splitlines()) if len(row) == 2]
+            rows = rows[1:] if rows and not _is_number(rows[0][1]) else rows
+            weights = {name.strip(): float(weight) for name, weight in rows}
+        else:
+            weights = {str(name): float(weight) for name, weight in yaml.safe_load(content).items()}
+    except (OSError, UnicodeDecodeError, ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
+        raise UsageError(
+            f"--class-weights takes none, balanced, or a file with a weight for each class (CSV: class,weight; JSON or "
+            f"YAML: a mapping); {text!r} is none of these: {error}"
+        ) from error
+    return weights
+
+
+def _read_columns(text: str | None) -> dict[str, str]:
+    pairs = [item.partition("=") for item in read_names([text] if text else None)]
+    if any(not (role and equals and name) for role, equals, name in pairs):
+        raise UsageError(f"--columns takes ROLE=NAME,..., e.g. path=file,label=species; received {text!r}")
+    return {role.strip(): name.strip() for role, _, name in pairs}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def read_names(texts: Sequence[str] | None) -> list[str]:
+    """Names separated by commas, of an option that may be given several times."""
+    return [name.strip() for text in texts or () for name in text.split(",") if name.strip()]
+
+
+def read_seeds(texts: Sequence[str] | None) -> int | list[int]:
+    """How many seeds, or which; one where the option is not given.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    text = "1" if texts is None else ",".join(texts)
+    parts = read_names([text])
+    if not parts or not all(part.isdecimal() for part in parts):
+        raise UsageError(f"--seeds takes a number (how many) or a list such as 0,3,7; received {text!r}")
+    return int(parts[0]) if len(parts) == 1 and "," not in text else [int(part) for part in parts]
+
+
+def read_cache(text: str) -> bool | str:
+    """The store: on, off, or a folder.
+
+    Raises:
+        UsageError: it is nothing.
+    """
+    if not text.strip():
+        raise UsageError("--cache is empty; it takes on, off or a folder")
+    return {"on": True, "off": False}.get(text, text)
+
+
+def limit_bytes(gib: float | None) -> int | None:
+    """GiB as bytes.
+
+    Raises:
+        UsageError: it is no size.
+    """
+    if gib is not None and not 0 < gib < math.inf:
+        raise UsageError(f"--cache-limit takes a number of GiB above 0, e.g. 20; received {gib}")
+    return None if gib is None else int(gib * 2**30)
