@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from retop.activations import ActivationStore
-from retop.events import Listener, ignore
+from retop.events import Event, Listener, PartAdvanced, ignore
 from retop.recipe import HeadRecipe, Recipe, StageRecipe, ViewsRecipe
 from retop.stopping import Stop
 from retop.training import Runtime
@@ -61,6 +61,16 @@ class Setting:
     command: str
     listener: Listener = ignore
     stop: Stop = field(default_factory=Stop)
+
+    def interruptible(self) -> "Setting":
+        """The setting for work that is lost as a whole if it does not end, and can end whenever it reports progress."""
+
+        def listen(event: Event) -> None:
+            self.listener(event)
+            if isinstance(event, PartAdvanced):
+                self.stop.check()
+
+        return replace(self, listener=listen)
 
 
 @dataclass(frozen=True)

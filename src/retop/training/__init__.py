@@ -3,7 +3,9 @@
 from retop.training.checkpoints import Checkpoints
 from retop.training.crops import CroppedInputs
 from retop.training.inputs import DecodedInputs, Inputs, StoredInputs
-from retop.training.loop import LabelledInputs, LateNetwork, evaluate_inputs, fit
+from retop.training.loop import fit
+from retop.training.measuring import evaluate_inputs
+from retop.training.network import LabelledInputs, LateNetwork
 from retop.training.runtime import Runtime, choose_runtime
 from retop.training.stages import StageData, StageResult, StageTrainer, training_mode
 

@@ -9,13 +9,8 @@ from retop.events import Listener
 from retop.recipe import StageRecipe
 from retop.records import EpochRecord, StageRecord
 from retop.training.checkpoints import Checkpoints
-from retop.training.loop import (
-    Fitted,
-    LabelledInputs,
-    LateNetwork,
-    fit,
-    trained_parameters,
-)
+from retop.training.loop import Fitted, fit
+from retop.training.network import LabelledInputs, LateNetwork, trained_parameters
 from retop.training.runtime import Runtime
 from retop.training.state import trained_state
 from retop.training.step_size import find_learning_rate

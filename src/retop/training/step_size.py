@@ -19,11 +19,12 @@ import torch
 from retop.backbones.head import LinearHead
 from retop.device import free_memory, full_float32
 from retop.recipe import StageRecipe
-from retop.training.loop import LabelledInputs, LateNetwork, on_device, training_loss
+from retop.training.network import LabelledInputs, LateNetwork, on_device
 from retop.training.optimiser import build_optimiser, set_learning_rate
 from retop.training.order import Rows, derive_seed, epoch_order
 from retop.training.runtime import Runtime
 from retop.training.state import trained_state
+from retop.training.step import training_loss
 
 Series = npt.NDArray[np.float64]
 

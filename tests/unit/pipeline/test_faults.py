@@ -163,7 +163,7 @@ def test_without_memory_for_one_image_the_way_out_is_named(
 
 
 def _limit(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    from retop.training.loop import LateNetwork
+    from retop.training.network import LateNetwork
 
     forward = LateNetwork.forward
     scarce = Scarce(most)

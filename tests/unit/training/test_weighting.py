@@ -13,8 +13,8 @@ from retop.data import open_dataset
 from retop.errors import RecipeError, UsageError
 from retop.pipeline.request import Kind
 from retop.recipe import DataRecipe, ImbalanceRecipe, Recipe, StageRecipe, apply_settings
-from retop.training.loop import training_loss
 from retop.training.order import balanced_order
+from retop.training.step import training_loss
 from retop.training.weighting import class_weights
 from small_runs import run_small, saved_epochs, saved_weights
 
