@@ -1,6 +1,7 @@
 """A backbone: network, weights, preprocessing and groups, ready to be cut."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def build_backbone(name: str, weights: str | Path | None = None, *, seed: int = 
         torch.manual_seed(seed)
         network = create_network(source.architecture, source.model_args)
     if source.file is not None:
-        load_weights(network, source.file, classifiers=_classifier_keys(source))
+        load_weights(network, source.file, classifiers=partial(_classifier_keys, source))
     return assemble(name, source, network)
 
 

@@ -1,7 +1,7 @@
 """Weights from a safetensors file into a network."""
 
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import safetensors
@@ -36,13 +36,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def load_weights(network: nn.Module, path: Path, classifiers: Collection[str]) -> None:
+def load_weights(network: nn.Module, path: Path, classifiers: Callable[[], Collection[str]]) -> None:
     """Load weights into a network without classifier, in the network's own dtype.
 
     Args:
         network: receives the weights.
         path: a safetensors file in timm's naming.
-        classifiers: names that belong to the classifier; dropped.
+        classifiers: gives the names that belong to the classifier; those are dropped. Asked only where the file has
+            more than the network, as the answer costs building it twice.
 
     Raises:
         WeightsError: the file cannot be read; tensors are missing, left over, misshaped or not finite.
@@ -51,11 +52,9 @@ def load_weights(network: nn.Module, path: Path, classifiers: Collection[str]) -
     wanted = network.state_dict()
     if not set(wanted) <= set(tensors):
         tensors = _translate(tensors, network)
-    kept = {
-        name: tensor
-        for name, tensor in tensors.items()
-        if name in wanted or not (name in classifiers or name.startswith(_AUXILIARY_PREFIXES))
-    }
+    left_over = {name for name in tensors if name not in wanted and not name.startswith(_AUXILIARY_PREFIXES)}
+    unknown = left_over - set(classifiers()) if left_over else left_over
+    kept = {name: tensor for name, tensor in tensors.items() if name in wanted or name in unknown}
     if problems := _compare(wanted, kept):
         raise WeightsError(
             f"{path} does not hold weights of this network ({type(network).__name__}): {'; '.join(problems)}. "

@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 
 from retop.backbones import build_backbone, embedded, embedded_backbones, known_backbones
-from retop.backbones.state import read_tensors
+from retop.backbones.state import load_weights, read_tensors
 from retop.errors import WeightsError
 
 POCKET = [entry.name for entry in known_backbones() if entry.name.startswith("pocket_")]
@@ -82,3 +82,20 @@ def test_missing_embedded_weights_are_named_with_the_way_out(tmp_path: Path, mon
 def test_without_a_hub_the_pocket_backbones_are_offered_and_not_taken() -> None:
     with pytest.raises(WeightsError, match=f"--backbones {','.join(embedded_backbones())}"):
         build_backbone("resnet50", offline=True)
+
+
+@pytest.mark.parametrize("name", embedded_backbones())
+def test_weights_without_a_classifier_do_not_ask_for_one(name: str) -> None:
+    """The answer would cost building the network twice more, most of the time that loading takes."""
+    folder = embedded.find_embedded(name)
+    assert folder is not None
+    network = build_backbone(name, "random").network
+
+    def ask() -> set[str]:
+        raise AssertionError("asked for the classifier's names")
+
+    load_weights(network, folder / "model.safetensors", ask)
+    assert torch.equal(
+        network.state_dict()[key := next(iter(network.state_dict()))],
+        build_backbone(name).network.state_dict()[key],
+    )
