@@ -41,7 +41,7 @@ UNITS = {
     **dict.fromkeys(("log_loss_before", "log_loss_after"), NATS),
     **dict.fromkeys(("log_loss", "train_loss", "train_eval_loss", "validation_loss"), NATS),
     **dict.fromkeys(("seconds", "planned_seconds"), SECONDS),
-    **dict.fromkeys(("height", "width", "input_size"), PIXELS),
+    **dict.fromkeys(("height", "width", "input_size", "image_size"), PIXELS),
     **dict.fromkeys(("memory_bytes", "disk_bytes", "disk_free_bytes", "stored_bytes", "stored_bytes_per_view"), BYTES),
     **dict.fromkeys(("seed", "seeds", "split_seed", "version", "stage", "epoch", "best_epoch", "crop_fraction"), NONE),
     **dict.fromkeys(("learning_rate", "weight_decay", "gradient_norm", "clip_norm", "mixup", "temperature"), NONE),

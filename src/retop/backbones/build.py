@@ -55,7 +55,14 @@ class Backbone:
     pretrained_cfg: dict[str, Any]
 
 
-def build_backbone(name: str, weights: str | Path | None = None, *, seed: int = 0, offline: bool = False) -> Backbone:
+def build_backbone(
+    name: str,
+    weights: str | Path | None = None,
+    *,
+    seed: int = 0,
+    offline: bool = False,
+    image_size: int | None = None,
+) -> Backbone:
     """Build a network and load its weights.
 
     Args:
@@ -65,6 +72,7 @@ def build_backbone(name: str, weights: str | Path | None = None, *, seed: int = 
             ``.safetensors`` file.
         seed: determines random weights.
         offline: never touch the network; take hub weights from the cache alone.
+        image_size: height and width of the input, in pixels; None is what the weights were trained with.
 
     Returns:
         The backbone in evaluation mode, in float32, on the CPU.
@@ -72,8 +80,9 @@ def build_backbone(name: str, weights: str | Path | None = None, *, seed: int = 
     Raises:
         UnknownBackboneError: there is no such network.
         WeightsError: weights are missing, damaged, or of another network.
+        UsageError: the network takes images of one size alone.
     """
-    source = find_source(name, weights, seed=seed, offline=offline)
+    source = find_source(name, weights, seed=seed, offline=offline).resized(image_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = create_network(source.architecture, source.model_args)

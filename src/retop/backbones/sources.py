@@ -12,7 +12,7 @@ from retop.backbones.checksums import hash_file
 from retop.backbones.embedded import find_embedded
 from retop.backbones.naming import resolve_name
 from retop.backbones.weights import fetch_weights
-from retop.errors import UnknownBackboneError, WeightsError
+from retop.errors import UnknownBackboneError, UsageError, WeightsError
 from retop.records import WeightsRecord
 
 _WEIGHTS_NAME = "model.safetensors"
@@ -36,6 +36,27 @@ class WeightsSource:
     pretrained_cfg: dict[str, Any]
     file: Path | None
     record: WeightsRecord
+
+    def resized(self, image_size: int | None) -> "WeightsSource":
+        """The same network for images of another size.
+
+        Args:
+            image_size: height and width in pixels; None leaves it.
+
+        Raises:
+            UsageError: the network takes images of one size alone.
+        """
+        own = list(self.pretrained_cfg.get("input_size", (3, 224, 224)))
+        if image_size is None or own[1:] == [image_size, image_size]:
+            return self
+        if self.pretrained_cfg.get("fixed_input_size"):
+            raise UsageError(
+                f"{self.architecture} takes images of {own[1]} x {own[2]} pixels alone; received "
+                f"image_size={image_size}. Leave it out (--set {self.architecture}.image_size=null), or take another "
+                f"network"
+            )
+        config = {key: value for key, value in self.pretrained_cfg.items() if key != "pool_size"}
+        return replace(self, pretrained_cfg=config | {"input_size": [3, image_size, image_size]})
 
 
 def find_source(name: str, weights: str | Path | None, *, seed: int = 0, offline: bool = False) -> WeightsSource:

@@ -113,7 +113,9 @@ def prepare(request: RunRequest, dataset: Dataset, setting: Setting) -> Prepared
         BackboneError: the network or its weights cannot be had.
         UsageError: the boundary does not exist.
     """
-    backbone = build_backbone(request.backbone, request.weights, seed=request.seed)
+    backbone = build_backbone(
+        request.backbone, request.weights, seed=request.seed, image_size=request.recipe.image_size
+    )
     boundary = choose_boundary(backbone, request.recipe.thaw)
     freeze(backbone.network, boundary)
     network = ImageNetwork(backbone, "map" if request.recipe.head.kind == "mlp" else "pooled").eval()

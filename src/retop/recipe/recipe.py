@@ -263,6 +263,10 @@ class Recipe:
     """Statistics of batch norm in the thawed part: ``frozen`` (their affine part still trains), ``update``, or
     ``auto``: frozen for pretrained weights, updated for random ones."""
 
+    image_size: int | None = None
+    """Height and width of what the network sees, in pixels. None is the size that its weights were trained with, which
+    is nearly always best; a smaller one costs less. It becomes part of the model."""
+
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of training. ``auto``: bfloat16 where the hardware has it, else float32 with activations
     stored as bfloat16. ``fp32``: float32 throughout. Evaluation is always float32."""
@@ -299,6 +303,10 @@ class Recipe:
     nothing."""
 
     def __post_init__(self) -> None:
+        _require(
+            self.image_size is None or 32 <= self.image_size <= 2048,
+            f"image_size must be 32 to 2048 pixels, or null; received {self.image_size}",
+        )
         _require(0 <= self.reject_below < 1, f"reject_below must be in [0, 1); received {self.reject_below}")
         _require(
             self.target_accuracy is None or (0 < self.target_accuracy <= 1 and self.reject_below == 0),

@@ -20,7 +20,7 @@ from retop.backbones import ImageNetwork, build_backbone
 from retop.backbones.build import create_network
 from retop.backbones.checksums import pins_file
 from retop.backbones.downloads import fetch_from_url
-from retop.errors import UnknownBackboneError, WeightsError
+from retop.errors import UnknownBackboneError, UsageError, WeightsError
 
 
 @pytest.fixture
@@ -298,3 +298,9 @@ def test_hub_file_in_the_cache_is_used_offline_and_pinned(
     )
     with pytest.raises(WeightsError, match="was recorded"):
         build_backbone("test_resnet", offline=True)
+
+
+def test_a_network_that_takes_images_of_one_size_alone_says_so() -> None:
+    with pytest.raises(UsageError, match=r"224 x 224 pixels alone.*image_size=96"):
+        build_backbone("vit_tiny_patch16_224", "random", image_size=96)
+    assert build_backbone("vit_tiny_patch16_224", "random", image_size=224).preprocessing.height == 224

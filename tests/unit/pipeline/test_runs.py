@@ -303,3 +303,13 @@ def test_a_target_accuracy_chooses_the_stored_threshold_or_says_that_none_reache
     found = calibrate_model(tmp_path / "run", wrong, small_recipe({"target_accuracy": 0.9}), heard.append)
     assert found.reject_below == 0
     assert "no threshold reaches an accuracy of 0.9" in heard[0].message  # type: ignore[union-attr]
+
+
+def test_images_of_another_size_become_part_of_the_model(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    own = run_small(tmp_path / "own", shapes, weights=small_weights).network.preprocessing
+    run = run_small(tmp_path / "small", shapes, weights=small_weights, settings={"image_size": 32})
+    assert (own.height, own.width) != (32, 32)
+    assert (run.network.preprocessing.height, run.network.preprocessing.width) == (32, 32)
+    predicted = Predictor(RunFolder(tmp_path / "small").model).evaluate(shapes.validation).logits_nk
+    saved = read_predictions(RunFolder(tmp_path / "small").predictions, "validation").logits_nk
+    assert np.array_equal(predicted, saved)
