@@ -19,7 +19,7 @@ from retop import api
 from retop.activations import store
 from retop.api import comparing
 from retop.events import Event, Listener
-from retop.pipeline import plan as planning
+from retop.pipeline import rates
 from retop.training import checkpoints
 from small_runs import write_weights
 
@@ -44,8 +44,8 @@ def keep_often() -> None:
     store.PART_BYTES = 2**14
     checkpoints.LARGEST_OVERHEAD = float("inf")
     checkpoints.SAVE_EVERY_SECONDS = 0.0
-    planning.CALIBRATION_SECONDS = 0.0
-    planning.LARGEST_CALIBRATION = 64
+    rates.CALIBRATION_SECONDS = 0.0
+    rates.LARGEST_CALIBRATION = 64
 
 
 def compare(

@@ -61,6 +61,21 @@ def full_float32(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(products)
 
 
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed the generators that work on a device draws from.
+
+    `torch.manual_seed` also notes a stack trace for every kind of device that is not in use, which takes longer than a
+    step of a small head.
+
+    Args:
+        seed: at least 0.
+        device: where the work is done.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
+
+
 def in_parts_that_fit(
     run: Callable[..., torch.Tensor | tuple[torch.Tensor, ...]], inputs: tuple[torch.Tensor, ...]
 ) -> tuple[torch.Tensor, ...]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from retop.device import choose_device, full_float32
+from retop.device import choose_device, full_float32, seed_generators
 from retop.errors import UsageError
 
 
@@ -25,3 +25,10 @@ def test_tensorfloat_is_off_inside_and_as_before_outside() -> None:
     with full_float32(torch.device("cuda")):
         assert flags() == (False, "highest")
     assert flags() == before
+
+
+def test_generators_are_seeded_as_torch_does_it() -> None:
+    torch.manual_seed(2**62 + 1)
+    expected = torch.rand(3)
+    seed_generators(2**62 + 1, torch.device("cpu"))
+    assert torch.equal(torch.rand(3), expected)

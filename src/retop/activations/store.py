@@ -55,6 +55,11 @@ class Entry:
     def __len__(self) -> int:
         return self.record.num_rows
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row, all crossings together."""
+        return sum(layout.row_bytes for layout in self.record.layout)
+
     def gather(self, rows: Rows) -> Tensors:
         """Copy rows out of the map.
 

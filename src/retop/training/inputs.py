@@ -10,7 +10,6 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from retop.activations import Entry
 from retop.data import ImageSet
 from retop.data.batches import decode_batches
 from retop.recipe import ViewsRecipe
@@ -18,6 +17,8 @@ from retop.records import Preprocessing
 from retop.training.order import Rows, batch_bounds, derive_seed, epoch_views
 
 Tensors = tuple[torch.Tensor, ...]
+
+READ_AHEAD_BYTES = 2**20
 
 
 class Inputs(Protocol):
@@ -36,14 +37,31 @@ class Inputs(Protocol):
         ...
 
 
+class Gathered(Protocol):
+    """Rows that can be read in any order, as those of a store's entry."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        ...
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        ...
+
+    def gather(self, rows: Rows) -> Tensors:
+        """Copies of rows, one tensor [N, ...] per crossing."""
+        ...
+
+
 class StoredInputs:
-    """Inputs from the store, read one batch ahead.
+    """Inputs from the store, large batches read one ahead.
 
     Args:
         entries: V entries, one per view, row i belonging to image i.
     """
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    def __init__(self, entries: Sequence[Gathered]) -> None:
         self._entries = entries
 
     def __len__(self) -> int:
@@ -57,6 +75,11 @@ class StoredInputs:
         """See `Inputs.batches`."""
         parts = [(rows[low:high], views[low:high]) for low, high in batch_bounds(len(rows), batch_size)[first:]]
         if not parts:
+            return
+        # Handing a batch from thread to thread takes longer than reading a few features.
+        if batch_size * self._entries[0].row_bytes < READ_AHEAD_BYTES:
+            for part_rows, part_views in parts:
+                yield part_rows, self._gather(part_rows, part_views)
             return
         with ThreadPoolExecutor(1, "read-activations") as reader:
             coming = reader.submit(self._gather, *parts[0])

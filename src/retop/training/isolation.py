@@ -21,9 +21,11 @@ from retop.records import IsolationRecord, Predictions, SampleResult, SuspectedL
 from retop.training.order import derive_seed
 
 FEWEST_IMAGES, MOST_IMAGES, ROWS_PER_IMAGE = 32, 256, 60
-"""Three passes over the sample are made; one image in 60 of those that pass the prefix keeps them below 5 %."""
+"""One image in 60 of those that pass the prefix keeps all passes over the sample below 5 %."""
+NUM_PASSES = 3
 MOST_FITTED = 1000
 FOLDS = 5
+NUM_FITS = FOLDS + 2
 PENALTY_C = 0.01
 BATCH = 32
 BORDER_FRACTION = 0.14
@@ -71,7 +73,7 @@ def isolate(
     Returns:
         The record.
     """
-    wanted = max(FEWEST_IMAGES, min(MOST_IMAGES, (len(train) * num_views + len(validation)) // ROWS_PER_IMAGE))
+    wanted = sample_size(len(train), num_views, len(validation))
     generator = np.random.default_rng(derive_seed("isolation", seed))
     rows = np.sort(generator.permutation(len(validation))[:wanted])
     labels_n = validation.labels_n[rows]
@@ -97,6 +99,18 @@ def isolate(
         shuffled = _fitted(train_nf, generator.permutation(learned_n), validation_nf, validation.labels_n, num_classes)
         crossed, suspected = _cross_validate(train_nf, learned_n, train, picked, generator)
     return IsolationRecord(own, statistics, border, thumbnail, refit, shuffled, crossed, suspected)
+
+
+def sample_size(num_train: int, num_views: int, num_validation: int) -> int:
+    """Validation images that the tests look at.
+
+    Args:
+        num_train: training images.
+        num_views: V.
+        num_validation: validation images.
+    """
+    share = (num_train * num_views + num_validation) // ROWS_PER_IMAGE
+    return min(num_validation, max(FEWEST_IMAGES, min(MOST_IMAGES, share)))
 
 
 def _border(images_nchw: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from retop.device import seed_generators
 from retop.errors import DivergedError
 from retop.records import EpochRecord
 from retop.schema import from_plain, to_plain
@@ -83,7 +84,7 @@ class FitState:
         """Seed the generators, unless the epoch goes on after an interruption."""
         if self.progress.batch == 0:
             self._began = time.perf_counter()
-            torch.manual_seed(dropout_seed)
+            seed_generators(dropout_seed, self.device)
             self.mixing = np.random.default_rng(mixing_seed)
 
     @property

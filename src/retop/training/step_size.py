@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from retop.backbones.head import LinearHead
-from retop.device import free_memory, full_float32
+from retop.device import free_memory, full_float32, seed_generators
 from retop.recipe import StageRecipe
 from retop.training.network import LabelledInputs, LateNetwork, on_device
 from retop.training.optimiser import build_optimiser, set_learning_rate
@@ -149,7 +149,7 @@ def _losses(
     unsmoothed = replace(recipe, label_smoothing=0.0)
     for rate in rates:
         enter_training()
-        torch.manual_seed(derive_seed("range test", seed))
+        seed_generators(derive_seed("range test", seed), runtime.device)
         set_learning_rate(optimiser, float(rate))
         with runtime.autocast():
             logits_nk = network(*inputs).float()

@@ -16,7 +16,7 @@ from retop.data import Dataset, open_dataset
 from retop.errors import RunError, RunExistsError
 from retop.evaluation.numerals import size
 from retop.events import Event, Notice
-from retop.pipeline import RunFolder, plan, run_backbone
+from retop.pipeline import RunFolder, rates, run_backbone
 from retop.recipe import DataRecipe
 from retop.records import ComparisonRecord, PlannedPart, PlanRecord, RunRecord, read_record
 from small_runs import small_recipe, small_setting
@@ -24,7 +24,7 @@ from small_runs import small_recipe, small_setting
 
 @pytest.fixture(autouse=True)
 def short_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "CALIBRATION_SECONDS", 0.01)
+    monkeypatch.setattr(rates, "CALIBRATION_SECONDS", 0.01)
 
 
 def request(
@@ -107,7 +107,7 @@ def test_planned_parts_are_the_timed_parts(small_weights: Path, shapes: Dataset,
         for run in one.runs():
             folder = RunFolder(tmp_path / name / run.name)
             record = run_backbone(run, shapes, small_setting(one.recipe, store), folder)
-            timed = {timing.part for timing in record.timings} - {"other", "isolating tests"}
+            timed = {timing.part for timing in record.timings} - {"other"}
             assert {part for owner, part in parts if owner == run.name} == timed
 
 

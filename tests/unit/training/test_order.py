@@ -9,6 +9,7 @@ from retop.activations import ActivationStore, EntryKey
 from retop.recipe import StageRecipe
 from retop.records import Preprocessing
 from retop.training import StoredInputs
+from retop.training import inputs as training_inputs
 from retop.training.optimiser import build_optimiser, learning_rate_at
 from retop.training.order import batch_bounds, derive_seed, epoch_order, epoch_views
 
@@ -71,13 +72,16 @@ def view_key(view: int) -> EntryKey:
     return EntryKey("images", preprocessing, view, "", "graph", "weights", "cpu", "float32", "", "")
 
 
-def test_stored_inputs_mix_views_row_by_row() -> None:
+@pytest.mark.parametrize("read_ahead_bytes", [0, 2**20])
+def test_stored_inputs_mix_views_row_by_row(monkeypatch: pytest.MonkeyPatch, read_ahead_bytes: int) -> None:
+    monkeypatch.setattr(training_inputs, "READ_AHEAD_BYTES", read_ahead_bytes)
     store = ActivationStore()
     tensors = [
         torch.randn(20, 3, 4, 4, generator=torch.Generator().manual_seed(v)).to(memory_format=torch.channels_last)
         for v in range(3)
     ]
     entries = [store.fill(view_key(v), 20, lambda start, v=v: [(tensors[v][start:],)], "view") for v in range(3)]
+    assert entries[0].row_bytes == 3 * 4 * 4 * 4
     inputs = StoredInputs(entries)
     generator = np.random.default_rng(0)
     rows, views = generator.integers(0, 20, 33), generator.integers(0, 3, 33)
