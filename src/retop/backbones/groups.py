@@ -93,10 +93,9 @@ def describe_groups(backbone: Backbone) -> tuple[GroupRecord, ...]:
 
 
 def _describe(backbone: Backbone) -> tuple[tuple[GroupRecord, ...], str | None]:
-    network = ImageNetwork(backbone)
     flops = _count_flops(backbone)
     try:
-        stored, problem = _measure_storage(backbone, network), None
+        stored, problem = _measure_storage(backbone, ImageNetwork(backbone)), None
     except NotTraceableError as error:
         stored, problem = [0] * len(backbone.groups), str(error)
     parameters = list(backbone.network.named_parameters())
@@ -122,7 +121,10 @@ def _measure_storage(backbone: Backbone, network: ImageNetwork) -> list[int]:
 
 
 def _count_flops(backbone: Backbone) -> list[int]:
-    """Operations of each group: whatever runs from when one of its layers is entered until another group's is."""
+    """Operations of each group: whatever runs from when one of its layers is entered until another group's is.
+
+    Zeros for a network without content whose graph depends on it.
+    """
     flops, current, counted = [0] * len(backbone.groups), 0, 0
 
     def begin() -> None:
@@ -141,11 +143,18 @@ def _count_flops(backbone: Backbone) -> list[int]:
         for name, module in backbone.network.named_modules()
         if group.holds(name)
     ]
-    dtype = next(backbone.network.parameters()).dtype
+    first = next(backbone.network.parameters())
     size = (1, 3, backbone.preprocessing.height, backbone.preprocessing.width)
     try:
         with OperationCounter() as counter:
-            run_without_content(backbone.network, size, dtype, begin)
+            try:
+                run_without_content(backbone.network, size, first.dtype, begin)
+            except RuntimeError:
+                # The way through some networks depends on what they see; they are counted on a black image.
+                begin()
+                if not first.is_meta:
+                    with torch.inference_mode():
+                        backbone.network(first.new_zeros(size))
         enter(current)
     finally:
         for hook in hooks:

@@ -35,8 +35,9 @@ from retop.training import (
 
 CALIBRATION_SECONDS = 0.5
 LARGEST_CALIBRATION = 2048
-# The median of so many calls: what else the machine does now and then is not the network's.
+# The median of so many calls, unless they take long: what else the machine does now and then is not the network's.
 FEWEST_CALLS = 3
+LONG_SECONDS = 2.0
 # Networks that take long for a full batch are measured on smaller ones.
 SMALL_BATCH, SMALL_BATCH_SECONDS = 8, 0.25
 FIRST_ROWS = 16
@@ -206,7 +207,7 @@ class Rates:
             batch = coming
             seconds.append(time.perf_counter() - started)
             started = time.perf_counter()
-            if len(seconds) >= FEWEST_CALLS and sum(seconds) > CALIBRATION_SECONDS:
+            if _suffice(seconds):
                 break
         return median(seconds) / batch_size
 
@@ -262,11 +263,16 @@ def _on_cpu(tensors: tuple[torch.Tensor, ...], stored: torch.dtype) -> tuple[tor
     return tuple(t.to("cpu", stored if t.is_floating_point() else t.dtype).clone() for t in tensors)
 
 
+def _suffice(seconds: list[float]) -> bool:
+    """Whether calls that took so long say enough."""
+    return sum(seconds) > LONG_SECONDS or (len(seconds) >= FEWEST_CALLS and sum(seconds) > CALIBRATION_SECONDS)
+
+
 def _seconds(action: Callable[[], object]) -> float:
     """Median seconds of a call, after one that is not counted; the action ends with its results on the CPU."""
     action()
     seconds: list[float] = []
-    while len(seconds) < FEWEST_CALLS or sum(seconds) < CALIBRATION_SECONDS:
+    while not _suffice(seconds):
         started = time.perf_counter()
         action()
         seconds.append(time.perf_counter() - started)
