@@ -2,15 +2,14 @@
 
 # N images, F features, K classes
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from retop.backbones.head import LinearHead
+from retop.training.regression import fitting
 
 PENALTIES_C = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 10.0)
 MAX_ITERATIONS = 1000
@@ -54,7 +53,7 @@ def fit_probe(
     best_loss, best_c = np.inf, PENALTIES_C[0]
     for c in PENALTIES_C:
         model = LogisticRegression(C=c, max_iter=MAX_ITERATIONS, class_weight=weights)
-        with fitting_quietly():
+        with fitting(train_nf.size):
             model.fit(train_nf, train_labels_n)
         probabilities_nk = model.predict_proba(validation_nf)
         loss = log_loss(validation_labels_n, probabilities_nk, labels=range(num_classes))
@@ -62,19 +61,6 @@ def fit_probe(
             best_loss, best_c = loss, c
             _assign(head, model.coef_, model.intercept_)
     return head.eval(), best_c
-
-
-@contextmanager
-def fitting_quietly() -> Iterator[None]:
-    """Without the warnings of scikit-learn that say nothing to somebody who compares networks."""
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        # An unpenalised fit of separable data never converges; validation then prefers a stronger penalty.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        # Few images of many classes look to scikit-learn like a regression.
-        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-        yield
 
 
 def _assign(head: LinearHead, coefficients: npt.NDArray[np.float64], intercepts: npt.NDArray[np.float64]) -> None:

@@ -20,7 +20,6 @@ from retop.data import Dataset
 from retop.data.batches import decode_batches
 from retop.pipeline.frozen import HeldInputs
 from retop.pipeline.prepared import PreparedRun, only_head
-from retop.pipeline.probe import fitting_quietly
 from retop.pipeline.request import Setting
 from retop.training import (
     CroppedInputs,
@@ -32,6 +31,7 @@ from retop.training import (
     fit,
     training_mode,
 )
+from retop.training.regression import fitting
 
 CALIBRATION_SECONDS = 0.5
 LARGEST_CALIBRATION = 2048
@@ -139,7 +139,7 @@ class Rates:
         labels_n = np.arange(num_rows) % min(len(self._dataset.classes), num_rows)
         model = LogisticRegression(C=1.0, max_iter=TWO_CLASS_ITERATIONS, tol=0.0)
         started = time.perf_counter()
-        with fitting_quietly():
+        with fitting(features_nf.size):
             model.fit(features_nf, labels_n)
         return (time.perf_counter() - started) / (num_rows * int(model.n_iter_[0]))
 
