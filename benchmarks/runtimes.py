@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from parity import make_model
-from retop.data.index import available_cores
+from retop.data.reading import available_cores
 from retop.export.onnx_files import convert_network, open_onnx, quantise, write_onnx
 from retop.predictor import Predictor
 

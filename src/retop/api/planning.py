@@ -12,6 +12,7 @@ from retop.comparison.request import Baseline
 from retop.data import open_dataset
 from retop.data.audit import audit_dataset, say_findings
 from retop.device import DeviceName
+from retop.errors import UnreadableImageError
 from retop.events import Listener
 from retop.recipe import Recipe
 from retop.records import PlanRecord
@@ -32,6 +33,9 @@ def plan(
     listener: Listener = warn,
 ) -> PlanRecord:
     """Say what `compare` with the same arguments would compute, how often, for how long, with how much disk.
+
+    Images are read, but only those that are timed are decoded: `compare` decodes each once before it begins, and leaves
+    out those that are damaged behind a sound header.
 
     Args:
         data: as in `compare`, like all the others.
@@ -54,6 +58,11 @@ def plan(
     """
     request = build_request(backbones, weights, recipe, settings, seeds, baselines)
     setting = build_setting(request.recipe, device, cache, cache_limit_bytes, listener)
-    dataset = open_dataset(data, request.recipe.data, listener)
+    dataset = open_dataset(data, request.recipe.data, listener, decode=False)
     say_findings(audit_dataset(dataset), listener)
-    return make_plan(replace(request, folds=len(dataset.folds) or None), dataset, setting)
+    request = replace(request, folds=len(dataset.folds) or None)
+    try:
+        return make_plan(request, dataset, setting)
+    except UnreadableImageError:
+        # Damage behind a sound header, in an image that was timed.
+        return make_plan(request, open_dataset(data, request.recipe.data, listener), setting)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from retop.data.dataset import ImageSet
 from retop.data.decoding import decode_image
-from retop.data.index import available_cores
+from retop.data.reading import available_cores
 from retop.data.views import preprocess_bytes, shorter_side, view_of
 from retop.recipe import ViewsRecipe
 from retop.records import Preprocessing

@@ -20,7 +20,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from retop.data.colour import to_rgb
-from retop.data.likeness import LOOKED_AT, look_at
+from retop.data.likeness import LOOKED_AT, Pixels, shrink
 from retop.data.orientation import read_orientation, turn_upright
 from retop.errors import UnreadableImageError
 
@@ -90,11 +90,8 @@ class ImageFacts:
     quality: int | None
     """Of a JPEG: the quality, 1 to 100, whose usual quantisation table is closest; None for other formats."""
 
-    hash: bytes | None
-    """How it looks; see `likeness.look_at`."""
-
-    colours: bytes | None
-    """Its colours; see `likeness.look_at`."""
+    small: Pixels | None
+    """The picture itself, for `likeness.look_at`; None where only the header was read."""
 
 
 def decode_image(content: bytes, path: str, at_least: int | None = None) -> Image.Image:
@@ -131,12 +128,28 @@ def inspect_image(content: bytes, path: str) -> ImageFacts:
         path: its name, for messages.
 
     Returns:
-        Its format, mode and size.
+        Its format, mode, size and looks.
 
     Raises:
         UnreadableImageError: as `decode_image`.
     """
     return _decode(content, path, LOOKED_AT, _describe)
+
+
+def read_header(content: bytes, path: str) -> ImageFacts:
+    """Find out what a file says it is; damage behind its header stays unseen.
+
+    Args:
+        content: the whole file.
+        path: its name, for messages.
+
+    Returns:
+        Its format, mode and size.
+
+    Raises:
+        UnreadableImageError: as `decode_image`, where the header shows it.
+    """
+    return _open(content, path, lambda image, seen: ImageFacts(*seen, None))
 
 
 _Seen = tuple[str, str, int, int, int | None]
@@ -159,20 +172,27 @@ def full_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _describe(image: Image.Image, seen: _Seen) -> ImageFacts:
-    return ImageFacts(*seen, *look_at(image))
+    return ImageFacts(*seen, shrink(image))
 
 
 def _decode(content: bytes, path: str, at_least: int | None, finish: Callable[[Image.Image, _Seen], _T]) -> _T:
+    def load(image: ImageFile.ImageFile, seen: _Seen) -> _T:
+        if at_least is not None and seen[0] == "JPEG":
+            needed = REDUCTION_MARGIN * at_least
+            image.draft(None, (needed, needed))
+        image.load()
+        return finish(turn_upright(to_rgb(image), read_orientation(image)), seen)
+
+    return _open(content, path, load)
+
+
+def _open(content: bytes, path: str, go_on: Callable[[ImageFile.ImageFile, _Seen], _T]) -> _T:
+    """Read the header and go on; every trouble on the way is our own error."""
     kind = recognise_format(content, path)
     try:
         with _OPENERS[kind](BytesIO(content)) as image:
-            seen = kind, image.mode, image.width, image.height, _quality(image)
             _refuse_giant(image, path)
-            if at_least is not None and kind == "JPEG":
-                needed = REDUCTION_MARGIN * at_least
-                image.draft(None, (needed, needed))
-            image.load()
-            return finish(turn_upright(to_rgb(image), read_orientation(image)), seen)
+            return go_on(image, (kind, image.mode, image.width, image.height, _quality(image)))
     except _DECODER_FAILURES as error:
         raise UnreadableImageError(path, _explain(kind, error)) from error
 

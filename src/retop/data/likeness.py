@@ -5,6 +5,8 @@ Where we differ: 256 bits, and the sign of each coefficient instead of its side 
 picture then flips known bits.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -30,31 +32,51 @@ NEAR_LEVELS = 12.0
 
 _PLAIN_LEVELS = 2.0
 _FREQUENCIES = 16
+# ITU-R BT.601, as Pillow has it in units of 1/65536.
+_LUMINANCE = np.array([19595, 38470, 7471], dtype=np.float32)
+_TILES = np.kron(np.eye(4), np.ones(SIDE // 4)).astype(np.float32)
 _COSINES = np.cos(np.pi * np.outer(np.arange(_FREQUENCIES), 2 * np.arange(SIDE) + 1) / (2 * SIDE)).astype(np.float32)
 
 Bytes = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 
-def look_at(image: Image.Image) -> tuple[bytes | None, bytes | None]:
-    """Hash and colours of a picture.
+def shrink(image: Image.Image) -> Pixels:
+    """What `look_at` looks at.
 
     Args:
         image: mode RGB, upright.
 
     Returns:
-        The hash, 32 bytes, and 4 x 4 RGB colours, 48 bytes; None for a picture of one colour, which is like any other
-        of its kind.
+        uint8 [32, 32, 3].
     """
-    small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    grey = np.asarray(small.convert("L"), dtype=np.float32)
-    if grey.std() < _PLAIN_LEVELS:
-        return None, None
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0))
+
+
+def look_at(small_n: Sequence[Pixels]) -> list[tuple[bytes, bytes] | tuple[None, None]]:
+    """Hashes and colours of pictures.
+
+    Args:
+        small_n: of each picture what `shrink` made of it.
+
+    Returns:
+        For each picture the hash, 32 bytes, and 4 x 4 RGB colours, 48 bytes; None and None for one of one colour,
+        which is like any other of its kind.
+    """
+    if not small_n:
+        return []
+    # Many small arrays cost more to begin with than to compute, so pictures are taken together. As float32 all these
+    # whole numbers are exact.
+    pixels = np.stack(small_n).astype(np.float32)
+    grey = np.floor((pixels.reshape(-1, 3) @ _LUMINANCE + 0x8000) / 0x10000).reshape(-1, SIDE, SIDE)
     coefficients = _COSINES @ grey @ _COSINES.T
     # The mean brightness says nothing of the picture.
-    coefficients[0, 0] = 0
-    bits = np.packbits(coefficients.ravel() > 0)
-    colours = small.resize((4, 4), Image.Resampling.BOX)
-    return bits.tobytes(), colours.tobytes()
+    coefficients[:, 0, 0] = 0
+    bits = np.packbits(coefficients.reshape(len(pixels), -1) > 0, axis=1)
+    columns = (_TILES @ pixels.reshape(-1, SIDE, SIDE * 3)).reshape(-1, 4, 4, SIDE // 4, 3).sum(axis=3)
+    colours = np.floor(columns / (SIDE // 4) ** 2 + 0.5).astype(np.uint8)
+    plain = grey.std(axis=(1, 2)) < _PLAIN_LEVELS
+    return [(None, None) if plain[n] else (bits[n].tobytes(), colours[n].tobytes()) for n in range(len(pixels))]
 
 
 def mirrored(hashes: Bytes, colours: Bytes) -> tuple[Bytes, Bytes]:

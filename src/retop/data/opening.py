@@ -21,13 +21,14 @@ from retop.records import DataRecord
 Sets = dict[str, ImageSet]
 
 
-def open_dataset(location: str | Path, recipe: DataRecipe, listener: Listener = ignore) -> Dataset:
+def open_dataset(location: str | Path, recipe: DataRecipe, listener: Listener = ignore, decode: bool = True) -> Dataset:
     """List, read, check and split the images of a location.
 
     Args:
         location: what `open_source` accepts.
         recipe: how to split, what to leave out, and how many training images to use.
         listener: receives progress and notices.
+        decode: as in `survey_images`; whatever trains or measures must decode.
 
     Returns:
         The dataset. The split depends on contents, class names, groups and `recipe` alone.
@@ -37,7 +38,7 @@ def open_dataset(location: str | Path, recipe: DataRecipe, listener: Listener = 
         ClassMismatchError: train, validation and test do not hold the same classes.
         UsageError: an option does not fit the data.
     """
-    return split_survey(survey_images(location, recipe, listener), recipe, listener)
+    return split_survey(survey_images(location, recipe, listener, decode), recipe, listener)
 
 
 def split_survey(survey: Survey, recipe: DataRecipe, listener: Listener = ignore) -> Dataset:

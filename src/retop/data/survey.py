@@ -42,19 +42,25 @@ class Survey:
         return self.table.filter(pc.is_null(self.table["problem"]))
 
     @property
+    def decoded(self) -> bool:
+        """Whether the pixels of all images have been decoded."""
+        return bool(pc.all(self.readable["decoded"]).as_py())
+
+    @property
     def unreadable(self) -> tuple[UnreadableImage, ...]:
         """The other rows, by path."""
         bad = self.table.filter(pc.is_valid(self.table["problem"])).select(["path", "problem"]).sort_by("path")
         return tuple(UnreadableImage(row["path"], row["problem"]) for row in bad.to_pylist())
 
 
-def survey_images(location: str | Path, recipe: DataRecipe, listener: Listener) -> Survey:
+def survey_images(location: str | Path, recipe: DataRecipe, listener: Listener, decode: bool = True) -> Survey:
     """List and index the images of a location.
 
     Args:
         location: what `open_source` accepts.
         recipe: names of columns, groups, and what to leave out.
         listener: receives progress and notices.
+        decode: as in `index_images`; without, damage behind a header may stay unseen, and near copies too.
 
     Returns:
         The survey.
@@ -72,7 +78,8 @@ def survey_images(location: str | Path, recipe: DataRecipe, listener: Listener) 
         groups = groups_by_pattern(table["path"], recipe.group_pattern, listener)
         table = table.set_column(table.schema.get_field_index("group"), "group", groups)
     excluded = listing.table.num_rows - table.num_rows
-    survey = Survey(source, index_images(source, table, listener), listing.split_by, listing.leftovers, excluded)
+    table = index_images(source, table, listener, decode)
+    survey = Survey(source, table, listing.split_by, listing.leftovers, excluded)
     _report_unreadable(survey, listener)
     return survey
 

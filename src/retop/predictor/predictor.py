@@ -15,7 +15,7 @@ import torch
 from retop.artifact import Classifier, LoadedModel, load_model_folder
 from retop.data import ImageSet
 from retop.data.batches import decode_batches
-from retop.data.index import available_cores
+from retop.data.reading import available_cores
 from retop.device import choose_device, full_float32
 from retop.errors import UnreadableImageError, UsageError
 from retop.evaluation import acceptance_at, choose_threshold, log_softmax

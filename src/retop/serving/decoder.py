@@ -7,34 +7,14 @@ so many bytes. The answer begins with ``+`` and the pixels, or with ``-`` and th
 import json
 import sys
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from retop.data import decoding, preprocess_bytes
+from retop.data.frames import read_frame, write_frame
 from retop.errors import UnreadableImageError
 from retop.records import Preprocessing
 from retop.schema import from_plain
-
-LENGTH_BYTES = 8
-
-
-def read_frame(stream: IO[bytes]) -> bytes | None:
-    """One frame, or None where the other side is gone."""
-    head = stream.read(LENGTH_BYTES)
-    if len(head) < LENGTH_BYTES:
-        return None
-    length = int.from_bytes(head, "big")
-    body = stream.read(length)
-    return body if len(body) == length else None
-
-
-def write_frame(stream: IO[bytes], *parts: bytes) -> None:
-    """Write one frame and flush."""
-    stream.write(sum(map(len, parts)).to_bytes(LENGTH_BYTES, "big"))
-    for part in parts:
-        stream.write(part)
-    stream.flush()
 
 
 def limit_memory(most_bytes: int) -> None:

@@ -12,10 +12,10 @@ from threading import Lock, Timer
 import numpy as np
 import numpy.typing as npt
 
+from retop.data.frames import read_frame, write_frame
 from retop.errors import ServingError, UnreadableImageError
 from retop.records import Preprocessing
 from retop.schema import to_plain
-from retop.serving.decoder import read_frame, write_frame
 from retop.serving.limits import Limits
 
 

@@ -11,7 +11,7 @@ from images import write_digits
 from retop.api import check
 from retop.data import open_dataset
 from retop.data.audit import RULES, audit_dataset, exclusions, say_findings
-from retop.data.likeness import look_at
+from retop.data.likeness import look_at, shrink
 from retop.errors import UsageError
 from retop.events import Notice, ignore
 from retop.recipe import DataRecipe
@@ -125,7 +125,7 @@ def test_pictures_of_one_colour_and_the_same_shape_in_other_colours_are_not_near
     Image.fromarray(red).save(split / "train/cat/shape.png")
     Image.fromarray(blue).save(split / "test/cat/shape.png")
     assert "D06" not in found(split)
-    assert look_at(Image.new("RGB", (64, 64), (1, 2, 3))) == (None, None)
+    assert look_at([shrink(Image.new("RGB", (64, 64), (1, 2, 3)))]) == [(None, None)]
 
 
 def test_handwritten_digits_are_not_taken_for_copies(tmp_path):

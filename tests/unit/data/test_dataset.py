@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from retop.data import open_dataset, open_evaluation
-from retop.data.index import PART, index_file
+from retop.data.index import index_file
+from retop.data.reading import DECODING, READING
+from retop.data.survey import survey_images
 from retop.errors import ClassMismatchError, DataError, UnreadableImageError
-from retop.events import Notice, PartAdvanced, PartFinished, PartStarted
+from retop.events import Notice, PartAdvanced, PartFinished, PartStarted, ignore
 from retop.recipe import DataRecipe
 
 from .pictures import encoded, picture, write_classes
@@ -175,7 +177,7 @@ def test_the_second_opening_reads_nothing(tmp_path):
     first, second = [], []
     one = open_dataset(tmp_path, DataRecipe(), first.append)
     two = open_dataset(tmp_path, DataRecipe(), second.append)
-    assert first[0] == PartStarted(PART, 10, "images") and isinstance(first[-1], PartFinished)
+    assert first[0] == PartStarted(DECODING, 10, "images") and isinstance(first[-1], PartFinished)
     assert sum(event.steps for event in first if isinstance(event, PartAdvanced)) == 10
     assert second == [] and one.record == two.record
 
@@ -188,9 +190,35 @@ def test_the_second_opening_reads_what_is_new_and_still_names_what_is_unreadable
     write_classes(tmp_path, {"a": 2}, 40)
     events = []
     data = open_dataset(tmp_path, DataRecipe(), events.append)
-    assert events[0] == PartStarted(PART, 2, "images")
+    assert events[0] == PartStarted(DECODING, 2, "images")
     assert [image.path for image in data.record.unreadable] == ["a/broken.png"]
     assert sum(sum(part.per_class) for part in data.record.splits) == 12
+
+
+def test_damage_behind_a_header_is_found_by_decoding_and_only_what_was_not_decoded_is_read_again(tmp_path):
+    write_classes(tmp_path, {"a": 5, "b": 5})
+    content = encoded(picture(7, 200, 200), "JPEG")
+    (tmp_path / "a/cut.jpg").write_bytes(content[: len(content) // 2])
+    (tmp_path / "b/text.jpg").write_bytes(b"hello")
+    age(tmp_path)
+    events = []
+    headers = open_dataset(tmp_path, DataRecipe(), events.append, decode=False)
+    assert [image.path for image in headers.record.unreadable] == ["b/text.jpg"]
+    assert events[0] == PartStarted(READING, 12, "images") and not headers.survey.decoded
+    events = []
+    decoded = open_dataset(tmp_path, DataRecipe(), events.append)
+    assert [image.path for image in decoded.record.unreadable] == ["a/cut.jpg", "b/text.jpg"]
+    assert events[0] == PartStarted(DECODING, 11, "images") and decoded.survey.decoded
+    events = []
+    again = open_dataset(tmp_path, DataRecipe(), events.append, decode=False)
+    assert again.record == decoded.record and not any(isinstance(event, PartStarted) for event in events)
+
+
+def test_headers_say_what_decoding_says(shared):
+    recipe, folder = DataRecipe(), shared / "data/awkward"
+    facts = ["path", "content", "format", "mode", "width", "height", "quality", "problem"]
+    headers = survey_images(folder, recipe, ignore, decode=False).table.select(facts).sort_by("path")
+    assert headers.equals(survey_images(folder, recipe, ignore).table.select(facts).sort_by("path"))
 
 
 def test_a_changed_file_is_read_again(tmp_path):

@@ -12,7 +12,7 @@ from retop.data.audit.copies import find_alike_embeddings, find_copies, find_gro
 from retop.data.audit.examined import Examined
 from retop.data.audit.files import find_left_out, find_lying_names, find_small, find_unreadable
 from retop.data.audit.giveaway import find_give_aways
-from retop.data.audit.rules import ALIKE_EMBEDDINGS, RULES
+from retop.data.audit.rules import ALIKE_EMBEDDINGS, NEAR_CONFLICT, NEAR_LEAK, RULES
 from retop.data.dataset import Dataset
 from retop.data.opening import split_survey
 from retop.data.survey import Survey
@@ -105,10 +105,13 @@ def _audit(survey: Survey, images: Examined, embeddings: Embeddings | None) -> A
     ]
     if embeddings is not None:
         findings += find_alike_embeddings(images, *embeddings)
+    unknown = [] if survey.decoded else [NEAR_LEAK, NEAR_CONFLICT]
+    if embeddings is None:
+        unknown.append(ALIKE_EMBEDDINGS)
     return AuditRecord(
         location=survey.source.location,
         images=len(images),
         classes=tuple(pc.unique(images.table["label"]).sort().to_pylist()),
         findings=tuple(sorted(findings, key=lambda finding: (_GRAVITY.index(finding.severity), finding.code))),
-        checked=tuple(rule.code for rule in RULES if rule is not ALIKE_EMBEDDINGS or embeddings is not None),
+        checked=tuple(rule.code for rule in RULES if rule not in unknown),
     )

@@ -13,6 +13,8 @@ from retop.errors import DataError, UnreadableImageError
 from retop.events import Listener
 
 _Seen = frozenset[tuple[int, int]]
+# A pipe is opened without waiting for whoever writes into it.
+_READING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 class FolderSource:
@@ -61,8 +63,7 @@ class FolderSource:
         Raises:
             UnreadableImageError: it vanished, may not be read, is no regular file or is too large.
         """
-        file = Path(self._real_paths.get(path) or f"{self.identity}/{path}")
-        return read_named_file(file, path)
+        return read_named_file(self._real_paths.get(path) or f"{self.identity}/{path}", path)
 
     def _walk(self, split: str | None, folder: str, leftovers: Leftovers, rows: Rows) -> None:
         start = str(Path(self.identity, folder)) if folder else self.identity
@@ -114,7 +115,7 @@ class FolderSource:
             rows.add(path, label, split, status.st_size, status.st_mtime_ns)
 
 
-def read_named_file(file: Path, name: str) -> bytes:
+def read_named_file(file: Path | str, name: str) -> bytes:
     """Read a file, with every trouble as our own error.
 
     Args:
@@ -136,7 +137,7 @@ def read_named_file(file: Path, name: str) -> bytes:
         raise UnreadableImageError(name, f"the file cannot be read: {reason or error}") from error
 
 
-def read_regular_file(file: Path, name: str) -> bytes:
+def read_regular_file(file: Path | str, name: str) -> bytes:
     """Read a file, unless it would never end or is far larger than any image.
 
     Args:
@@ -150,13 +151,17 @@ def read_regular_file(file: Path, name: str) -> bytes:
         UnreadableImageError: it is no regular file, or too large.
         OSError: it is not there or may not be read.
     """
-    status = file.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise UnreadableImageError(name, "not a regular file")
-    if status.st_size > BYTES_LIMIT:
-        raise UnreadableImageError(name, f"{status.st_size:,} bytes; at most {BYTES_LIMIT:,} are read")
-    with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - a small file is read in half the time
-        return opened.read()
+    descriptor = os.open(file, _READING)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableImageError(name, "not a regular file")
+        if status.st_size > BYTES_LIMIT:
+            raise UnreadableImageError(name, f"{status.st_size:,} bytes; at most {BYTES_LIMIT:,} are read")
+        with open(descriptor, "rb", buffering=0, closefd=False) as opened:
+            return opened.read()
+    finally:
+        os.close(descriptor)
 
 
 def find_image_files(folder: Path) -> list[Path]:
