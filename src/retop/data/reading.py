@@ -26,10 +26,11 @@ MANY = 5_000
 """From so many files on, processes are worth the second that they take to start."""
 
 MOST_PROCESSES = 16
+COMMAND = (sys.executable, "-P", "-c", "from retop.data.inspector import main; main()")
+"""Without the working folder on the path, where a user may have a json.py."""
+
 CRASHED = "reading it crashes the decoder"
 
-# Without the working folder on the path, where a user may have a json.py.
-_COMMAND = (sys.executable, "-P", "-c", "from retop.data.inspector import main; main()")
 # Each process has one core to itself.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _CHUNK = 32
@@ -81,13 +82,13 @@ class Inspectors:
 
     Args:
         count: how many.
-        command: what to start, for tests.
+        command: what to start.
 
     Raises:
         OSError: none can be started.
     """
 
-    def __init__(self, count: int, command: Sequence[str] = _COMMAND) -> None:
+    def __init__(self, count: int, command: Sequence[str]) -> None:
         self._command = command
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         started = [self._start() for _ in range(count)]
@@ -136,7 +137,7 @@ def _inspectors(processes: int, stack: ExitStack) -> tuple[_Inspect, int]:
     # Where no process can be started, threads do the same.
     with suppress(OSError):
         if processes:
-            inspectors = Inspectors(processes)
+            inspectors = Inspectors(processes, COMMAND)
             stack.callback(inspectors.close)
             return inspectors.inspect, processes
     # Pillow warns about odd metadata in files that decode well; nobody can act on it.

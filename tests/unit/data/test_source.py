@@ -7,6 +7,7 @@ import pytest
 
 from retop.data import open_source
 from retop.data.sources import find_image_files
+from retop.data.sources.names import extension_of
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Notice, ignore
 
@@ -234,3 +235,14 @@ def test_folders_are_expanded_to_the_files_that_could_be_images(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no images"):
         find_image_files(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("name", "extension"),
+    [
+        ("a.JPG", ".jpg"), ("a.b/c.tar.gz", ".gz"), ("a.b/c", ""), (".bashrc", ""), ("a/.bashrc", ""), ("a.", "."),
+        ("", ""), ("a/.b.png", ".png"),
+    ],
+)  # fmt: skip
+def test_extensions_are_those_of_the_standard_library(name, extension):
+    assert extension_of(name) == extension == os.path.splitext(name)[1].lower()  # noqa: PTH122

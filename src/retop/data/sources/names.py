@@ -45,8 +45,10 @@ def is_tool_name(name: str) -> bool:
 
 
 def extension_of(name: str) -> str:
-    """The last extension of a name, lower case, with its dot."""
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - a million names: pathlib takes five times as long
+    """The last extension of a name or path, lower case, with its dot; none for a hidden file without another dot."""
+    # A million names: the standard library takes three to fifteen times as long.
+    stem, dot, end = name.rpartition(".")
+    return f".{end.lower()}" if dot and stem and stem[-1] != "/" and "/" not in end else ""
 
 
 def is_other_file(extension: str) -> bool:

@@ -135,9 +135,15 @@ class Rows:
         self, path: str, label: str, split: str | None, size_bytes: int, modified_ns: int, group: str | None = None
     ) -> None:
         """Add one file."""
-        for column, value in zip(self._columns, (path, label, split, group, size_bytes, modified_ns), strict=True):
-            column.append(value)
-        if len(self._columns[0]) == _ROWS_PER_BATCH:
+        # A million files: one line for each column takes a third of the time of a loop over them.
+        columns = self._columns
+        columns[0].append(path)
+        columns[1].append(label)
+        columns[2].append(split)
+        columns[3].append(group)
+        columns[4].append(size_bytes)
+        columns[5].append(modified_ns)
+        if len(columns[0]) == _ROWS_PER_BATCH:
             self._flush()
 
     def table(self) -> pa.Table:
