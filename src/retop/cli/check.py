@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from retop.cli.options import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 EXAMPLES = 3
+OF_GROUP = 4
 
 
 def check(
@@ -82,11 +84,17 @@ def _show_finding(finding: "Finding", console: Console) -> None:
     title = Text(f"{finding.code} {finding.name}", style="bold")
     title.append(f"  {finding.severity}{', suspected' if finding.suspected else ''}", style=STYLES[finding.severity])
     console.print(title)
-    for name, text in (("seen", finding.seen), ("why", finding.why), ("to do", finding.fix)):
-        console.print(Text(f"  {name:<6}", style="dim") + Text(text))
+    # A grid, so that a line that is too long goes on below itself.
+    grid = Table.grid(padding=(0, 1), pad_edge=False)
+    grid.add_column(style="dim", min_width=8, no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, text in (("  seen", finding.seen), ("  why", finding.why), ("  to do", finding.fix)):
+        grid.add_row(name, Text(text))
     files = finding.evidence.get("files", [])
-    for group in files[:EXAMPLES]:
-        console.print(Text("  files ", style="dim") + Text("  =  ".join(group[:4])))
+    for number, group in enumerate(files[:EXAMPLES]):
+        shown = [*group[:OF_GROUP], *([f"and {len(group) - OF_GROUP:,} more"] if len(group) > OF_GROUP else [])]
+        grid.add_row("" if number else "  files", Text("\n= ".join(shown)))
     if len(files) > EXAMPLES:
-        console.print(Text(f"        and {len(files) - EXAMPLES:,} more (--json, --page FILE)", style="dim"))
+        grid.add_row("", Text(f"and {len(files) - EXAMPLES:,} more (--json, --page FILE)", style="dim"))
+    console.print(grid)
     console.print()

@@ -7,11 +7,12 @@ import sys
 import psutil
 import pytest
 
+from retop.api import plan
 from retop.data import open_source
 from retop.data.inspector import inspect_contents, pack, unpack
-from retop.data.reading import COMMAND, CRASHED, Inspectors, read_files
+from retop.data.reading import COMMAND, CRASHED, DECODING, READING, Inspectors, read_files
 from retop.errors import RetopError
-from retop.events import PartAdvanced, ignore
+from retop.events import Notice, PartAdvanced, PartStarted, ignore
 
 from .pictures import encoded, picture, write_classes
 
@@ -98,3 +99,16 @@ def test_where_no_process_can_be_started_threads_read(odd_folder, monkeypatch):
     with pytest.raises(ChildProcessError):
         Inspectors(1, (sys.executable, "-c", "raise SystemExit(1)"))
     assert read_files(source, paths, True, ignore, processes=2).equals(expected)
+
+
+def test_a_plan_reads_headers_and_decodes_all_where_it_comes_upon_damage(tmp_path):
+    write_classes(tmp_path, {"a": 20, "b": 20})
+    events = []
+    plan(tmp_path, ["pocket_resnet"], cache=False, listener=events.append)
+    parts = [event.part for event in events if isinstance(event, PartStarted)]
+    assert READING in parts and DECODING not in parts
+    photo = encoded(picture(1, 300, 200), "JPEG")
+    for number in range(12):
+        (tmp_path / f"a/cut{number}.jpg").write_bytes(photo[: len(photo) // 2 + number])
+    plan(tmp_path, ["pocket_resnet"], cache=False, listener=events.append)
+    assert any("12 of 52 images cannot be read" in event.message for event in events if isinstance(event, Notice))
