@@ -107,7 +107,7 @@ def decode_image(content: bytes, path: str, at_least: int | None = None) -> Imag
         at_least: shorter side in pixels that is needed; None for all there is. A JPEG whose shorter side is
             at least four times as long is decoded at 1/2, 1/4 or 1/8 of its size, such that twice `at_least`
             remains. After resizing to `at_least`, pixels differ from those of the full decode by 0.7 levels of 255 in
-            the mean on enlarged photos with grain (at most 24, at sharp edges), by 1.2 (at most 8) on textures as
+            the mean on enlarged photos with grain (at most 42, at sharp edges), by 1.2 (at most 8) on textures as
             rough as nature's (1/f), and by up to 7 on full-contrast stripes a few pixels wide.
 
     Returns:
