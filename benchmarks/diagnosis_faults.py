@@ -1,6 +1,5 @@
 """The faults that the benchmark plants, one at a time, and the findings that name them."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -10,13 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageFilter, ImageOps
+from torch.nn.modules.batchnorm import _BatchNorm
 
 import retop
 import retop.pipeline.run
 from diagnosis_data import Pictures
-from retop.data import open_dataset
-from retop.recipe import DataRecipe
-from retop.records import AuditRecord, Finding, Predictions, write_predictions, write_record
+from retop.data import Dataset, ImageSet, decode_batches
+from retop.predictor import Predictor
+from retop.recipe import ViewsRecipe
+from retop.records import FinishedRun, Predictions
 
 Splits = dict[str, Pictures]
 Settings = dict[str, Any]
@@ -31,20 +32,20 @@ class Fault:
         named_by: findings of which one must be made.
         settings: changes to the recipe.
         sizes: images per class and split, where they are not the usual ones.
-        plant: changes the images.
+        plant: changes the images; None leaves them.
         training: a context around the training.
-        after: works on the finished run; may give a file of other predictions.
-        weights: ``random`` for runs that start from nothing.
+        answered_elsewhere: answers that another program gives, from the run's folder and its images.
+        present: whether the fault came about, measured on the finished run; what is planted in the images always is.
     """
 
     name: str
     named_by: tuple[str, ...]
     settings: Settings = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
-    plant: Callable[[Splits, np.random.Generator], Splits] = lambda splits, _: splits
+    plant: Callable[[Splits, np.random.Generator], Splits] | None = None
     training: Callable[[], Any] = nullcontext
-    after: Callable[[Path, Path], Path | None] = lambda _run, _data: None
-    weights: str | None = None
+    answered_elsewhere: Callable[[Path, Dataset], Predictions | None] = lambda _folder, _data: None
+    present: Callable[[FinishedRun], bool] = lambda _: True
 
 
 def _permute(splits: Splits, _: np.random.Generator) -> Splits:
@@ -53,13 +54,13 @@ def _permute(splits: Splits, _: np.random.Generator) -> Splits:
 
 
 def _mislabel(splits: Splits, generator: np.random.Generator) -> Splits:
-    """One image in five stands in another class."""
+    """Three images in ten stand in another class."""
     names = list(splits["train"])
     train: Pictures = {name: [] for name in names}
     for place, name in enumerate(names):
         for image in splits["train"][name]:
             other = (place + int(generator.integers(1, len(names)))) % len(names)
-            train[names[other] if generator.random() < 0.2 else name].append(image)
+            train[names[other] if generator.random() < 0.3 else name].append(image)
     return splits | {"train": train}
 
 
@@ -125,15 +126,12 @@ def _frame(splits: Splits, _: np.random.Generator) -> Splits:
 
 
 @contextmanager
-def _spoilt_statistics() -> Iterator[None]:
-    """The model folder gets running statistics that are not those of the images."""
+def _before_saving(spoil: Callable[[Any, Any], None]) -> Iterator[None]:
+    """Do something to backbone and head between training and the model folder."""
     own = retop.pipeline.run.save_model_folder
 
     def save(folder: Path, backbone: Any, head: Any, record: Any) -> None:
-        norms = [m for m in backbone.network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-        for norm in norms:
-            norm.running_mean.zero_()
-            norm.running_var.fill_(1.0)
+        spoil(backbone, head)
         own(folder, backbone, head, record)
 
     retop.pipeline.run.save_model_folder = save
@@ -143,63 +141,120 @@ def _spoilt_statistics() -> Iterator[None]:
         retop.pipeline.run.save_model_folder = own
 
 
-def _audit_copies(run: Path, data: Path) -> None:
-    """What the audit says of copies; by content, until it is part of every run."""
-    seen: dict[bytes, str] = {}
-    groups = []
-    for file in sorted(data.rglob("*.png"), key=lambda path: "test" in path.parts):
-        name = file.relative_to(data).as_posix()
-        if (before := seen.setdefault(file.read_bytes(), name)) != name:
-            groups.append([before, name])
-    finding = Finding("D03", "copies across splits", "warning", "copies", "leak", "exclude", {"files": groups})
-    write_record(run / "audit.json", AuditRecord(str(data), len(seen), (), (finding,), ("D03",)))
+def spoilt_statistics() -> Any:
+    """The saved model's batch norms get statistics of images that were not rescaled to 0..1."""
+
+    def spoil(backbone: Any, _: Any) -> None:
+        network = backbone.network
+        side = backbone.preprocessing.height, backbone.preprocessing.width
+        images_nchw = torch.rand((32, 3, *side), generator=torch.Generator().manual_seed(0)) * 255
+        for norm in (module for module in network.modules() if isinstance(module, _BatchNorm)):
+            norm.train()
+            norm.momentum = 1.0
+        with torch.no_grad():
+            network(images_nchw)
+        network.eval()
+
+    return _before_saving(spoil)
 
 
-def _unscaled(run: Path, data: Path) -> Path:
-    """Test images answered by a program that divides them by 255 once more, as the original experiment did."""
-    record = json.loads((run / "comparison.json").read_text())
-    predictor = retop.load(run / record["rows"][0]["runs"][0] / "model")
-    test = open_dataset(data, DataRecipe()).test
-    if test is None:
+def head_lost() -> Any:
+    """The saved model has the head that training began with, which knows nothing."""
+
+    def spoil(_: Any, head: Any) -> None:
+        with torch.no_grad():
+            for parameter in head.parameters():
+                parameter.zero_()
+
+    return _before_saving(spoil)
+
+
+def not_rescaled(folder: Path, data: Dataset) -> Predictions | None:
+    """Test images answered by a program that does not divide them by 255, as the original experiment did."""
+    if data.test is None:
         raise RuntimeError("the benchmark's data has a test split")
-    from retop.data import decode_batches
-    from retop.recipe import ViewsRecipe
+    return answers_to_larger(Predictor(folder / "model"), data.test)
 
-    rows = np.arange(len(test))
+
+def answers_to_larger(predictor: Predictor, images: ImageSet) -> Predictions:
+    """A model's answers to images whose values are 255 times too large."""
+    rows, network = np.arange(len(images)), predictor.classifier.eval()
     views = ViewsRecipe(preset="none", count=1)
-    batches = decode_batches(test, rows, np.zeros_like(rows), predictor.trained.preprocessing, views, 32)
-    logits = np.concatenate([predictor.logits((batch.float() / 255).round().to(torch.uint8)) for batch in batches])
-    paths = tuple(test.path(place) for place in range(len(test)))
-    write_predictions(run / "other.parquet", (Predictions("test", paths, test.classes, test.labels_n, logits),))
-    return run / "other.parquet"
+    batches = decode_batches(images, rows, np.zeros_like(rows), predictor.trained.preprocessing, views, 32)
+    with torch.inference_mode():
+        logits_nk = torch.cat([network(batch.float() * 255) for batch in batches]).numpy()
+    paths = tuple(images.path(place) for place in range(len(images)))
+    return Predictions(images.split, paths, images.classes, images.labels_n, logits_nk)
 
 
-HEAD = {"thaw": "none", "stage2.epochs": 0}
-LATE = {"stage2.patience": None, "stage2.schedule": "constant"}
+def _learned_by_heart(run: FinishedRun) -> bool:
+    """Training images are right, validation images less often, and their loss has risen by a quarter."""
+    last, lowest = run.epochs[-1], min(epoch.validation_loss for epoch in run.epochs)
+    train = last.train_eval_accuracy or 0.0
+    return train > 0.95 and train > last.validation_accuracy and last.validation_loss > 1.25 * lowest
+
+
+def _learned_too_little(run: FinishedRun) -> bool:
+    """A logistic regression on the same features has less than half of the loss, and on other images."""
+    refit = run.record.isolation.head_refit if run.record.isolation else None
+    return refit is not None and (run.epochs[-1].train_eval_loss or 0.0) > 2 * refit.log_loss
+
+
+def _hardly_moved(run: FinishedRun) -> bool:
+    return (run.epochs[-1].train_eval_loss or 0.0) > 0.8 * (run.epochs[0].train_eval_loss or 1.0)
+
+
+def _would_learn_on(run: FinishedRun) -> bool:
+    """The last epoch is the best by its loss, which still falls."""
+    return run.epochs[-1].validation_loss <= min(epoch.validation_loss for epoch in run.epochs)
+
+
+def _thrown_about(run: FinishedRun) -> bool:
+    """The stage ends with a larger loss on its own training images than it began with, or jumps by 5 points a time."""
+    jumps = np.abs(np.diff([epoch.validation_accuracy for epoch in run.epochs[1:]]))
+    larger = (run.epochs[-1].train_eval_loss or 0.0) > (run.epochs[0].train_eval_loss or 0.0)
+    return larger or float(jumps.mean()) > 0.05
+
+
+def _lost_in_stage_2(run: FinishedRun) -> bool:
+    stage = [epoch.validation_accuracy for epoch in run.epochs if epoch.stage == 2]
+    return float(np.median(stage[1:])) < stage[0] - 0.05
+
+
+def _worse_when_saved(run: FinishedRun) -> bool:
+    return run.record.validation.accuracy.value < run.record.stages[-1].validation_accuracy - 0.1
+
+
+def _answers_one_class(run: FinishedRun) -> bool:
+    answered_k = np.array(run.record.validation.confusion).sum(axis=0)
+    return bool(answered_k.max() >= 0.95 * answered_k.sum())
+
+
+HEAD = {"thaw": "none", "stage2.epochs": 0, "views.count": 1, "views.preset": "none"}
+LATE = {"thaw": 2, "views.count": 1, "views.preset": "none", "stage2.patience": None, "stage2.schedule": "constant"}
+FREE = {"stage1.patience": None, "stage1.schedule": "constant", "stage1.min_steps": 0}
 FAULTS = (
-    Fault("overfitting", ("R01",), {"thaw": "all", "views.count": 1, "views.preset": "none", "stage1.epochs": 2,
-          "stage2.epochs": 40, "stage2.learning_rate": 0.02, "stage2.weight_decay": 0.0, **LATE}, {"train": 12}),
-    Fault("steps too large", ("R05", "R09"), {"stage2.epochs": 14,
-          "stage2.learning_rate": 1.0, "stage2.clip_norm": None, **LATE}),
-    Fault("steps too small", ("R06",), {**HEAD, "stage1.epochs": 12, "stage1.learning_rate": 1e-6,
-          "stage1.weight_decay": 1e-3}),
-    Fault("not converged", ("R03",), {"thaw": "all", "stage1.epochs": 0, "stage2.epochs": 4,
-          "stage2.optimiser": "adamw", "stage2.learning_rate": 1e-3, "stage2.schedule": "constant",
-          "batch_norm": "update"}, {}, weights="random"),
-    Fault("underfitting", ("R02",), {**HEAD, "stage1.epochs": 40, "stage1.weight_decay": 30.0,
-          "stage1.learning_rate": 0.003}),
-    Fault("features destroyed", ("R09", "R05"), {"thaw": "all", "stage2.epochs": 12,
-          "stage2.learning_rate": 0.3, **LATE}),
-    Fault("batch-norm statistics spoilt", ("R10",), {"stage2.epochs": 2}, training=_spoilt_statistics),
-    Fault("test images not rescaled elsewhere", ("R16",), {"stage2.epochs": 2}, after=_unscaled),
-    Fault("collapse", ("R11",), {**HEAD, "stage1.epochs": 6, "stage1.learning_rate": 1e6, "stage1.weight_decay": 1e-3,
-          "stage1.schedule": "constant", "stage1.warmup_fraction": 0.0}),
-    Fault("classes permuted between splits", ("R12",), {"stage2.epochs": 2}, plant=_permute),
-    Fault("labels wrong", ("R15",), {"stage2.epochs": 2}, plant=_mislabel),
-    Fault("leak", ("R18",), {"stage2.epochs": 2}, plant=_leak, after=lambda run, data: _audit_copies(run, data)),
-    Fault("shift", ("R17",), {"stage2.epochs": 2}, plant=_blur),
-    Fault("imbalance", ("R14",), {**HEAD, "stage1.weight_decay": 1.0}, plant=_thin_out),
-    Fault("nearly duplicate classes", ("R13",), {"stage2.epochs": 2}, {"train": 120, "validation": 80, "test": 60},
-          plant=_divide),
-    Fault("give-away", ("R20",), {"stage2.epochs": 4}, plant=_frame),
+    Fault("overfitting", ("R01",), LATE | {"stage2.epochs": 25, "stage2.optimiser": "adamw",
+          "stage2.learning_rate": 2e-3, "stage2.weight_decay": 0.0}, sizes={"train": 8}, present=_learned_by_heart),
+    Fault("underfitting", ("R02",), HEAD | FREE | {"stage1.epochs": 15, "stage1.weight_decay": 30.0,
+          "stage1.learning_rate": 0.003}, present=_learned_too_little),
+    Fault("not converged", ("R03",), HEAD | FREE | {"stage1.epochs": 4, "stage1.weight_decay": 1e-3,
+          "stage1.learning_rate": 1e-3}, present=_would_learn_on),
+    Fault("steps too large", ("R05",), HEAD | FREE | {"stage1.epochs": 12, "stage1.learning_rate": 10.0,
+          "stage1.weight_decay": 1e-3, "stage1.warmup_fraction": 0.0}, present=_thrown_about),
+    Fault("steps too small", ("R06",), HEAD | FREE | {"stage1.epochs": 8, "stage1.learning_rate": 1e-5,
+          "stage1.weight_decay": 1e-3}, present=_hardly_moved),
+    Fault("features destroyed", ("R09", "R05"), LATE | {"stage2.epochs": 6, "stage2.learning_rate": 0.3},
+          present=_lost_in_stage_2),
+    Fault("batch-norm statistics of other images", ("R10",), HEAD, training=spoilt_statistics,
+          present=_worse_when_saved),
+    Fault("head lost when saved", ("R11",), HEAD, training=head_lost, present=_answers_one_class),
+    Fault("classes permuted between splits", ("R12",), HEAD, plant=_permute),
+    Fault("nearly duplicate classes", ("R13",), HEAD, sizes={"train": 60, "validation": 80, "test": 30}, plant=_divide),
+    Fault("imbalance", ("R14",), HEAD | {"stage1.weight_decay": 1.0}, plant=_thin_out),
+    Fault("labels wrong", ("R15",), HEAD, plant=_mislabel),
+    Fault("test images not rescaled elsewhere", ("R16",), HEAD, answered_elsewhere=not_rescaled),
+    Fault("shift", ("R17",), HEAD, plant=_blur),
+    Fault("leak", ("R18",), HEAD, plant=_leak),
+    Fault("give-away", ("R20",), HEAD, plant=_frame),
 )  # fmt: skip

@@ -28,7 +28,18 @@ UNITS = {
     "sides": FRACTION,
     **dict.fromkeys(("mean", "std"), "of pixel values scaled to 0 to 1"),
     **dict.fromkeys(
-        ("n", "num_right", "num_accepted", "num_train", "parameters", "parameters_trained", "head_features"), COUNT
+        (
+            "n",
+            "num_right",
+            "num_accepted",
+            "num_train",
+            "only_here",
+            "only_last",
+            "parameters",
+            "parameters_trained",
+            "head_features",
+        ),
+        COUNT,
     ),
     **dict.fromkeys(
         ("per_class", "confusion", "cores", "threads", "epochs_run", "batch_size", "min_steps", "hidden"), COUNT

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from retop.records import EpochRecord, RunRecord, read_epochs, read_predictions
 from retop.schema import to_plain
 from retop.stopping import Stop
 from retop.training import choose_runtime
+from retop.training.tracking import TrackerName
 
 
 def small_recipe(settings: Mapping[str, object] | None = None) -> Recipe:
@@ -55,10 +57,12 @@ def run_small(
     kind: Kind = "fine-tuned",
     listener: Listener = ignore,
     stop: Stop | None = None,
+    log: tuple[TrackerName, ...] = (),
 ) -> RunRecord:
     recipe = small_recipe(settings)
     request = RunRequest(backbone, str(weights), recipe, seed, kind)
-    return run_backbone(request, dataset, small_setting(recipe, store, listener, stop), RunFolder(folder))
+    setting = replace(small_setting(recipe, store, listener, stop), log=log)
+    return run_backbone(request, dataset, setting, RunFolder(folder))
 
 
 def saved_weights(run: Path) -> dict[str, torch.Tensor]:

@@ -24,6 +24,7 @@ from retop.records.storing import writing
 from retop.report import comparison_html, write_all_figures, write_report
 from retop.schema import from_plain
 from retop.stopping import stop_on_signals
+from retop.training.tracking import TrackerName, check_trackers
 
 SPLIT = "split.parquet"
 
@@ -73,6 +74,7 @@ def compare(
     device: DeviceName = "auto",
     cache: bool | str | Path = True,
     cache_limit_bytes: int | None = None,
+    log: Sequence[TrackerName] = (),
     listener: Listener = warn,
     on_plan: Callable[[PlanRecord, Path], None] | None = None,
 ) -> Comparison:
@@ -93,6 +95,7 @@ def compare(
         device: ``auto`` takes a GPU if there is one.
         cache: True or ``"on"`` for the usual activation store, False or ``"off"`` for none, or a folder.
         cache_limit_bytes: most that the store may hold; None for half of the free disk.
+        log: trackers that receive the numbers of every run: ``"tensorboard"``, ``"mlflow"``.
         listener: receives progress and notices; without one, warnings come as Python warnings.
         on_plan: receives the plan and the output folder before the work begins.
 
@@ -109,6 +112,7 @@ def compare(
     arguments = dict(locals())
     request = build_request(backbones, weights, recipe, settings, seeds, baselines)
     setting = build_setting(request.recipe, device, cache, cache_limit_bytes, listener)
+    setting = replace(setting, log=check_trackers(log))
     dataset = open_dataset(data, request.recipe.data, listener)
     folder = Path(out) if out is not None else default_folder(data)
     request = replace(request, folds=len(dataset.folds) or None)

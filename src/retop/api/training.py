@@ -11,6 +11,7 @@ from retop.device import DeviceName
 from retop.events import Listener
 from retop.recipe import Recipe
 from retop.records import PlanRecord
+from retop.training.tracking import TrackerName
 
 
 def train(
@@ -26,6 +27,7 @@ def train(
     device: DeviceName = "auto",
     cache: bool | str | Path = True,
     cache_limit_bytes: int | None = None,
+    log: Sequence[TrackerName] = (),
     listener: Listener = warn,
     on_plan: Callable[[PlanRecord, Path], None] | None = None,
 ) -> Comparison:
@@ -43,6 +45,7 @@ def train(
         device: see `compare`.
         cache: see `compare`.
         cache_limit_bytes: see `compare`.
+        log: see `compare`.
         listener: see `compare`.
         on_plan: see `compare`.
 
@@ -64,6 +67,7 @@ def train(
         device=device,
         cache=cache,
         cache_limit_bytes=cache_limit_bytes,
+        log=log,
         listener=listener,
         on_plan=on_plan,
     )
@@ -80,6 +84,7 @@ def pretrain(
     device: DeviceName = "auto",
     cache: bool | str | Path = True,
     cache_limit_bytes: int | None = None,
+    log: Sequence[TrackerName] = (),
     listener: Listener = warn,
     on_plan: Callable[[PlanRecord, Path], None] | None = None,
 ) -> Comparison:
@@ -95,6 +100,7 @@ def pretrain(
         device: see `compare`.
         cache: see `compare`.
         cache_limit_bytes: see `compare`.
+        log: see `compare`.
         listener: see `compare`.
         on_plan: see `compare`.
 
@@ -115,6 +121,7 @@ def pretrain(
         device=device,
         cache=cache,
         cache_limit_bytes=cache_limit_bytes,
+        log=log,
         listener=listener,
         on_plan=on_plan,
     )

@@ -181,6 +181,15 @@ BaselineOption = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
+LogOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log",
+        metavar="T",
+        help="Trackers that receive the numbers of every run: tensorboard, mlflow, or tensorboard,mlflow.",
+        rich_help_panel=TRAINING,
+    ),
+]
 OutOption = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Folder of the comparison. Without it: runs/<data>-<time>."),

@@ -12,6 +12,7 @@ from retop.cli.options import (
     Device,
     DeviceOption,
     JsonOption,
+    LogOption,
     OutOption,
     PrecisionOption,
     RecipeOption,
@@ -28,6 +29,7 @@ def pretrain(
     recipe: RecipeOption = "pretrain",
     set_: SetOption = None,
     seeds: SeedsOption = None,
+    log: LogOption = None,
     out: OutOption = None,
     device: DeviceOption = Device.AUTO,
     precision: PrecisionOption = None,
@@ -47,7 +49,7 @@ def pretrain(
         cache=cache,
         cache_limit=cache_limit,
     )
-    comparison = run_comparison(options, [backbone], out, json)
+    comparison = run_comparison(options, [backbone], out, json, log)
     if not json:
         weights = shlex.quote(str(comparison.recommended))
         typer.echo(f"Fine-tune it: retop train PHOTOS --backbone {backbone} --weights {weights}")

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from retop.cli.progress import ProgressDisplay
+from retop.cli.reading import read_names
 from retop.cli.training_options import TrainingOptions
 from retop.errors import OutputError, RunError, StoppedError
 from retop.schema import to_plain
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 MOST_MISSES, FEW_MISSES = 20, 5
 
 
-def run_comparison(options: TrainingOptions, backbones: list[str], out: Path | None, as_json: bool) -> "Comparison":
+def run_comparison(
+    options: TrainingOptions, backbones: list[str], out: Path | None, as_json: bool, log: list[str] | None = None
+) -> "Comparison":
     """Run a comparison and print its table, or its record as JSON.
 
     Returns:
@@ -37,7 +40,7 @@ def run_comparison(options: TrainingOptions, backbones: list[str], out: Path | N
     arguments = options.arguments()
     from retop import api
 
-    return _run(partial(api.compare, backbones=backbones, **arguments, out=out), as_json)
+    return _run(partial(api.compare, backbones=backbones, **arguments, log=read_names(log), out=out), as_json)
 
 
 def resume_comparison(run: Path, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from retop.cli.options import JsonOption, OutOption
+from retop.cli.options import JsonOption, LogOption, OutOption
 from retop.cli.reading import read_names
 from retop.cli.running import run_comparison
 from retop.cli.training_options import TrainingOptions, takes_training_options
@@ -24,10 +24,14 @@ BackboneOption = Annotated[
 
 @takes_training_options
 def train(
-    options: TrainingOptions, backbone: BackboneOption = None, out: OutOption = None, json: JsonOption = False
+    options: TrainingOptions,
+    backbone: BackboneOption = None,
+    log: LogOption = None,
+    out: OutOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Fine-tune one network."""
     names = read_names(backbone or ["resnet50"])
     if len(names) != 1:
         raise UsageError(f"--backbone takes one network; received {','.join(names)!r}. Use retop compare for several")
-    run_comparison(options, names, out, json)
+    run_comparison(options, names, out, json, log)

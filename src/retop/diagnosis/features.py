@@ -1,8 +1,12 @@
-"""Rules about the network's features: destroyed, or wrongly normalised."""
+"""Rules about the network's features: destroyed, wrongly normalised, or taken at the wrong depth."""
 
 from retop.diagnosis.evidence import Evidence
 from retop.diagnosis.rule import CERTAIN, Rule, accuracy, standard_error, whole
+from retop.evaluation import exact_mcnemar
 from retop.records import Finding, SampleResult
+
+UNLIKELY = 0.0027
+"""Probability of a difference of three standard errors, either way."""
 
 
 class FeaturesDestroyed(Rule):
@@ -51,9 +55,9 @@ class WrongStatistics(Rule):
     )
     looks_for = (
         "The same images are answered much better with the statistics of their own batch than with the stored ones; "
-        "or, "
-        "where that was not tested, training as trained is far above training in evaluation mode, or validation stays "
-        "near chance while training is nearly perfect."
+        "or the saved model answers validation images much worse than training measured after the epoch that it was "
+        "saved from; or, where nothing of this is known, training as trained is far above training in evaluation mode, "
+        "or validation stays near chance while training is nearly perfect."
     )
     fixes = (
         "Keep statistics frozen (--set batch_norm=frozen), and check the weights and their preprocessing (--weights)."
@@ -66,8 +70,24 @@ class WrongStatistics(Rule):
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""
         if evidence.isolation and evidence.isolation.batch_statistics:
-            return self._tested(evidence.isolation.validation, evidence.isolation.batch_statistics)
+            tested = self._tested(evidence.isolation.validation, evidence.isolation.batch_statistics)
+            return tested or self._lost_when_saved(evidence)
         return self._from_curves(evidence)
+
+    def _lost_when_saved(self, evidence: Evidence) -> Finding | None:
+        if evidence.validation is None or not evidence.stages:
+            return None
+        n, trained = evidence.validation.n, evidence.stages[-1].validation_accuracy
+        saved = evidence.validation.accuracy.value
+        lost, error = trained - saved, standard_error(trained, n, saved, n)
+        if lost <= max(0.08, CERTAIN * error):
+            return None
+        return self.found(
+            f"{n:,} validation images: {whole(trained)} in training, {whole(saved)} by the saved model.",
+            {"in_training": trained, "saved": saved, "n": n},
+            suspected=True,
+            isolating_test="The statistics in the model folder beside those of the weights that training began with.",
+        )
 
     def _tested(self, with_stored: SampleResult, with_batch: SampleResult) -> Finding | None:
         own, stored, n = accuracy(with_batch), accuracy(with_stored), with_stored.n
@@ -109,3 +129,78 @@ class WrongStatistics(Rule):
                 f"on, is rare; wrong statistics or wrong preprocessing in evaluation mode look exactly so."
             )
         return self.found(seen, {"train_as_trained": running, "n": n}, suspected=True, isolating_test=test)
+
+
+class BoundaryTooDeep(Rule):
+    """Frozen layers throw away what earlier ones saw."""
+
+    code, name = "R23", "frozen boundary too deep"
+    why = (
+        "Late frozen layers keep what told the classes of pretraining apart, and nothing that is trained behind them "
+        "can bring back what they drop."
+    )
+    looks_for = (
+        "Logistic regressions on the outputs of the frozen groups, each averaged over the image: one of an earlier "
+        "group answers validation images better than one on the network's last features, by 5 points and with an exact "
+        "McNemar test, corrected for the number of depths, below 0.0027."
+    )
+    fixes = "Thaw earlier (--thaw GROUP), or take a backbone that was pretrained on images more like these."
+    references = (
+        "Yosinski et al., How transferable are features in deep neural networks? NeurIPS 2014, arXiv:1411.1792",
+        "Evci et al., Head2Toe, ICML 2022, arXiv:2201.03529",
+    )
+
+    def apply(self, evidence: Evidence) -> Finding | None:
+        """See `Rule.apply`."""
+        depths = evidence.isolation.depths if evidence.isolation else ()
+        better = [
+            one
+            for one in depths
+            if one.only_here - one.only_last >= 0.05 * one.result.n
+            and exact_mcnemar(one.only_here, one.only_last) * len(depths) < UNLIKELY
+        ]
+        if not better:
+            return None
+        best = max(better, key=lambda one: one.result.num_right)
+        names = [one.group for one in depths]
+        behind = names[names.index(best.group) + 1 :]
+        n, last = best.result.n, best.result.num_right - best.only_here + best.only_last
+        return self.found(
+            f"Of {n:,} validation images a logistic regression answers {whole(accuracy(best.result))} rightly on the "
+            f"output of {best.group}, and {whole(last / n)} on the last features of the frozen network "
+            f"({best.only_here} gained, {best.only_last} lost).",
+            {"group": best.group, "accuracy": accuracy(best.result), "last": last / n, "n": n},
+            fix=f"Thaw earlier (--thaw {behind[0]}), or take a backbone that was pretrained on images more like these."
+            if behind
+            else None,
+        )
+
+
+class BoundaryTooShallow(Rule):
+    """Layers were trained that had nothing to learn."""
+
+    code, name, severity = "R24", "frozen boundary too shallow", "note"
+    why = "Every thawed group costs time and storage and can be overfitted; here it bought nothing that can be shown."
+    looks_for = (
+        "Stage 2 trained two or more groups of layers, and the model answers no more validation images rightly than a "
+        "logistic regression on the frozen network's last features."
+    )
+    fixes = "Thaw less (--thaw last), or leave stage 2 out (--thaw none)."
+    references = BoundaryTooDeep.references[:1]
+
+    def apply(self, evidence: Evidence) -> Finding | None:
+        """See `Rule.apply`."""
+        refit = evidence.isolation.head_refit if evidence.isolation else None
+        if evidence.record is None or evidence.validation is None or refit is None:
+            return None
+        network = evidence.record.network
+        names = [group.name for group in network.groups]
+        trained = names[names.index(network.boundary) :] if network.boundary in names else []
+        if len(trained) < 2 or evidence.validation.num_right > refit.num_right:
+            return None
+        return self.found(
+            f"{evidence.validation.num_right:,} of {refit.n:,} validation images are right with {', '.join(trained)} "
+            f"trained, {refit.num_right:,} with a logistic regression on the frozen network.",
+            {"trained_groups": len(trained), "fine_tuned": evidence.validation.num_right, "frozen": refit.num_right,
+             "n": refit.n},
+        )  # fmt: skip

@@ -14,9 +14,9 @@ class Overfitting(Rule):
     why = "What it goes on learning holds for the training images alone; more epochs make other images worse."
     looks_for = (
         "At the stage's last epoch, training images under evaluation conditions are answered better than validation "
-        "images by more than three standard errors and 5 points; that gap has grown since the stage's first epochs; "
-        "and "
-        "the validation loss has risen by a quarter above its minimum while the training loss fell."
+        "images, and the validation loss has risen by a quarter above its minimum while the training loss fell. Either "
+        "the gap is larger than three standard errors and 5 points, or the validation loss has risen by half and is "
+        "more than four times the training loss."
     )
     fixes = (
         "Use more views (--views 8), a stronger penalty (--set stage2.weight_decay=0.01), a later boundary (--thaw), "
@@ -42,9 +42,12 @@ class Overfitting(Rule):
         if train is None or train_loss is None or early_loss is None or not n:
             return None
         gap = train - last.validation_accuracy
-        error = standard_error(train, n, last.validation_accuracy, n)
-        risen = last.validation_loss > 1.25 * lowest.validation_loss + 0.02
-        if gap <= max(0.05, CERTAIN * error) or not risen or train_loss > early_loss or lowest is last:
+        # After every epoch as many training images are looked at as there are validation images, if there are so many.
+        error = standard_error(train, min(n, evidence.num_train or n), last.validation_accuracy, n)
+        risen = last.validation_loss / max(lowest.validation_loss, 0.02)
+        measured = last.train_eval_loss is not None
+        clear = gap > max(0.05, CERTAIN * error) or (measured and risen > 1.5 and last.validation_loss > 4 * train_loss)
+        if gap <= 0 or risen <= 1.25 or not clear or train_loss > early_loss or lowest is last:
             return None
         return self.found(
             f"Stage {last.stage}, epoch {last.epoch}: {whole(train)} on training images under evaluation conditions, "
@@ -65,35 +68,33 @@ class Underfitting(Rule):
     why = "What limits accuracy is what the trained part can express or was allowed to learn, not the number of images."
     looks_for = (
         "At the last epoch the training images themselves, under evaluation conditions, are less than half way from "
-        "chance to certainty, validation is as good as training, and the training loss has stopped falling."
+        "chance to certainty, or cost more than 60 % of what guessing costs (the log loss); validation is as good as "
+        "training; and the training loss has stopped falling."
     )
     fixes = "Thaw more (--thaw 2), weaken the penalty (--set stage1.weight_decay=0.0001), or take a larger backbone."
     references = ()
 
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""
-        stage = evidence.last_stage
-        if len(stage) < 4 or not evidence.num_validation:
+        stage, n = evidence.last_stage, evidence.num_validation
+        if len(stage) < 4 or not n:
             return None
-        last, n = stage[-1], evidence.num_validation
+        last = stage[-1]
         train, loss = _train(last)
         before = _train(stage[len(stage) * 2 // 3])[1]
         if train is None or loss is None or before is None:
             return None
-        low = evidence.chance + 0.5 * (1 - evidence.chance)
         error = standard_error(train, n, last.validation_accuracy, n)
-        if (
-            train > low - CERTAIN * error / 2
-            or train - last.validation_accuracy > CERTAIN * error
-            or loss < 0.95 * before
-        ):
+        half_way = evidence.chance + 0.5 * (1 - evidence.chance)
+        wrong = train < half_way - CERTAIN * error / 2
+        costly = evidence.num_classes > 1 and loss > 0.6 * math.log(evidence.num_classes)
+        if not (wrong or costly) or train - last.validation_accuracy > CERTAIN * error or loss < 0.95 * before:
             return None
         return self.found(
             f"{whole(train)} of the training images are right at the end, under evaluation conditions (chance "
             f"{whole(evidence.chance)}), and {whole(last.validation_accuracy)} of {n:,} validation images; the "
-            f"training "
-            f"loss stands at {loss:.3f}.",
-            {"train_accuracy": train, "validation_accuracy": last.validation_accuracy, "n": n},
+            f"training loss stands at {loss:.3f}, where guessing has {math.log(max(2, evidence.num_classes)):.3f}.",
+            {"train_accuracy": train, "validation_accuracy": last.validation_accuracy, "train_loss": loss, "n": n},
         )
 
 
@@ -103,8 +104,8 @@ class NotConverged(Rule):
     code, name = "R03", "not converged"
     why = "The run ended while it was still learning, so its accuracy says little about what the network can do."
     looks_for = (
-        "A stage ran all its epochs, its best epoch is the last, its training loss is not small yet, and both losses "
-        "fell by more than 10 % of themselves over the stage's last third."
+        "The last stage's validation loss is lowest at its last epoch, its training loss is not small yet, and both "
+        "losses fell by more than 10 % of themselves over the stage's last third."
     )
     fixes = "Train longer (--epochs 60,30), or find a larger step size (--set stage2.learning_rate=auto)."
     references = ()
@@ -119,15 +120,15 @@ class NotConverged(Rule):
         train, earlier = _train(last)[1], _train(before)[1]
         if train is None or earlier is None or last is before:
             return None
-        best = max(stage, key=lambda epoch: (epoch.validation_accuracy, -epoch.validation_loss))
+        # Accuracy of few images goes up and down where the loss still falls.
+        best = min(stage, key=lambda epoch: epoch.validation_loss)
         still = train < 0.9 * earlier and last.validation_loss < 0.9 * before.validation_loss
         uncertain = 0.25 * math.log(max(2, evidence.num_classes))
         if best is not last or not still or train < uncertain:
             return None
         return self.found(
-            f"Stage {last.stage} ended at epoch {last.epoch}, its best. Over its last third the training loss fell "
-            f"from "
-            f"{earlier:.3f} to {train:.3f} and the validation loss from {before.validation_loss:.3f} to "
+            f"Stage {last.stage} ended at epoch {last.epoch}, its best by the loss. Over its last third the training "
+            f"loss fell from {earlier:.3f} to {train:.3f} and the validation loss from {before.validation_loss:.3f} to "
             f"{last.validation_loss:.3f}.",
             {"stage": last.stage, "epochs": last.epoch, "train_loss": train, "earlier_train_loss": earlier},
         )

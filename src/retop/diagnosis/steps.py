@@ -15,8 +15,9 @@ class StepsTooLarge(Rule):
     why = "Every epoch undoes part of the one before; the best epoch is then a matter of luck, and flatters itself."
     looks_for = (
         "In a stage's second half, validation accuracy changes from epoch to epoch by more than the choice of the "
-        "validation images could explain even if every epoch had been measured on other images; or the training images "
-        "themselves, under evaluation conditions, are worse at the end than before the first step; or a stage diverged."
+        "validation images could explain even if every epoch had been measured on other images; or the loss on the "
+        "training images themselves, under evaluation conditions, leaps up by half in a third of these epochs, or is "
+        "larger at the end than before the first step; or a stage diverged."
     )
     fixes = "Use a tenth of it (--set stage2.learning_rate=0.001), or let the range test find it (=auto)."
     references = ("Smith, Cyclical learning rates for training neural networks, WACV 2017",)
@@ -28,7 +29,7 @@ class StepsTooLarge(Rule):
             if len(stage) < 2:
                 continue
             rate = max(epoch.learning_rate for epoch in stage)
-            seen = self._worse(stage) or self._jumps(stage, evidence.num_validation)
+            seen = self._worse(stage) or self._leaps(stage) or self._jumps(stage, evidence.num_validation)
             if seen:
                 return self.found(
                     seen,
@@ -49,6 +50,17 @@ class StepsTooLarge(Rule):
         return (
             f"Stage {stage[0].stage} raised the loss on its own training images from {first:.3f} to {last:.3f} under "
             f"evaluation conditions, with steps of {max(epoch.learning_rate for epoch in stage):.3g}."
+        )
+
+    def _leaps(self, stage: Sequence[EpochRecord]) -> str | None:
+        losses = [one.train_eval_loss for one in stage[max(1, len(stage) // 2) :] if one.train_eval_loss is not None]
+        leaps = sum(after > 1.5 * before + 0.05 for before, after in pairwise(losses))
+        if len(losses) < 4 or leaps < max(2, (len(losses) - 1) / 3):
+            return None
+        return (
+            f"In the second half of stage {stage[0].stage} the loss on its own training images, under evaluation "
+            f"conditions, leapt up by more than half after {leaps} of {len(losses) - 1} epochs; it moved between "
+            f"{min(losses):.3f} and {max(losses):.3f}."
         )
 
     def _jumps(self, stage: Sequence[EpochRecord], n: int) -> str | None:

@@ -2,6 +2,7 @@
 
 # N images, F features
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -32,8 +33,10 @@ from retop.training import (
     evaluate_inputs,
     training_mode,
 )
-from retop.training.isolation import FrozenFeatures, isolate
+from retop.training.isolation import isolate
 from retop.training.order import derive_seed, epoch_order
+from retop.training.probing import FrozenFeatures
+from retop.training.tracking import RunTracks
 from retop.training.weighting import class_weights
 
 
@@ -57,6 +60,7 @@ class RunTrainer:
         clock: Clock,
         folder: RunFolder,
         checkpoints: Checkpoints,
+        tracks: RunTracks,
     ) -> None:
         self._prepared = prepared
         self._recipe = prepared.request.recipe
@@ -66,6 +70,7 @@ class RunTrainer:
         self._clock = clock
         self._folder = folder
         self._checkpoints = checkpoints
+        self._tracks = tracks
         self._stored = prepared.source != "images"
         self._head = build_head(
             self._recipe.head,
@@ -87,16 +92,22 @@ class RunTrainer:
         if self._recipe.stage1.epochs > 0:
             # All that stage 1 changes is in the head.
             head = LateNetwork(nn.Identity(), self._head)
-            results.append(self._checkpoints.once("stage 1", StageResult, head, self._stage1))
+            results.append(self._finish("stage 1", head, self._stage1))
         if self._prepared.trains_late_layers:
             # The isolating tests ask for features of the frozen network, which a finished stage 2 would have changed.
             _ = self._inputs
             network = LateNetwork(self._late_suffix(), self._head)
-            results.append(self._checkpoints.once("stage 2", StageResult, network, lambda: self._stage2(network)))
+            results.append(self._finish("stage 2", network, lambda: self._stage2(network)))
         with writing(self._folder.path):
             write_json_lines(self._folder.epochs, (epoch for result in results for epoch in result.history))
         stages = tuple(result.record for result in results)
         return Trained(self._head, stages, stages[-1].validation_accuracy)
+
+    def _finish(self, name: str, network: LateNetwork, stage: Callable[[], StageResult]) -> StageResult:
+        result = self._checkpoints.once(name, StageResult, network, stage)
+        for epoch in result.history:
+            self._tracks.log_epoch(epoch)
+        return result
 
     def fit_probe(self) -> Trained:
         """The baseline: logistic regression on the features of view 0."""
@@ -147,6 +158,7 @@ class RunTrainer:
                 dataset.train,
                 dataset.validation,
                 FrozenFeatures(*self._collect()) if stored else None,
+                frozen=prepared.frozen_groups,
                 num_views=prepared.num_views,
                 seed=prepared.request.seed,
             )
@@ -216,9 +228,13 @@ class RunTrainer:
             LabelledInputs(learned.inputs, labels_n, np.sort(sample)),
             self._labelled(validation, which, self._dataset.validation.labels_n),
         )
+        # Which of several attempts the stage will hand on is known at its end.
+        several = recipe.weight_decay == "auto"
         with self._clock.part(f"stage {number}", None, "epochs") as shown:
 
             def on_epoch(epoch: EpochRecord) -> None:
+                if not several:
+                    self._tracks.log_epoch(epoch)
                 self._setting.listener(
                     PartAdvanced(shown, min(1, epoch.epoch), f"validation {100 * epoch.validation_accuracy:.1f} %")
                 )

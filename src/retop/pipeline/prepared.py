@@ -13,6 +13,7 @@ from retop.activations.key import EntryKey
 from retop.backbones import (
     Backbone,
     Boundary,
+    Group,
     ImageNetwork,
     SplitNetwork,
     build_backbone,
@@ -64,6 +65,13 @@ class PreparedRun:
         """Whether there is a stage 2 with thawed layers."""
         recipe = self.request.recipe
         return self.request.kind != "probe" and recipe.stage2.epochs > 0 and self.boundary.group is not None
+
+    @property
+    def frozen_groups(self) -> tuple[Group, ...]:
+        """Groups of layers that keep their pretrained weights, from the stem on."""
+        groups = self.backbone.groups
+        names = [group.name for group in groups]
+        return groups[: names.index(self.boundary.group)] if self.trains_late_layers and self.boundary.group else groups
 
     @property
     def updates_statistics(self) -> bool:

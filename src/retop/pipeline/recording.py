@@ -6,11 +6,24 @@ from retop.backbones import describe_groups
 from retop.data import Dataset
 from retop.pipeline.fitting import Trained
 from retop.pipeline.prepared import PreparedRun
-from retop.pipeline.request import Setting
+from retop.pipeline.request import RunRequest, Setting
 from retop.records import Metrics, NetworkRecord, TrainedRecord
+from retop.training.tracking import describe_recipe
 from retop.version import __version__
 
 CROPS = "all of it trains, on crops drawn anew in every epoch"
+
+
+def about_run(request: RunRequest, dataset: Dataset) -> dict[str, str]:
+    """What trackers show of a run."""
+    return {
+        "backbone": request.backbone,
+        "kind": request.kind,
+        "seed": str(request.seed),
+        "data": dataset.record.location,
+        "data_fingerprint": dataset.record.fingerprint,
+        **describe_recipe(request.recipe),
+    }
 
 
 def precision_record(prepared: PreparedRun, setting: Setting) -> dict[str, str]:

@@ -9,6 +9,7 @@ from retop.events import Event, Listener, PartAdvanced, ignore
 from retop.recipe import HeadRecipe, Recipe, StageRecipe, ViewsRecipe
 from retop.stopping import Stop
 from retop.training import Runtime
+from retop.training.tracking import TrackerName
 
 Kind = Literal["fine-tuned", "scratch", "probe"]
 
@@ -54,6 +55,7 @@ class Setting:
         command: for the record.
         listener: receives progress.
         stop: says when somebody has asked the work to end.
+        log: trackers that receive the numbers of every run.
     """
 
     runtime: Runtime
@@ -61,6 +63,7 @@ class Setting:
     command: str
     listener: Listener = ignore
     stop: Stop = field(default_factory=Stop)
+    log: tuple[TrackerName, ...] = ()
 
     def interruptible(self) -> "Setting":
         """The setting for work that is lost as a whole if it does not end, and can end whenever it reports progress."""

@@ -16,6 +16,7 @@ from retop.pipeline.environment import describe_environment
 from retop.pipeline.fitting import RunTrainer
 from retop.pipeline.prepared import PreparedRun, prepare
 from retop.pipeline.recording import (
+    about_run,
     answers_otherwise,
     dtype_name,
     network_record,
@@ -28,6 +29,7 @@ from retop.records import Environment, Predictions, RunRecord, write_predictions
 from retop.records.storing import writing
 from retop.schema import to_plain
 from retop.training import Checkpoints
+from retop.training.tracking import RunTracks
 
 
 def run_backbone(
@@ -63,7 +65,28 @@ def run_backbone(
         prepared = prepare(request, dataset, setting)
     checkpoints = _open_checkpoints(folder, prepared, dataset, setting, environment, clock, shown)
     _tell_what_is_not_stored(prepared, setting)
-    trainer = RunTrainer(prepared, dataset, setting, clock, folder, checkpoints)
+    with RunTracks(setting.log, folder.path, about_run(request, dataset)) as tracks:
+        trainer = RunTrainer(prepared, dataset, setting, clock, folder, checkpoints, tracks)
+        run = _make(trainer, prepared, dataset, setting, clock, folder, environment, shown)
+        tracks.log_result([one for one in (run.validation, run.test) if one is not None])
+        with writing(folder.path):
+            write_record(folder.run, run)
+    checkpoints.remove()
+    return run
+
+
+def _make(
+    trainer: RunTrainer,
+    prepared: PreparedRun,
+    dataset: Dataset,
+    setting: Setting,
+    clock: Clock,
+    folder: RunFolder,
+    environment: Environment,
+    shown: list[str],
+) -> RunRecord:
+    """Train, save, measure through the saved folder, and say how it went."""
+    request = prepared.request
     trained = trainer.fit_probe() if request.kind == "probe" else trainer.fit()
     record = trained_record(prepared, dataset, trained)
     head = trained.head.folded() if isinstance(trained.head, LinearHead) else trained.head
@@ -77,7 +100,7 @@ def run_backbone(
     isolation = trainer.isolate(predictions[0])
     if lost := answers_otherwise(trained, metrics[0]):
         setting.listener(Notice("warning", f"{request.name}: {lost}"))
-    run = RunRecord(
+    return RunRecord(
         name=request.name,
         kind=request.kind,
         seed=request.seed,
@@ -93,10 +116,6 @@ def run_backbone(
         warnings=tuple(shown),
         isolation=isolation,
     )
-    with writing(folder.path):
-        write_record(folder.run, run)
-    checkpoints.remove()
-    return run
 
 
 def _make_ready(folder: RunFolder) -> None:

@@ -35,6 +35,26 @@ class SuspectedLabel:
 
 
 @dataclass(frozen=True)
+class DepthResult:
+    """A logistic regression on features of one depth of the frozen part, beside one on the network's last features.
+
+    Both are fitted to the same training images and answer the same validation images.
+    """
+
+    group: str
+    """Group of layers whose output, averaged over each image, is the features."""
+
+    result: SampleResult
+    """On validation images."""
+
+    only_here: int
+    """Images that are right here and wrong with the last features."""
+
+    only_last: int
+    """Images that are wrong here and right with the last features."""
+
+
+@dataclass(frozen=True)
 class IsolationRecord:
     """Isolating tests of one run.
 
@@ -66,3 +86,7 @@ class IsolationRecord:
 
     suspected_labels: tuple[SuspectedLabel, ...]
     """Training images that the cross-validation takes for another class, the most confident first; at most 200."""
+
+    depths: tuple[DepthResult, ...] = ()
+    """Regressions on features of the frozen groups, from stem to boundary; empty where the last features of the
+    frozen network were not stored."""

@@ -70,7 +70,7 @@ def fit(
         seed: of the run.
         stage: 1 or 2.
         runtime: device and arithmetic.
-        on_epoch: receives each epoch's record.
+        on_epoch: receives each epoch's record, those of an interrupted fit first.
         checkpoints: where the state is kept; None keeps nothing.
         listener: receives warnings.
 
@@ -87,7 +87,10 @@ def fit(
     state = FitState(name, network, optimiser, runtime.device, Progress(learning_rate))
     objective = partial(training_loss, recipe=recipe, class_weights_k=train.class_weights_k)
     module, stepper = runtime.fabric.setup(network, optimiser)
-    if not checkpoints.resume(state):
+    if checkpoints.resume(state):
+        for record in state.progress.history:
+            on_epoch(record)
+    else:
         _end_epoch(state, measure_epoch(network, train_sample, validation, runtime, stage, epoch=0), on_epoch)
     while state.progress.epoch <= recipe.epochs and not _is_out_of_patience(state.progress, recipe):
         epoch = state.progress.epoch

@@ -8,7 +8,17 @@ import pytest
 from example_records import answers, contender, epochs
 from retop.diagnosis import RULES, Evidence, diagnose, diagnose_comparison
 from retop.evaluation import measure
-from retop.records import EpochRecord, Finding, IsolationRecord, Predictions, SampleResult, SuspectedLabel
+from retop.records import (
+    DepthResult,
+    EpochRecord,
+    Finding,
+    GroupRecord,
+    IsolationRecord,
+    Predictions,
+    SampleResult,
+    StageRecord,
+    SuspectedLabel,
+)
 
 HEALTHY_TESTS = IsolationRecord(
     SampleResult(100, 95, 0.2), SampleResult(100, 94, 0.2), SampleResult(100, 60, 0.8), SampleResult(100, 55, 0.8),
@@ -209,6 +219,38 @@ def test_borders_that_suffice_are_give_aways() -> None:
     assert "R20" in graver(run(CALM, isolation=replace(HEALTHY_TESTS, border=SampleResult(100, 93, 0.3))))
 
 
+def test_thumbnails_that_suffice_are_a_note() -> None:
+    tests = replace(HEALTHY_TESTS, thumbnail=SampleResult(100, 93, 0.3))
+    found = next(one for one in diagnose(run(CALM, isolation=tests)) if one.code == "R20")
+    assert (found.severity, found.suspected) == ("note", True)
+
+
+def test_training_labels_confirmed_less_often_than_others_are_noisy() -> None:
+    tests = replace(HEALTHY_TESTS, cross_validated=SampleResult(1000, 750, 0.6))
+    assert "R15" in graver(run(CALM, isolation=tests))
+    assert "R15" not in codes(run(CALM, isolation=replace(tests, cross_validated=SampleResult(1000, 920, 0.3))))
+
+
+def test_a_saved_model_that_answers_worse_than_in_training_has_other_statistics() -> None:
+    stage = StageRecord(2, 5, 3, 0.01, "recipe", 0.0, "recipe", 0.95, 0.2, "finished", 10)
+    spoilt = answers(np.arange(400) % 2 > 0, split="validation")
+    evidence = run(CALM, stages=(stage,), validation=measure(spoilt, "float32"), validation_predictions=spoilt)
+    found = next(one for one in diagnose(evidence) if one.code == "R10")
+    assert found.suspected
+    assert "R10" not in codes(run(CALM, stages=(stage,)))
+
+
+def test_a_training_loss_that_leaps_means_large_steps() -> None:
+    points = [(0.1 + 0.5 * (place % 2), 0.97, 0.4, 0.9) for place in range(12)]
+    assert "R05" in codes(run(curve(1, *points)))
+
+
+def test_a_validation_loss_that_has_risen_by_half_is_overfitting_on_few_images_too() -> None:
+    points = [(0.7, 0.5, 0.7, 0.5), (0.2, 0.95, 0.4, 0.9), (0.05, 1.0, 0.5, 0.9), (0.01, 1.0, 0.6, 0.9),
+              (0.005, 1.0, 0.7, 0.9)]  # fmt: skip
+    assert "R01" in codes(run(curve(2, *points), n=60))
+
+
 def test_few_images_are_a_note() -> None:
     few = answers(np.arange(20) % 10 > 0)
     found = next(one for one in diagnose(run(CALM, test=measure(few, "float32"), test_predictions=few))
@@ -225,3 +267,33 @@ def test_backbones_that_cannot_be_told_apart_are_a_note() -> None:
     assert [finding.code for finding in diagnose_comparison(same)] == ["R22"]
     apart = comparison_record([contender("a", accuracy=1.0), contender("b", accuracy=0.5)])
     assert diagnose_comparison(apart) == ()
+
+
+def depths(*gained_and_lost: tuple[int, int]) -> tuple[DepthResult, ...]:
+    """Regressions at several depths of which the last features answer 60 of 100 rightly."""
+    return tuple(
+        DepthResult(f"layer{place}", SampleResult(100, 60 + gained - lost, 0.5), gained, lost)
+        for place, (gained, lost) in enumerate(gained_and_lost, 1)
+    )
+
+
+def test_an_earlier_depth_that_serves_better_means_a_boundary_too_deep() -> None:
+    deep = run(CALM, isolation=replace(HEALTHY_TESTS, depths=depths((2, 30), (25, 3), (8, 4))))
+    found = next(one for one in diagnose(deep) if one.code == "R23")
+    assert "--thaw layer3" in found.fix
+    assert found.evidence["last"] == pytest.approx(0.6)
+    assert "R23" not in codes(run(CALM, isolation=replace(HEALTHY_TESTS, depths=depths((2, 30), (9, 3), (8, 4)))))
+
+
+def test_thawing_that_buys_nothing_is_a_note() -> None:
+    evidence = run(CALM)
+    assert evidence.record is not None
+    assert evidence.validation is not None
+    groups = tuple(GroupRecord(f"layer{place}", 10, 10, 10) for place in range(1, 5))
+    record = replace(evidence.record, network=replace(evidence.record.network, groups=groups, boundary="layer2"))
+    refit = SampleResult(evidence.validation.n, evidence.validation.num_right, 0.2)
+    thawed = replace(evidence, record=record, isolation=replace(HEALTHY_TESTS, head_refit=refit))
+    found = next(one for one in diagnose(thawed) if one.code == "R24")
+    assert (found.severity, found.evidence["trained_groups"]) == ("note", 3)
+    worse = replace(refit, num_right=refit.num_right - 5)
+    assert "R24" not in codes(replace(thawed, isolation=replace(HEALTHY_TESTS, head_refit=worse)))

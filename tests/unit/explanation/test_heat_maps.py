@@ -28,7 +28,19 @@ def classifier(backbone: str, kind: str = "linear") -> Classifier:
 
 
 @pytest.mark.parametrize(
-    "backbone", ["test_resnet", "test_convnext", "test_efficientnet", "test_vit", "test_mambaout", "retop_scratch"]
+    "backbone",
+    [
+        "test_resnet",
+        "test_convnext",
+        "test_efficientnet",
+        "test_vit",
+        "test_mambaout",
+        "retop_scratch",
+        "pocket_vgg",
+        "pocket_inception",
+        "pocket_xception",
+        "swin_tiny_patch4_window7_224",
+    ],
 )
 def test_every_family_has_a_map_of_the_images_size(backbone: str) -> None:
     network = classifier(backbone)

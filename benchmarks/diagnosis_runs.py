@@ -1,0 +1,145 @@
+"""One run of the fault-injection benchmark: draw images, plant a fault, train, diagnose."""
+
+import json
+import pickle
+import re
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diagnosis_data import DataSet, draw, write
+from diagnosis_faults import Fault
+from retop.activations import ActivationStore
+from retop.backbones.embedded import WEIGHTS_FOLDER
+from retop.data import Dataset, open_dataset
+from retop.data.audit import audit_dataset
+from retop.diagnosis import Evidence, diagnose, evidence_of
+from retop.errors import RetopError
+from retop.pipeline import RunFolder, RunRequest, Setting, run_backbone
+from retop.recipe import Recipe, apply_settings, load_recipe
+from retop.records import AuditRecord, read_finished_run
+from retop.training import choose_runtime
+
+SIZES = {"train": 32, "validation": 32, "test": 32}
+BACKBONES = ("pocket_resnet", "pocket_vgg")
+INPUT_PIXELS = 48
+"""Smaller than the 64 that the networks were made for: half of the time."""
+STORE_BYTES = 2 * 10**9
+SHORT = {"stage1.weight_decay": 0.3, "stage1.min_steps": 100, "views.count": 2}
+"""The default recipe, with one penalty instead of five, a third of the steps and half of the views."""
+HEALTHY_SETTINGS: tuple[dict[str, Any], ...] = (
+    SHORT,
+    SHORT | {"thaw": 2},
+    SHORT | {"thaw": "none", "stage2.epochs": 0},
+    SHORT | {"views.count": 1, "views.preset": "none"},
+    SHORT | {"stage1.weight_decay": "auto"},
+)
+"""Healthy runs take turns."""
+HEALTHY = Fault("healthy", ())
+
+Result = dict[str, Any]
+
+
+class Site:
+    """A draw of images, and the runs that are made on it.
+
+    Args:
+        data: where the images come from.
+        seed: of the draw and of the runs.
+        folder: for images, store and runs; an empty one.
+        kept: for what the rules look at, so that they can be applied again.
+    """
+
+    def __init__(self, data: DataSet, seed: int, folder: Path, kept: Path) -> None:
+        self._data = data
+        self._seed = seed
+        self._folder = folder
+        self._kept = kept
+        self._store = ActivationStore(folder / "store", STORE_BYTES)
+        self._weights = _small_weights(folder / "weights")
+        self._plain: tuple[Dataset, AuditRecord, Path] | None = None
+
+    def run(self, fault: Fault) -> Result:
+        """Plant a fault, train, and say what the diagnosis found."""
+        started = time.process_time()
+        dataset, audit, images = self._images(fault)
+        folder = self._folder / "run"
+        shutil.rmtree(folder, ignore_errors=True)
+        recipe = _recipe(fault, self._seed)
+        backbone = BACKBONES[self._seed // 4 % 2]
+        request = RunRequest(backbone, str(self._weights), recipe, self._seed)
+        setting = Setting(choose_runtime("cpu", recipe.precision), self._store, "benchmarks/diagnosis.py")
+        present = True
+        try:
+            with fault.training():
+                run_backbone(request, dataset, setting, RunFolder(folder))
+            finished = read_finished_run(folder)
+            evidence = evidence_of(finished, audit.findings, fault.answered_elsewhere(folder, dataset))
+            found = apply_rules(evidence)
+            present = fault.present(finished)
+            self._kept.mkdir(parents=True, exist_ok=True)
+            evidence_file(self._kept, fault.name, self._data.name, self._seed).write_bytes(pickle.dumps(evidence))
+        except RetopError as error:
+            found = {type(error).__name__: "error"}
+        if images.name != "images":
+            shutil.rmtree(images)
+        return {
+            "fault": fault.name, "data": self._data.name, "half": self._data.half, "seed": self._seed,
+            "backbone": backbone, "num_train": len(dataset.train), "found": found, "present": present,
+            "seconds": round(time.process_time() - started, 1),
+        }  # fmt: skip
+
+    def _images(self, fault: Fault) -> tuple[Dataset, AuditRecord, Path]:
+        """The site's own images, or those with the fault in them."""
+        own = bool(fault.plant or fault.sizes)
+        if not own and self._plain:
+            return self._plain
+        generator = np.random.default_rng(self._seed)
+        # Sizes differ between runs, as those of users do.
+        sizes = {split: int(number * generator.uniform(0.8, 1.6)) for split, number in SIZES.items()}
+        splits = draw(self._data, sizes | fault.sizes, self._seed)
+        if fault.plant:
+            splits = fault.plant(splits, generator)
+        images = write(splits, self._folder / ("planted" if own else "images"))
+        dataset = open_dataset(images, load_recipe("default").data)
+        opened = dataset, audit_dataset(dataset), images
+        if not own:
+            self._plain = opened
+        return opened
+
+
+def apply_rules(evidence: Evidence) -> dict[str, str]:
+    """Codes of the findings, with their severity."""
+    return {finding.code: finding.severity for finding in diagnose(evidence)}
+
+
+def evidence_file(folder: Path, fault: str, data: str, seed: int) -> Path:
+    """Where the evidence of a run is kept."""
+    return folder / (re.sub(r"[^a-z0-9]+", "-", f"{fault} {data} {seed}") + ".pickle")
+
+
+def _small_weights(folder: Path) -> Path:
+    """The pretrained networks for small images."""
+    for name in BACKBONES:
+        (folder / name).mkdir(parents=True)
+        config = json.loads((WEIGHTS_FOLDER / name / "config.json").read_text())
+        config["pretrained_cfg"]["input_size"] = [3, INPUT_PIXELS, INPUT_PIXELS]
+        (folder / name / "config.json").write_text(json.dumps(config))
+        (folder / name / "model.safetensors").symlink_to(WEIGHTS_FOLDER / name / "model.safetensors")
+    return folder
+
+
+def _recipe(fault: Fault, seed: int) -> Recipe:
+    if fault.name == HEALTHY.name:
+        # Four data sets take turns as well; five and four have no common divisor.
+        return _changed(HEALTHY_SETTINGS[seed % len(HEALTHY_SETTINGS)])
+    return _changed(SHORT | fault.settings)
+
+
+def _changed(settings: dict[str, Any]) -> Recipe:
+    changed = apply_settings(load_recipe("default"), {key: json.dumps(value) for key, value in settings.items()})
+    return replace(changed, name="benchmark")

@@ -1,0 +1,121 @@
+"""Logistic regressions on features of the frozen network: what can be had without training any of its layers.
+
+N images, F features, K classes.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from retop.data import ImageSet
+from retop.records import SampleResult, SuspectedLabel
+
+PENALTY_C = 0.01
+FOLDS = 5
+MOST_SUSPECTED = 200
+
+Floats = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FrozenFeatures:
+    """Features of the network as it was before stage 2, view 0.
+
+    Attributes:
+        train_nf: [N, F] of the training images.
+        validation_nf: [N, F] of the validation images.
+    """
+
+    train_nf: Floats
+    validation_nf: Floats
+
+    def scaled(self) -> "FrozenFeatures":
+        """Centred, and one scale for all: the head's own convention."""
+        mean_f = self.train_nf.mean(axis=0)
+        size = max(float(np.sqrt(np.mean((self.train_nf - mean_f) ** 2))), 1e-12)
+        return FrozenFeatures(
+            np.asarray((self.train_nf - mean_f) / size, dtype=np.float32),
+            np.asarray((self.validation_nf - mean_f) / size, dtype=np.float32),
+        )
+
+
+def fit_logits(train_nf: Floats, labels_n: Labels, others_nf: Floats, num_classes: int) -> npt.NDArray[np.float64]:
+    """Fit a logistic regression and let it answer.
+
+    Args:
+        train_nf: [N, F], scaled.
+        labels_n: [N] of them; classes may be missing.
+        others_nf: [M, F] to be answered.
+        num_classes: K.
+
+    Returns:
+        Logarithms of probabilities [M, K].
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    probability_nk = np.full((len(others_nf), num_classes), 1e-9)
+    present = np.unique(labels_n)
+    if len(present) == 1:
+        probability_nk[:, present] = 1.0
+        return np.log(probability_nk)
+    model = LogisticRegression(C=PENALTY_C, max_iter=200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(train_nf, labels_n)
+    probability_nk[:, model.classes_] = np.maximum(model.predict_proba(others_nf), 1e-9)
+    return np.log(probability_nk)
+
+
+def count_right(logits_nk: npt.NDArray[np.floating], labels_n: Labels) -> SampleResult:
+    """Right answers and log loss.
+
+    Args:
+        logits_nk: [N, K].
+        labels_n: [N].
+    """
+    logits, labels = torch.from_numpy(np.array(logits_nk)).double(), torch.from_numpy(labels_n.copy())
+    loss = float(functional.cross_entropy(logits, labels))
+    return SampleResult(len(labels_n), int((logits.argmax(1) == labels).sum()), max(0.0, loss))
+
+
+def cross_validate(
+    train_nf: Floats, labels_n: Labels, train: ImageSet, picked: npt.NDArray[np.int64], generator: np.random.Generator
+) -> tuple[SampleResult, tuple[SuspectedLabel, ...]]:
+    """Let every image be answered by a regression that did not learn from it.
+
+    Args:
+        train_nf: [N, F], scaled.
+        labels_n: [N] of them.
+        train: all training images.
+        picked: [N] which of them the features are of.
+        generator: deals the folds.
+
+    Returns:
+        How many labels are confirmed, and the images whose label is not, the most confident first.
+    """
+    fold_n = generator.permutation(len(labels_n)) % FOLDS
+    logits_nk = np.zeros((len(labels_n), len(train.classes)))
+    for fold in range(FOLDS):
+        inside = fold_n == fold
+        if inside.any() and not inside.all():
+            logits_nk[inside] = fit_logits(
+                train_nf[~inside], labels_n[~inside], train_nf[inside], len(train.classes)
+            )  # fmt: skip
+    answer_n, confidence_n = logits_nk.argmax(axis=1), np.exp(logits_nk.max(axis=1))
+    wrong = sorted(np.flatnonzero(answer_n != labels_n), key=lambda n: (-confidence_n[n], n))[:MOST_SUSPECTED]
+    suspected = tuple(
+        SuspectedLabel(
+            train.path(int(picked[n])),
+            train.classes[labels_n[n]],
+            train.classes[answer_n[n]],
+            float(min(confidence_n[n], 1.0)),
+        )
+        for n in wrong
+    )
+    return count_right(logits_nk, labels_n), suspected

@@ -1,0 +1,74 @@
+"""Isolating tests: they measure what they say, change nothing, and can be left out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from retop.activations import ActivationStore
+from retop.backbones import build_backbone
+from retop.data import Dataset
+from retop.training.depth import group_outputs
+from retop.training.probing import FrozenFeatures, count_right, fit_logits
+from small_runs import model_bytes, run_small, saved_epochs, without_clock
+
+
+def test_depths_are_those_of_the_frozen_groups(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    record = run_small(tmp_path / "run", shapes, weights=small_weights, store=ActivationStore())
+    tests = record.isolation
+    assert tests is not None
+    groups = [group.name for group in record.network.groups]
+    assert [one.group for one in tests.depths] == groups[: groups.index(record.network.boundary or "")]
+    # All depths are compared with the same regression, so what they gained and lost leads back to one number.
+    assert len({one.result.num_right - one.only_here + one.only_last for one in tests.depths}) == 1
+    assert {one.result.n for one in tests.depths} == {tests.validation.n} == {tests.border.n} == {15}
+
+
+def test_all_groups_are_probed_where_none_is_thawed(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    record = run_small(
+        tmp_path / "run", shapes, weights=small_weights, store=ActivationStore(), settings={"thaw": "none"}
+    )
+    assert record.isolation is not None
+    assert len(record.isolation.depths) == len(record.network.groups)
+    # The last group's output, averaged, is what the head reads.
+    last = record.isolation.depths[-1]
+    assert last.only_here == last.only_last == 0
+
+
+def test_leaving_them_out_changes_nothing_else(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    for name, wanted in (("with", True), ("without", False)):
+        settings = {"isolating_tests": wanted}
+        record = run_small(
+            tmp_path / name, shapes, weights=small_weights, store=ActivationStore(tmp_path / "store"), settings=settings
+        )
+        assert (record.isolation is not None) == wanted
+        assert ("isolating tests" in {timing.part for timing in record.timings}) == wanted
+    assert model_bytes(tmp_path / "with") == model_bytes(tmp_path / "without")
+    histories = [[without_clock(epoch) for epoch in saved_epochs(tmp_path / name)] for name in ("with", "without")]
+    assert histories[0] == histories[1]
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit", "test_convnext", "swin_tiny_patch4_window7_224"])
+def test_every_family_has_outputs_of_its_groups(backbone: str) -> None:
+    built = build_backbone(backbone, "random", seed=0)
+    side = built.preprocessing.height
+    images = torch.rand((2, 3, side, side), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode(), group_outputs(built.network, built.groups) as pooled:
+        built.network.eval()(images)
+    assert list(pooled) == [group.name for group in built.groups]
+    assert all(output.ndim == 2 and len(output) == 2 for output in pooled.values())
+    # Averaged over places, never over channels: as many values as the widest of the group's parameters has channels.
+    widths = {parameter.shape[0] for parameter in built.network.parameters()}
+    assert all(output.shape[1] in widths for output in pooled.values())
+
+
+def test_a_regression_on_features_that_say_nothing_stays_at_chance() -> None:
+    generator = np.random.default_rng(0)
+    features = FrozenFeatures(
+        generator.normal(3, 5, (400, 8)).astype(np.float32), generator.normal(3, 5, (400, 8)).astype(np.float32)
+    ).scaled()
+    assert abs(float(features.train_nf.mean())) < 1e-5
+    labels_n = generator.integers(0, 4, 400)
+    seen = count_right(fit_logits(features.train_nf, labels_n, features.validation_nf, 4), labels_n)
+    assert abs(seen.num_right / 400 - 0.25) < 0.1
