@@ -37,10 +37,10 @@ def run_comparison(
         RunError: some runs failed; the others are printed first.
         StoppedError: somebody asked to stop; the message says how to go on.
     """
-    arguments = options.arguments()
+    arguments = options.arguments() | {"log": read_names(log)}
     from retop import api
 
-    return _run(partial(api.compare, backbones=backbones, **arguments, log=read_names(log), out=out), as_json)
+    return _run(partial(api.compare, backbones=backbones, **arguments, out=out), as_json)
 
 
 def resume_comparison(run: Path, as_json: bool) -> None:

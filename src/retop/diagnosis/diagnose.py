@@ -21,7 +21,7 @@ RULES: tuple[type[Rule], ...] = (
 """By code."""
 
 EXPLAINS: dict[str, tuple[str, ...]] = {
-    "R05": ("R02",),
+    "R05": ("R01", "R02"),
     "R06": ("R02", "R03", "R13"),
     "R10": ("R01", "R08", "R17"),
     "R11": ("R02", "R13", "R14", "R17"),

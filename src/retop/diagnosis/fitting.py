@@ -15,8 +15,8 @@ class Overfitting(Rule):
     looks_for = (
         "At the stage's last epoch, training images under evaluation conditions are answered better than validation "
         "images, and the validation loss has risen by a quarter above its minimum while the training loss fell. Either "
-        "the gap is larger than three standard errors and 5 points, or the validation loss has risen by half and is "
-        "more than four times the training loss."
+        "the gap is larger than three standard errors and 5 points, or the validation loss is more than four times "
+        "the training loss and has risen by half and by more than three standard errors."
     )
     fixes = (
         "Use more views (--views 8), a stronger penalty (--set stage2.weight_decay=0.01), a later boundary (--thaw), "
@@ -45,8 +45,10 @@ class Overfitting(Rule):
         # After every epoch as many training images are looked at as there are validation images, if there are so many.
         error = standard_error(train, min(n, evidence.num_train or n), last.validation_accuracy, n)
         risen = last.validation_loss / max(lowest.validation_loss, 0.02)
-        measured = last.train_eval_loss is not None
-        clear = gap > max(0.05, CERTAIN * error) or (measured and risen > 1.5 and last.validation_loss > 4 * train_loss)
+        # A mean loss is mostly that of the wrong answers, so their number says how far chance moves it.
+        wrong = max(1.0, n * (1 - last.validation_accuracy))
+        by_loss = last.train_eval_loss is not None and risen > 1 + max(0.5, CERTAIN / math.sqrt(wrong))
+        clear = gap > max(0.05, CERTAIN * error) or (by_loss and last.validation_loss > 4 * train_loss)
         if gap <= 0 or risen <= 1.25 or not clear or train_loss > early_loss or lowest is last:
             return None
         return self.found(

@@ -180,9 +180,9 @@ class GiveAway(Rule):
     code, name = "R20", "give-away property used"
     why = "The model answers from what is beside the subject, and will fail where that is otherwise."
     looks_for = (
-        "With the middle of the picture greyed out, at least 85 % of the lift over chance is left, on 20 images or more. "
-        "Where that is so with the picture reduced to 8 pixels and enlarged again, it is a note: colour and coarse "
-        "layout suffice, which may be the subject's own."
+        "With the middle of the picture greyed out, at least 85 % of the lift over chance is left, on 20 images or "
+        "more. Where that is so with the picture reduced to 8 pixels and enlarged again, it is a note: colour and "
+        "coarse layout suffice, which may be the subject's own."
     )
     fixes = (
         "Crop the border away, or gather images in which it does not go with the class; retop check DATA names such "

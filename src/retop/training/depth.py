@@ -86,12 +86,13 @@ def group_outputs(body: nn.Module, groups: Sequence[Group]) -> Iterator[dict[str
         [N, F] by the group's name.
     """
     pooled: dict[str, torch.Tensor] = {}
-    channels_last = getattr(body, "output_fmt", "NCHW") == "NHWC"
+    swin, width = getattr(body, "output_fmt", "NCHW") == "NHWC", getattr(body, "embed_dim", None)
     modules = dict(body.named_modules())
 
     def keep(name: str, output: object) -> None:
         if isinstance(output, torch.Tensor) and output.ndim in (2, 3, 4):
             # Maps [N, C, H, W] or [N, H, W, C], tokens [N, T, C]. The last layer of a group to answer counts.
+            channels_last = swin or output.shape[-1] == width
             places = {2: (), 3: (1,), 4: (1, 2) if channels_last else (2, 3)}[output.ndim]
             pooled[name] = (output.float().mean(dim=places) if places else output.float()).cpu()
 

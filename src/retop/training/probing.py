@@ -63,13 +63,13 @@ def fit_logits(train_nf: Floats, labels_n: Labels, others_nf: Floats, num_classe
     present = np.unique(labels_n)
     if len(present) == 1:
         probability_nk[:, present] = 1.0
-        return np.log(probability_nk)
+        return np.asarray(np.log(probability_nk))
     model = LogisticRegression(C=PENALTY_C, max_iter=200)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(train_nf, labels_n)
     probability_nk[:, model.classes_] = np.maximum(model.predict_proba(others_nf), 1e-9)
-    return np.log(probability_nk)
+    return np.asarray(np.log(probability_nk))
 
 
 def count_right(logits_nk: npt.NDArray[np.floating], labels_n: Labels) -> SampleResult:
