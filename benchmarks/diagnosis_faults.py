@@ -230,6 +230,11 @@ def _answers_one_class(run: FinishedRun) -> bool:
     return bool(answered_k.max() >= 0.95 * answered_k.sum())
 
 
+def _rare_classes_lost(run: FinishedRun) -> bool:
+    metrics = run.record.validation
+    return metrics.balanced_accuracy.value < metrics.accuracy.value - 0.1
+
+
 HEAD = {"thaw": "none", "stage2.epochs": 0, "views.count": 1, "views.preset": "none"}
 LATE = {"thaw": 2, "views.count": 1, "views.preset": "none", "stage2.patience": None, "stage2.schedule": "constant"}
 FREE = {"stage1.patience": None, "stage1.schedule": "constant", "stage1.min_steps": 0}
@@ -251,7 +256,7 @@ FAULTS = (
     Fault("head lost when saved", ("R11",), HEAD, training=head_lost, present=_answers_one_class),
     Fault("classes permuted between splits", ("R12",), HEAD, plant=_permute),
     Fault("nearly duplicate classes", ("R13",), HEAD, sizes={"train": 60, "validation": 80, "test": 30}, plant=_divide),
-    Fault("imbalance", ("R14",), HEAD | {"stage1.weight_decay": 1.0}, plant=_thin_out),
+    Fault("imbalance", ("R14",), HEAD | {"stage1.weight_decay": 30.0}, plant=_thin_out, present=_rare_classes_lost),
     Fault("labels wrong", ("R15",), HEAD, plant=_mislabel),
     Fault("test images not rescaled elsewhere", ("R16",), HEAD, answered_elsewhere=not_rescaled),
     Fault("shift", ("R17",), HEAD, plant=_blur),

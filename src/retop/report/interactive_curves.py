@@ -69,6 +69,13 @@ def _curve_figure(seeds: Sequence[CurveFacts], quantity: str, name: str) -> Page
     )  # fmt: skip
     shapes, annotations = [], []
     if quantity == "accuracy":
+        data.append(
+            {
+                "type": "scatter", "mode": "markers", "name": "sampling noise of validation (95 %)",
+                "x": [None], "y": [None], "hoverinfo": "skip",
+                "marker": {"symbol": "square", "size": 14, "color": "@band"},
+            }
+        )  # fmt: skip
         shapes.append(
             {
                 "type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": first.noise.low, "y1": first.noise.high,
@@ -82,11 +89,14 @@ def _curve_figure(seeds: Sequence[CurveFacts], quantity: str, name: str) -> Page
                 "line": {"dash": "dash", "width": 1, "color": "@quiet"},
             }
         )  # fmt: skip
+        # Where the curves are not: accuracy is high at the end, loss low.
+        edge = 0 if quantity == "accuracy" else 1
         for text, anchor in (("head ", "right"), (" + late layers", "left")):
             annotations.append(
                 {
-                    "x": first.change_place, "y": 1, "yref": "paper", "text": text, "showarrow": False,
-                    "xanchor": anchor, "yanchor": "top", "font": {"size": 11, "color": "@quiet"},
+                    "x": first.change_place, "y": edge, "yref": "paper", "text": text, "showarrow": False,
+                    "xanchor": anchor, "yanchor": "top" if edge else "bottom",
+                    "font": {"size": 11, "color": "@quiet"},
                 }
             )  # fmt: skip
     axis: dict[str, Any] = {"title": {"text": quantity}}
