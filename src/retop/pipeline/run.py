@@ -65,7 +65,7 @@ def run_backbone(
         prepared = prepare(request, dataset, setting)
     checkpoints = _open_checkpoints(folder, prepared, dataset, setting, environment, clock, shown)
     _tell_what_is_not_stored(prepared, setting)
-    with RunTracks(setting.log, folder.path, about_run(request, dataset)) as tracks:
+    with RunTracks(setting.log, folder.path, about_run(request, dataset), setting.listener) as tracks:
         trainer = RunTrainer(prepared, dataset, setting, clock, folder, checkpoints, tracks)
         run = _make(trainer, prepared, dataset, setting, clock, folder, environment, shown)
         tracks.log_result([one for one in (run.validation, run.test) if one is not None])

@@ -8,13 +8,14 @@ import importlib.util
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, get_args
 
 from retop.errors import UsageError
+from retop.events import Listener, Notice, ignore
 from retop.recipe import Recipe
 from retop.records import EpochRecord, Metrics
 from retop.schema import to_plain
@@ -109,9 +110,12 @@ class RunTracks:
         names: which.
         folder: of the run; tracks lie beside it, in the folder of the comparison.
         about: what the run is.
+        listener: receives a warning where a tracker fails; the run goes on without it.
     """
 
-    def __init__(self, names: Sequence[TrackerName], folder: Path, about: Mapping[str, str]) -> None:
+    def __init__(
+        self, names: Sequence[TrackerName], folder: Path, about: Mapping[str, str], listener: Listener = ignore
+    ) -> None:
         root = folder.absolute().parent
         self._trackers: list[Tracker] = []
         for name in dict.fromkeys(names):
@@ -121,6 +125,7 @@ class RunTracks:
                 else MLflowTracker(root / MLFLOW, root.name, folder.name, folder, about)
             )
         self._seen: set[tuple[int, int]] = set()
+        self._listener = listener
 
     def __enter__(self) -> "RunTracks":
         return self
@@ -128,8 +133,7 @@ class RunTracks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for tracker in self._trackers:
-            tracker.close(finished=kind is None)
+        self._each(lambda tracker: tracker.close(finished=kind is None))
 
     def log_epoch(self, epoch: EpochRecord) -> None:
         """Hand on an epoch, unless that was done before."""
@@ -143,8 +147,17 @@ class RunTracks:
             self._log(result_numbers(one), 0)
 
     def _log(self, values: Mapping[str, float], step: int) -> None:
-        for tracker in self._trackers:
-            tracker.log(values, step)
+        self._each(lambda tracker: tracker.log(values, step))
+
+    def _each(self, action: Callable[[Tracker], None]) -> None:
+        for tracker in tuple(self._trackers):
+            try:
+                action(tracker)
+            # A server that is gone must not cost hours of training.
+            except Exception as error:  # noqa: BLE001
+                self._trackers.remove(tracker)
+                name = type(tracker).__name__.removesuffix("Tracker")
+                self._listener(Notice("warning", f"{name} receives no more numbers of this run: {error}"))
 
 
 def epoch_numbers(epoch: EpochRecord) -> dict[str, float]:

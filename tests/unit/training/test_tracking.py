@@ -9,9 +9,10 @@ import pytest
 from retop.activations import ActivationStore
 from retop.data import Dataset
 from retop.errors import StoppedError, UsageError
-from retop.records import RunRecord
+from retop.events import Event, Notice
+from retop.records import EpochRecord, RunRecord
 from retop.stopping import Stop
-from retop.training.tracking import check_trackers, epoch_numbers, result_numbers
+from retop.training.tracking import RunTracks, check_trackers, epoch_numbers, result_numbers
 from small_runs import run_small, saved_epochs
 
 pytest.importorskip("tensorboard", reason="pip install 'retop[track]'")
@@ -104,3 +105,26 @@ def test_trackers_receive_the_numbers_of_the_run(
 def test_other_trackers_are_refused_by_name() -> None:
     with pytest.raises(UsageError, match="wandb"):
         check_trackers(["wandb"])
+
+
+def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(tmp_path: Path) -> None:
+    shown: list[Event] = []
+    tracks = RunTracks(["tensorboard"], tmp_path / "photos" / "small-0", {"seed": "0"}, shown.append)
+    with tracks:
+        tracks._trackers[0].close(finished=False)
+        tracks._trackers[0] = Broken()
+        for epoch in range(3):
+            tracks.log_epoch(EpochRecord(1, epoch, 0.1, None, None, None, None, 0.5, 0.5, None, 1.0))
+    (notice,) = shown
+    assert isinstance(notice, Notice)
+    assert "Broken receives no more numbers of this run: gone" in notice.message
+
+
+class Broken:
+    """A tracker whose server is gone."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        raise ConnectionError("gone")
+
+    def close(self, finished: bool) -> None:
+        raise ConnectionError("gone")
