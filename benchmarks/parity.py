@@ -21,9 +21,9 @@ from retop.artifact import Classifier, load_model_folder, save_model_folder
 from retop.artifact.classifier import plain_head
 from retop.backbones import build_backbone
 from retop.data import open_evaluation
-from retop.data.decoding import decode_image
-from retop.data.views import shorter_side
-from retop.export.onnx_files import convert_network, join, open_onnx, write_onnx
+from retop.export.onnx_files import convert_network, join, open_onnx
+from retop.export.openvino_files import open_openvino, write_openvino
+from retop.export.sample import decode_for_whole
 from retop.export.torch_file import open_torch, write_torch
 from retop.predictor import Predictor
 from retop.recipe import HeadRecipe
@@ -31,7 +31,7 @@ from retop.records import TrainedRecord
 from retop.version import __version__
 
 CLASSES = ("a", "b", "c", "d")
-TOLERANCE = {"ONNX, whole path": 5e-3}
+TOLERANCE = {"ONNX, whole path": 5e-3, "OpenVINO, whole path": 5e-3}
 DEFAULT_TOLERANCE = 1e-4
 
 
@@ -92,8 +92,6 @@ def through_http(predictor: Predictor, files: list[Path]) -> np.ndarray:
 def routes(
     predictor: Predictor, files: list[Path], pixels: np.ndarray, place: Path
 ) -> dict[str, Callable[[], np.ndarray]]:
-    least = shorter_side(predictor.trained.preprocessing)
-
     def streamed(batch: int) -> np.ndarray:
         return np.array([[p.probabilities[c] for c in CLASSES] for p in predictor.stream(files, batch)])
 
@@ -104,16 +102,17 @@ def routes(
     def in_batches(answer: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         return np.concatenate([answer(pixels[first : first + 16]) for first in range(0, len(pixels), 16)])
 
+    def singly(answer: Callable[..., np.ndarray]) -> np.ndarray:
+        prepared = predictor.trained.preprocessing
+        inputs = (decode_for_whole(file.read_bytes(), file.name, prepared) for file in files)
+        return np.concatenate([answer(*one) for one in inputs])
+
     def onnx_network() -> np.ndarray:
         network = convert_network(predictor)
-        write_onnx(predictor, join(predictor, network), place / "whole.onnx", "whole", "fp32")
-        write_onnx(predictor, network, place / "network.onnx", "network", "fp32")
+        for name, model in (("network", network), ("whole", join(predictor, network))):
+            write_openvino(model, place / f"{name}.xml")
+            (place / f"{name}.onnx").write_bytes(model.SerializeToString())
         return in_batches(open_onnx(place / "network.onnx", "network").answer)
-
-    def onnx_whole() -> np.ndarray:
-        opened = open_onnx(place / "whole.onnx", "whole")
-        images = (np.asarray(decode_image(file.read_bytes(), file.name, least)) for file in files)
-        return np.concatenate([opened.answer(image) for image in images])
 
     def torch_export() -> np.ndarray:
         write_torch(predictor, place / "network.pt2", {})
@@ -126,7 +125,9 @@ def routes(
         "Python, bytes": in_python,
         "HTTP": lambda: through_http(predictor, files),
         "ONNX, network": onnx_network,
-        "ONNX, whole path": onnx_whole,
+        "ONNX, whole path": lambda: singly(open_onnx(place / "whole.onnx", "whole").answer),
+        "OpenVINO, network": lambda: in_batches(open_openvino(place / "network.xml", "network").answer),
+        "OpenVINO, whole path": lambda: singly(open_openvino(place / "whole.xml", "whole").answer),
         "torch.export": torch_export,
     }
 

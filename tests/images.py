@@ -33,6 +33,24 @@ def write_shapes(
     return folder
 
 
+def write_large_photos(folder: Path) -> list[Path]:
+    """JPEGs that a network of 64 pixels gets from a decode at 1/4 or 1/8; one of them lies on its side.
+
+    Their sides are such that the crop would move by a pixel if it followed from the rounded sides of the reduced image.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for seed, (width, height, orientation) in enumerate([(900, 609, 1), (900, 609, 6), (2003, 1361, 1)]):
+        pixels = np.asarray(draw_shape("stripes", seed, 900).resize((width, height)), np.int16)
+        grain = np.random.default_rng(seed).integers(-25, 26, pixels.shape)
+        image = Image.fromarray(np.clip(pixels + grain, 0, 255).astype(np.uint8))
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        files.append(folder / f"large-{seed}.jpg")
+        image.save(files[-1], quality=92, exif=exif)
+    return files
+
+
 def write_split_shapes(
     folder: Path, train: int, validation: int, test: int = 0, classes: Sequence[str] = SHAPES, side: int = 64
 ) -> Path:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from images import draw_shape
+from images import draw_shape, write_large_photos
 from retop.predictor import Prediction, Predictor
 from serving import Server, running_server
 
@@ -66,6 +66,17 @@ def test_every_form_of_request_gives_the_answer_of_predict(client: httpx.Client,
         assert answer.status_code == 200, answer.text
         found = answer.json()["predictions"][0]
         assert found["label"] == expected.label
+        given = {item["label"]: item["probability"] for item in found["top"]}
+        assert given == pytest.approx(expected.probabilities, abs=1e-5)
+
+
+def test_large_photos_get_the_answer_of_predict(client: httpx.Client, trained_run: Path, tmp_path: Path) -> None:
+    """They are decoded at reduced scale."""
+    predictor = Predictor(trained_run)
+    for photo in write_large_photos(tmp_path):
+        expected = predictor.predict(photo)
+        assert isinstance(expected, Prediction)
+        found = ask(client, photo.read_bytes()).json()["predictions"][0]
         given = {item["label"]: item["probability"] for item in found["top"]}
         assert given == pytest.approx(expected.probabilities, abs=1e-5)
 

@@ -21,7 +21,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from retop.data.colour import to_rgb
 from retop.data.likeness import LOOKED_AT, Pixels, shrink
-from retop.data.orientation import read_orientation, turn_upright
+from retop.data.orientation import read_orientation, turn_size, turn_upright
 from retop.errors import UnreadableImageError
 
 PIXEL_LIMIT = 200_000_000
@@ -158,10 +158,6 @@ _FULL_SIZE = "retop full size"
 
 
 def _only_image(image: Image.Image, seen: _Seen) -> Image.Image:
-    width, height = seen[2:4]
-    if image.size not in ((width, height), (height, width)):
-        turned = (image.width > image.height) != (width > height)
-        image.info[_FULL_SIZE] = (height, width) if turned else (width, height)
     return image
 
 
@@ -181,7 +177,12 @@ def _decode(content: bytes, path: str, at_least: int | None, finish: Callable[[I
             needed = REDUCTION_MARGIN * at_least
             image.draft(None, (needed, needed))
         image.load()
-        return finish(turn_upright(to_rgb(image), read_orientation(image)), seen)
+        orientation = read_orientation(image)
+        upright = turn_upright(to_rgb(image), orientation)
+        full = turn_size((seen[2], seen[3]), orientation)
+        if seen[0] == "JPEG" and upright.size != full:
+            upright.info[_FULL_SIZE] = full
+        return finish(upright, seen)
 
     return _open(content, path, load)
 

@@ -15,6 +15,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_LAID_OVER = (5, 6, 7, 8)
 
 
 def read_orientation(image: Image.Image) -> int:
@@ -47,6 +48,19 @@ def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
     """
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
+
+
+def turn_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """Width and height of an image after `turn_upright`.
+
+    Args:
+        size: width and height as stored.
+        orientation: 1 to 8, as EXIF counts.
+
+    Returns:
+        Width and height, exchanged where the orientation lays the image over.
+    """
+    return (size[1], size[0]) if orientation in _LAID_OVER else size
 
 
 def _from_exif(exif: bytes) -> int:

@@ -13,7 +13,7 @@ from retop.events import Listener, Notice, PartFinished, PartStarted, ignore
 from retop.export.parity import ExportedPart, ParityRow, Part, Precision, check_parity
 from retop.export.sample import Sample, find_dataset, read_pixels, take_sample
 from retop.predictor import Predictor
-from retop.schema import write_json
+from retop.schema import write_bytes, write_json
 
 Format = Literal["onnx", "torch", "timm", "openvino"]
 FORMATS: tuple[Format, ...] = ("onnx", "torch", "timm", "openvino")
@@ -137,7 +137,7 @@ def _write(
 def _write_onnx(
     predictor: Predictor, request: ExportRequest, folder: Path, dataset: Dataset, listener: Listener
 ) -> Iterator[ExportedPart]:
-    from retop.export.onnx_files import convert_network, halve, join, open_onnx, quantise, write_onnx
+    from retop.export.onnx_files import convert_network, describe_in, halve, join, open_onnx, quantise
     from retop.export.script import write_script
 
     network = convert_network(predictor)
@@ -154,17 +154,16 @@ def _write_onnx(
         listener(Notice("warning", f"{error}; only the network part is written"))
     for part, model in models.items():
         which: Part = "whole" if part == "whole" else "network"
-        file = folder / f"{which}.onnx"
-        write_onnx(predictor, model, file, which, request.precision)
+        describe_in(model, predictor, which, request.precision)
         if request.format == "openvino":
             from retop.export.openvino_files import open_openvino, write_openvino
 
-            write_openvino(file, file.with_suffix(".xml"))
-            file.unlink()
-            yield open_openvino(file.with_suffix(".xml"), which)
+            write_openvino(model, folder / f"{which}.xml")
+            yield open_openvino(folder / f"{which}.xml", which)
         else:
-            yield open_onnx(file, which)
-    if request.format == "onnx" and "whole" in models:
+            write_bytes(folder / f"{which}.onnx", model.SerializeToString())
+            yield open_onnx(folder / f"{which}.onnx", which)
+    if (folder / "whole.onnx").exists():
         write_script(folder / "predict.py")
 
 

@@ -19,9 +19,9 @@ from onnx import compose
 from retop.data.views import shorter_side
 from retop.export.network import build_network, example_images
 from retop.export.parity import ExportedPart, Part, Precision
-from retop.export.preprocessing import build_preprocessing
+from retop.export.preprocessing import FULL_SIZE, build_preprocessing
 from retop.predictor import Predictor
-from retop.schema import to_plain, write_bytes
+from retop.schema import to_plain
 from retop.version import __version__
 
 OPSET = 18
@@ -112,7 +112,7 @@ def join(predictor: Predictor, network: onnx.ModelProto) -> onnx.ModelProto:
         network: its network part, in any precision.
 
     Returns:
-        A graph with the input ``image``, uint8 [H, W, 3], and the output ``probabilities``, float32 [1, K].
+        A graph with the inputs of `build_preprocessing` and the output ``probabilities``, float32 [1, K].
 
     Raises:
         ExportError: the interpolation cannot be exported.
@@ -126,20 +126,18 @@ def join(predictor: Predictor, network: onnx.ModelProto) -> onnx.ModelProto:
     return compose.merge_models(first, prefixed, io_map=[("pixels", "pixels")])
 
 
-def write_onnx(predictor: Predictor, model: onnx.ModelProto, file: Path, part: Part, precision: Precision) -> None:
-    """Write a graph with all that its user must know in its metadata.
+def describe_in(model: onnx.ModelProto, predictor: Predictor, part: Part, precision: Precision) -> None:
+    """Put all that the user of a graph must know into its metadata.
 
     Args:
-        predictor: the model.
-        model: the graph.
-        file: where to.
+        model: the graph; changed.
+        predictor: the model that it was made from.
         part: which it is.
         precision: its arithmetic.
     """
     model.producer_name, model.producer_version = "retop", __version__
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA, json.dumps(describe_model(predictor, part, precision), ensure_ascii=False)
-    write_bytes(file, model.SerializeToString())
 
 
 def describe_model(predictor: Predictor, part: Part, precision: Precision) -> dict[str, Any]:
@@ -182,10 +180,10 @@ def open_onnx(file: Path, part: Part, threads: int = 0) -> ExportedPart:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
+    names = ("image", FULL_SIZE) if part == "whole" else ("pixels",)
 
-    def answer(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating]:
-        return session.run(["probabilities"], {name: images})[0]  # type: ignore[no-any-return]
+    def answer(*inputs: npt.NDArray[np.integer]) -> npt.NDArray[np.floating]:
+        return session.run(["probabilities"], dict(zip(names, inputs, strict=True)))[0]  # type: ignore[no-any-return]
 
     return ExportedPart(file, part, answer)
 

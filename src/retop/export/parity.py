@@ -21,7 +21,7 @@ numbers, so that single pixels differ by one level."""
 
 BATCHES = (1, 7, 64)
 
-Answer = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating]]
+Answer = Callable[..., npt.NDArray[np.floating]]
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class ExportedPart:
     Attributes:
         file: the file, or the folder of the format.
         part: ``network`` takes resized images [N, 3, H, W] and gives probabilities [N, K]; ``whole`` takes one image
-            [H, W, 3] of any size and gives [1, K].
-        answer: runs it in its own runtime.
+            [H, W, 3] of any size, with height and width of the image as it is stored [2], and gives [1, K].
+        answer: runs it in its own runtime on these inputs.
     """
 
     file: Path
@@ -128,7 +128,7 @@ def check_parity(exported: ExportedPart, sample: Sample, precision: Precision, a
 
 def _answers(exported: ExportedPart, sample: Sample) -> npt.NDArray[np.float64]:
     if exported.part == "whole":
-        return np.concatenate([np.asarray(exported.answer(image), np.float64) for image in sample.images()])
+        return np.concatenate([np.asarray(exported.answer(*inputs), np.float64) for inputs in sample.images()])
     # Every batch size in turn, so that a graph that is right for one alone does not pass.
     given: list[npt.NDArray[np.float64]] = []
     first = 0

@@ -19,6 +19,7 @@ from retop.data.views import RIBBON
 from retop.errors import ExportError
 from retop.records import Preprocessing
 
+FULL_SIZE = "full_size"
 COEFFICIENT_BITS = 22
 """Pillow rounds its coefficients to so many bits: 32 - 8 - 2."""
 
@@ -34,7 +35,10 @@ def build_preprocessing(preprocessing: Preprocessing, opset: int, ir_version: in
         ir_version: version of ONNX's file form.
 
     Returns:
-        A model with the input ``image``, uint8 [H, W, 3], and the output ``pixels``, uint8 [1, 3, height, width].
+        A model with the input ``image``, uint8 [H, W, 3], and the output ``pixels``, uint8 [1, 3, height, width]. The
+        second input, ``full_size``, int64 [2], is height and width of the image as it is stored, upright, from which
+        the crop follows: another size than that of ``image`` where it was decoded at reduced scale. Zeros mean that of
+        ``image``.
 
     Raises:
         ExportError: the interpolation is ``nearest`` or ``box``, whose ties no other arithmetic settles as Pillow does.
@@ -50,7 +54,7 @@ def build_preprocessing(preprocessing: Preprocessing, opset: int, ir_version: in
         )
     graph = _Graph()
     image = graph.add("Transpose", "image", perm=[2, 0, 1])
-    size = _Size(graph, image)
+    size = _Size(graph, image, FULL_SIZE)
     if preprocessing.crop_mode == "center":
         image = size.cut_ribbon(image)
     height, width = size.resized(preprocessing)
@@ -59,7 +63,10 @@ def build_preprocessing(preprocessing: Preprocessing, opset: int, ir_version: in
     values = _resize(graph, graph.cast(image, TensorProto.FLOAT), rows, columns, preprocessing.interpolation)
     values = _fill_border(graph, values, rows, columns, preprocessing)
     graph.add("Unsqueeze", graph.cast(values, TensorProto.UINT8), graph.integers(0), output="pixels")
-    inputs = [helper.make_tensor_value_info("image", TensorProto.UINT8, ["H", "W", 3])]
+    inputs = [
+        helper.make_tensor_value_info("image", TensorProto.UINT8, ["H", "W", 3]),
+        helper.make_tensor_value_info(FULL_SIZE, TensorProto.INT64, [2]),
+    ]
     shape = [1, 3, preprocessing.height, preprocessing.width]
     outputs = [helper.make_tensor_value_info("pixels", TensorProto.UINT8, shape)]
     made = helper.make_graph(graph.nodes, "preprocessing", inputs, outputs, graph.constants)
@@ -106,14 +113,18 @@ class _Graph:
 
 
 class _Size:
-    """Height and width of the image, each a list with one int64."""
+    """Height and width of the image, and of the image as it is stored; each a list with one int64."""
 
-    def __init__(self, graph: _Graph, image: str) -> None:
+    def __init__(self, graph: _Graph, image: str, full_size: str) -> None:
         self._graph = graph
-        shape = graph.add("Shape", image)
-        self.height, self.width = (
-            graph.add("Slice", shape, graph.integers(at), graph.integers(at + 1)) for at in (1, 2)
-        )
+        own = graph.add("Shape", image, start=1)
+        told = graph.add("Greater", full_size, graph.integers(0))
+        self.height, self.width = self._sides(own)
+        self._full = self._sides(graph.add("Where", told, full_size, own))
+
+    def _sides(self, size: str) -> list[str]:
+        graph = self._graph
+        return [graph.add("Slice", size, graph.integers(at), graph.integers(at + 1)) for at in (0, 1)]
 
     def cut_ribbon(self, image: str) -> str:
         """As `retop.data.views` does: the middle of an image that is many times longer than wide."""
@@ -124,6 +135,8 @@ class _Size:
             graph.add("Div", graph.add("Sub", length, part), graph.integers(2))
             for length, part in zip((self.height, self.width), kept, strict=True)
         ]
+        cut = graph.add("Greater", graph.add("Max", self.height, self.width), longest)
+        self._full = [graph.add("Where", cut, part, full) for part, full in zip(kept, self._full, strict=True)]
         self.height, self.width = kept
         return _slice(graph, image, starts, kept)
 
@@ -135,7 +148,7 @@ class _Size:
         )
         if preprocessing.crop_mode == "squash":
             return graph.integers(height), graph.integers(width)
-        sides = [graph.cast(length, TensorProto.DOUBLE) for length in (self.height, self.width)]
+        sides = [graph.cast(length, TensorProto.DOUBLE) for length in self._full]
         if preprocessing.crop_mode == "center" and height == width:
             short = graph.add("Min", *sides)
             scaled = [graph.add("Div", graph.add("Mul", side, graph.double(height)), short) for side in sides]

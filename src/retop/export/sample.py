@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retop.data import Dataset, ImageSet, decode_image, evaluation_view, open_dataset
+from retop.data.decoding import full_size
 from retop.data.views import shorter_side
 from retop.errors import ExportError, RunError, UsageError
 from retop.events import Listener
@@ -40,11 +41,30 @@ class Sample:
     def __len__(self) -> int:
         return len(self.pixels_nchw)
 
-    def images(self) -> Iterator[npt.NDArray[np.uint8]]:
-        """The decoded images [H, W, 3], one at a time."""
+    def images(self) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
+        """What the whole path takes for each image: see `decode_for_whole`."""
         for images, row in _places(self.sets):
-            content = images.read(row)
-            yield np.asarray(decode_image(content, images.path(row), shorter_side(self.preprocessing)))
+            yield decode_for_whole(images.read(row), images.path(row), self.preprocessing)
+
+
+def decode_for_whole(
+    content: bytes, path: str, preprocessing: Preprocessing
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """An image file as the inputs of a graph of the whole path.
+
+    Args:
+        content: the whole file.
+        path: its name, for messages.
+        preprocessing: size and crop of the network.
+
+    Returns:
+        The decoded image [H, W, 3], and height and width of the image as it is stored, [2].
+
+    Raises:
+        UnreadableImageError: as `decode_image`.
+    """
+    image = decode_image(content, path, shorter_side(preprocessing))
+    return np.asarray(image), np.array(full_size(image)[::-1], np.int64)
 
 
 def find_dataset(predictor: Predictor, data: str | Path | None, listener: Listener) -> Dataset:

@@ -11,21 +11,25 @@ import onnxruntime
 from PIL import Image, UnidentifiedImageError
 
 from retop.data.colour import to_rgb
-from retop.data.orientation import read_orientation, turn_upright
+from retop.data.orientation import read_orientation, turn_size, turn_upright
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
 MOST_PIXELS = 200_000_000
 
 
-def read_image(content: bytes, shorter_side: int) -> np.ndarray:
-    """Upright RGB pixels [H, W, 3] of an image file; large JPEGs are decoded at reduced scale."""
+def read_image(content: bytes, shorter_side: int) -> dict[str, np.ndarray]:
+    """The graph's inputs: upright RGB pixels, of a large JPEG at reduced scale, and its height and width as stored."""
     with Image.open(BytesIO(content), formats=FORMATS) as image:
         if image.width * image.height > MOST_PIXELS:
             raise ValueError(f"{image.width} x {image.height} pixels are too many")
+        stored = image.size
         if image.format == "JPEG":
             image.draft(None, (2 * shorter_side, 2 * shorter_side))
         image.load()
-        return np.asarray(turn_upright(to_rgb(image), read_orientation(image)))
+        orientation = read_orientation(image)
+        pixels = np.asarray(turn_upright(to_rgb(image), orientation))
+        full = turn_size(stored, orientation) if image.format == "JPEG" else pixels.shape[1::-1]
+        return {"image": pixels, "full_size": np.array(full[::-1], np.int64)}
 
 
 def main() -> int:
@@ -41,12 +45,12 @@ def main() -> int:
     unreadable = 0
     for photo in arguments.photos:
         try:
-            image = read_image(Path(photo).read_bytes(), about["shorter_side"])
+            inputs = read_image(Path(photo).read_bytes(), about["shorter_side"])
         except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
             sys.stdout.write(f"{photo}\tunreadable: {error}\n")
             unreadable += 1
             continue
-        probability_k = session.run(["probabilities"], {"image": image})[0][0]
+        probability_k = session.run(["probabilities"], inputs)[0][0]
         order = np.argsort(-probability_k)[: max(1, arguments.top)]
         found = [f"{about['classes'][k]} {probability_k[k]:.6f}" for k in order]
         if probability_k.max() < about["reject_below"]:

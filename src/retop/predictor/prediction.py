@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from retop.data.colour import to_rgb
+from retop.data.decoding import REDUCTION_MARGIN
 from retop.data.orientation import read_orientation, turn_upright
 from retop.data.sources import read_regular_file
-from retop.data.views import evaluation_view, preprocess_bytes
+from retop.data.views import evaluation_view, preprocess_bytes, shorter_side
 from retop.errors import UnreadableImageError, UsageError
 from retop.records import Preprocessing
 
@@ -68,7 +70,8 @@ def read_pixels(image: Image, preprocessing: Preprocessing) -> npt.NDArray[np.ui
 
     Args:
         image: a path, the bytes of an image file, a PIL image, or an array of uint8: grey [H, W], [H, W, 3], or
-            [H, W, 4] with transparency.
+            [H, W, 4] with transparency. Large JPEGs that were decoded in full already differ a little from their
+            files: see `decode_image`.
         preprocessing: size, crop and interpolation of the network.
 
     Returns:
@@ -88,6 +91,8 @@ def read_pixels(image: Image, preprocessing: Preprocessing) -> npt.NDArray[np.ui
         return preprocess_bytes(image, name, preprocessing)
     if isinstance(image, PIL.Image.Image):
         try:
+            if content := _large_file(image, shorter_side(preprocessing)):
+                return preprocess_bytes(content, name, preprocessing)
             image.load()
             return evaluation_view(turn_upright(to_rgb(image), read_orientation(image)), preprocessing)
         except (OSError, SyntaxError, ValueError) as error:
@@ -98,6 +103,19 @@ def read_pixels(image: Image, preprocessing: Preprocessing) -> npt.NDArray[np.ui
         f"expected a path, bytes, a PIL image or an array [H, W, 3] of uint8; received {type(image).__name__}"
         f"{f' {image.shape} {image.dtype}' if isinstance(image, np.ndarray) else ''}"
     )
+
+
+def _large_file(image: PIL.Image.Image, needed: int) -> bytes | None:
+    """The file of a large JPEG that was opened and not loaded yet, so that it is decoded as from its path."""
+    if not isinstance(image, JpegImageFile) or image.fp is None or not image.tile or image.tell() != 0:
+        return None
+    if min(image.size) < 2 * REDUCTION_MARGIN * needed:
+        return None
+    place = image.fp.tell()
+    image.fp.seek(0)
+    content = image.fp.read()
+    image.fp.seek(place)
+    return content
 
 
 def _holds_pixels(array: npt.NDArray[np.uint8]) -> bool:

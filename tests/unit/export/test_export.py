@@ -13,17 +13,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from images import draw_shape
+from images import draw_shape, write_large_photos
 from retop.data.views import evaluation_view
 from retop.errors import ExportError, UsageError
 from retop.export import ExportRequest, export_model, exporting
 from retop.export.parity import ExportedPart, check_parity
-from retop.export.sample import Sample, find_dataset, take_sample
+from retop.export.sample import Sample, decode_for_whole, find_dataset, take_sample
 from retop.export.script import compose_script
 from retop.predictor import Prediction, Predictor
 from retop.records import Preprocessing
 
 onnxruntime = pytest.importorskip("onnxruntime")
+OWN_SIZE = np.zeros(2, np.int64)
 PREPARED = Preprocessing(64, 64, 0.875, "center", "bicubic", (0.485, 0.456, 0.406), (0.2, 0.2, 0.2))
 
 
@@ -64,7 +65,7 @@ def test_the_graph_gives_pillows_pixels(
     for size in ((50, 38), (33, 78), (78, 33), (64, 64), (1, 1), (300, 4), (120, 90)):
         pixels = generator.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
         wanted = evaluation_view(Image.fromarray(pixels), prepared).astype(int)
-        given = session.run(None, {"image": pixels})[0][0].transpose(1, 2, 0).astype(int)
+        given = session.run(None, {"image": pixels, "full_size": OWN_SIZE})[0][0].transpose(1, 2, 0).astype(int)
         differences = np.abs(given - wanted)
         # Ties of bilinear enlargement are the only places where float sums and whole numbers part.
         assert differences.max() <= (2 if interpolation == "bilinear" else 1), size
@@ -80,9 +81,28 @@ def test_the_order_of_the_axes_is_pillows() -> None:
     prepared = dataclasses.replace(PREPARED, crop_fraction=1.0)
     wanted = evaluation_view(Image.fromarray(pixels), prepared)
     session = onnxruntime.InferenceSession(build_preprocessing(prepared, 18, 10).SerializeToString())
-    given = session.run(None, {"image": pixels})[0][0].transpose(1, 2, 0)
+    given = session.run(None, {"image": pixels, "full_size": OWN_SIZE})[0][0].transpose(1, 2, 0)
     assert np.abs(given.astype(int) - wanted).max() <= 1
     assert np.abs(wide[68:132].astype(int) - wanted).max() > 3
+
+
+@pytest.mark.parametrize("mode", ["center", "squash", "border"])
+def test_the_crop_of_a_reduced_photo_follows_from_its_stored_size(tmp_path: Path, mode: str) -> None:
+    from retop.data import preprocess_bytes
+    from retop.export.preprocessing import build_preprocessing
+
+    prepared = dataclasses.replace(PREPARED, crop_fraction=0.95, crop_mode=mode)
+    session = onnxruntime.InferenceSession(build_preprocessing(prepared, 18, 10).SerializeToString())
+    moved = []
+    for photo in write_large_photos(tmp_path):
+        wanted = preprocess_bytes(photo.read_bytes(), "x", prepared).transpose(2, 0, 1).astype(int)
+        image, size = decode_for_whole(photo.read_bytes(), "x", prepared)
+        assert image.shape[0] * 3 < size[0]
+        given = session.run(None, {"image": image, "full_size": size})[0][0]
+        assert np.abs(given - wanted).max() <= 1
+        alone = session.run(None, {"image": image, "full_size": OWN_SIZE})[0][0]
+        moved.append(np.abs(alone - wanted).max())
+    assert max(moved) > 10 or mode == "squash"
 
 
 def test_interpolations_that_cannot_be_equal_are_refused() -> None:
@@ -102,7 +122,8 @@ def test_the_script_beside_the_file_needs_no_retop_and_gives_the_same(
     exif = Image.Exif()
     exif[0x0112] = 6
     photos.append(tmp_path / "turned.jpg")
-    draw_shape("stripes", 3, 700).resize((900, 700)).save(photos[-1], exif=exif)
+    draw_shape("stripes", 3, 300).save(photos[-1], exif=exif)
+    photos += write_large_photos(tmp_path / "large")
     blocked = (
         "import runpy, sys; sys.modules['retop'] = sys.modules['torch'] = None; sys.argv = sys.argv[1:]; "
         "runpy.run_path(sys.argv[0], run_name='__main__')"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from images import draw_shape
+from images import draw_shape, write_large_photos
 from retop.activations import ActivationStore
 from retop.artifact import load_model_folder
 from retop.data import Dataset, open_dataset, open_evaluation
@@ -103,16 +103,27 @@ def test_a_turned_photo_is_read_alike_in_every_form(predictor: Predictor, tmp_pa
     assert answers[0].probabilities == answers[1].probabilities == answers[2].probabilities
 
 
-def test_a_large_photo_is_predicted_as_it_is_evaluated(predictor: Predictor, tmp_path: Path) -> None:
+def test_a_large_photo_is_predicted_as_it_is_evaluated_in_every_form_of_its_file(
+    predictor: Predictor, tmp_path: Path
+) -> None:
     """JPEGs of this size are decoded at reduced scale."""
-    for split in ("disc", "square", "stripes"):
-        (tmp_path / "data" / split).mkdir(parents=True)
-        draw_shape(split, 5, side=900).save(tmp_path / "data" / split / "large.jpg", quality=90)
-    images = open_evaluation(tmp_path / "data", predictor.classes)
-    logits_nk = predictor.evaluate(images).logits_nk
-    answers = list(predictor.stream([tmp_path / "data" / images.path(i) for i in range(3)]))
-    np.testing.assert_array_equal(probabilities(answers, predictor.classes).argmax(1), logits_nk.argmax(1))
-    np.testing.assert_allclose(probabilities(answers, predictor.classes), predictor.probabilities(logits_nk), rtol=1e-6)
+    for name in predictor.classes:
+        (tmp_path / name).mkdir()
+    files = write_large_photos(tmp_path / "stripes")
+    images = open_evaluation(tmp_path, predictor.classes)
+    expected_nk = predictor.probabilities(predictor.evaluate(images).logits_nk)
+    paths = [tmp_path / images.path(row) for row in range(len(images))]
+    assert sorted(paths) == files
+    for form in (Path, str, Path.read_bytes):
+        answers = list(predictor.stream([form(path) for path in paths]))  # type: ignore[operator]
+        np.testing.assert_allclose(probabilities(answers, predictor.classes), expected_nk, rtol=1e-6)
+    with Image.open(paths[0]) as opened:
+        answer = predictor.predict(opened)
+        assert isinstance(answer, Prediction)
+        assert answer.probabilities == pytest.approx(answers[0].probabilities, rel=1e-6)
+        assert opened.load() is not None
+    answers = list(predictor.stream([np.asarray(ImageOps.exif_transpose(Image.open(path))) for path in paths]))
+    np.testing.assert_allclose(probabilities(answers, predictor.classes), expected_nk, atol=0.02)
 
 
 def test_grey_and_transparent_arrays_are_images_too(predictor: Predictor) -> None:
