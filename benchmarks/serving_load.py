@@ -82,9 +82,29 @@ def wait_ready(process: subprocess.Popen[bytes], address: str) -> None:
     raise TimeoutError(address)
 
 
-def memory_bytes(pid: int) -> int:
-    process = psutil.Process(pid)
-    return sum(one.memory_info().rss for one in [process, *process.children(recursive=True)])
+class MemoryWatch:
+    """Memory of a process and those it started, looked at once a second; what they share is counted once."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self._found: list[int] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(1.0):
+            all_of_them = [self._process, *self._process.children(recursive=True)]
+            self._found.append(sum(one.memory_full_info().pss for one in all_of_them))
+
+    def end(self) -> None:
+        """Stop looking."""
+        self._stop.set()
+        self._thread.join()
+
+    def tenths(self) -> list[int]:
+        """MiB, the mean of each tenth of the time."""
+        return [round(float(part.mean()) / 2**20) for part in np.array_split(np.array(self._found), 10) if len(part)]
 
 
 class Load:
@@ -128,17 +148,17 @@ def measure(
     wait_ready(process, address)
     images = photos(64)
     Load(address + path, clients, images).run(WARM_SECONDS)
-    before = memory_bytes(process.pid)
     load = Load(address + path, clients, images)
+    watched = MemoryWatch(process.pid)
     taken = load.run(seconds)
+    watched.end()
     found: dict[str, object] = {
         "images_per_second": round(len(load.latencies) / taken, 1),
         "p50_ms": round(1000 * float(np.percentile(load.latencies, 50)), 1),
         "p99_ms": round(1000 * float(np.percentile(load.latencies, 99)), 1),
         "requests": len(load.latencies),
         "errors": load.errors,
-        "memory_mib_before": before // 2**20,
-        "memory_mib_after": memory_bytes(process.pid) // 2**20,
+        "memory_mib": watched.tenths(),
     }
     metrics = httpx.get(f"{address}/metrics")
     if metrics.status_code == 200:
@@ -154,6 +174,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--alone", action="store_true", help="leave the plain handler out")
     arguments = parser.parse_args()
     port, plain_port = free_port(), free_port()
     retop = str(Path(sys.executable).with_name("retop"))
@@ -161,18 +182,22 @@ def main() -> None:
         "retop serve": ([retop, "serve", f"m={arguments.model}", "--port", str(port)], port, "/v1/models/m/predict"),
         "plain handler": ([sys.executable, "-c", PLAIN, str(arguments.model), str(plain_port)], plain_port, "/predict"),
     }
-    results = {}
+    if arguments.alone:
+        del commands["plain handler"]
+    results: dict[str, object] = {"clients": arguments.clients}
+    rates = []
     for name, (command, used, path) in commands.items():
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
-            results[name] = measure(process, f"http://127.0.0.1:{used}", path, arguments.clients, arguments.seconds)
+            found = measure(process, f"http://127.0.0.1:{used}", path, arguments.clients, arguments.seconds)
         finally:
             process.terminate()
             process.wait(60)
-    ratio = float(str(results["retop serve"]["images_per_second"])) / float(
-        str(results["plain handler"]["images_per_second"])
-    )
-    print(json.dumps({"clients": arguments.clients, **results, "ratio": round(ratio, 2)}, indent=1))
+        results[name] = found
+        rates.append(float(str(found["images_per_second"])))
+    if len(rates) > 1:
+        results["ratio"] = round(rates[0] / rates[1], 2)
+    print(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

@@ -148,11 +148,12 @@ class _Size:
         )
         if preprocessing.crop_mode == "squash":
             return graph.integers(height), graph.integers(width)
-        sides = [graph.cast(length, TensorProto.DOUBLE) for length in self._full]
         if preprocessing.crop_mode == "center" and height == width:
-            short = graph.add("Min", *sides)
-            scaled = [graph.add("Div", graph.add("Mul", side, graph.double(height)), short) for side in sides]
-            return graph.whole(scaled[0], "Floor"), graph.whole(scaled[1], "Floor")
+            # Whole numbers: a runtime that divides in float32, as OpenVINO does, may end one pixel below.
+            short = graph.add("Min", *self._full)
+            scaled = [graph.add("Div", graph.add("Mul", side, graph.integers(height)), short) for side in self._full]
+            return scaled[0], scaled[1]
+        sides = [graph.cast(length, TensorProto.DOUBLE) for length in self._full]
         ratios = [
             graph.add("Div", side, graph.double(wanted)) for side, wanted in zip(sides, (height, width), strict=True)
         ]

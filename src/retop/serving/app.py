@@ -125,16 +125,9 @@ def _add_predictions(app: FastAPI, models: ServedModels) -> None:
         request: Request, name: ModelName, top: Annotated[int, Query(ge=1, le=1000, description="Classes to name.")] = 3
     ) -> Any:
         predictor = models.find(name)
-        # A place is taken before the body is read, and one for each further image after.
-        models.admit(1)
-        places = 1
-        try:
-            uploads = await read_uploads(request, models.limits)
-            models.admit(len(uploads) - 1)
-            places = len(uploads)
+        with models.enter() as place:
+            uploads = await read_uploads(request, models.limits, place)
             answers = await asyncio.gather(*(models.predict(name, upload, top) for upload in uploads))
-        finally:
-            models.release(places)
         if all(answer.error is not None for answer in answers):
             problems = [{"name": answer.name, "error": answer.error} for answer in answers]
             return JSONResponse({"detail": problems}, 422)
@@ -154,9 +147,8 @@ def _add_predictions(app: FastAPI, models: ServedModels) -> None:
         predictor = models.find(name)
         if label is not None and label not in predictor.classes:
             raise HTTPException(404, f"{name} has no class {label!r}")
-        models.admit(1)
-        try:
-            upload = (await read_uploads(request, models.limits))[0]
+        with models.enter() as place:
+            upload = (await read_uploads(request, models.limits, place))[0]
             try:
                 pixels_hwc = await models.decode(name, upload.content)
             except UnreadableImageError as error:
@@ -164,8 +156,6 @@ def _add_predictions(app: FastAPI, models: ServedModels) -> None:
             from retop.explanation import overlay_of
 
             image = await models.in_network_thread(overlay_of, predictor, pixels_hwc, label)
-        finally:
-            models.release(1)
         content = io.BytesIO()
         image.save(content, "PNG")
         return Response(content.getvalue(), media_type="image/png")

@@ -23,6 +23,9 @@ class Limits:
     waiting_images: int = 256
     """Images of all requests that are being read, decoded or waited for; more are answered 429 at once."""
 
+    waiting_bytes: int = 512 * MIB
+    """Bytes of the bodies of all requests in progress; more are answered 429 at once."""
+
     decode_seconds: float = 10.0
     """Time for one image; a decoder that takes longer is killed."""
 

@@ -29,6 +29,9 @@ class ServerMetrics:
         self.waiting = Gauge(
             "retop_waiting_images", "Images being read, decoded or waited for.", registry=self.registry
         )
+        self.waiting_bytes = Gauge(
+            "retop_waiting_bytes", "Bytes of the bodies of requests in progress.", registry=self.registry
+        )
         self.decoders_replaced = Gauge(
             "retop_decoders_replaced", "Decoders that were killed or died.", registry=self.registry
         )

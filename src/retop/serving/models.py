@@ -5,6 +5,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from retop.serving.batching import Batcher
 from retop.serving.decoding import DecoderPool
 from retop.serving.limits import Limits
 from retop.serving.metrics import ServerMetrics
+from retop.serving.room import Place, Room
 from retop.serving.uploads import Upload
 
 T = TypeVar("T")
@@ -43,8 +45,7 @@ class ServedModels:
         self.metrics = metrics
         self.ready = False
         self.stopping = False
-        self.waiting = 0
-        self._seconds_per_image = 0.05
+        self.room = Room(limits, metrics)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="retop-network")
         self._numbers = {name: number for number, name in enumerate(predictors)}
         self._decoders: DecoderPool | None = None
@@ -85,26 +86,15 @@ class ServedModels:
             raise HTTPException(404, f"no model {name!r}; there are {', '.join(self.predictors)}")
         return self.predictors[name]
 
-    def admit(self, images: int) -> None:
-        """Make room for images, or refuse at once.
+    def enter(self) -> AbstractContextManager[Place]:
+        """A place for a request, until it is answered; see `Room.enter`.
 
         Raises:
-            HTTPException: 429 or 503, with Retry-After.
+            HTTPException: 503 with Retry-After where the server is not ready.
         """
         if not self.ready:
             raise HTTPException(503, "the server starts", {"Retry-After": "2"})
-        if self.waiting + images > self.limits.waiting_images:
-            seconds = max(1, round(self.waiting * self._seconds_per_image))
-            raise HTTPException(
-                429, f"{self.waiting} images are waiting already", {"Retry-After": str(min(seconds, 60))}
-            )
-        self.waiting += images
-        self.metrics.waiting.set(self.waiting)
-
-    def release(self, images: int) -> None:
-        """The images are answered or given up."""
-        self.waiting -= images
-        self.metrics.waiting.set(self.waiting)
+        return self.room.enter()
 
     async def decode(self, name: str, content: bytes) -> npt.NDArray[np.uint8]:
         """Pixels [H, W, 3] for a model, from a decoder process.
@@ -159,10 +149,6 @@ class ServedModels:
     def _counting(self, name: str) -> "_Counting":
         return _Counting(self, name)
 
-    def note_speed(self, seconds_per_image: float) -> None:
-        """Remember how fast the network is, for Retry-After."""
-        self._seconds_per_image += 0.1 * (seconds_per_image - self._seconds_per_image)
-
 
 class _Counting:
     """Counts the batches of one model."""
@@ -175,7 +161,7 @@ class _Counting:
     def __call__(self, size: int, seconds: float) -> None:
         self._sizes.observe(size)
         self._seconds.observe(seconds)
-        self._models.note_speed(seconds / size)
+        self._models.room.note_speed(seconds / size)
 
 
 def _as_answer(name: str, prediction: Prediction, top: int) -> ImageAnswer:

@@ -13,6 +13,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from retop.serving.limits import Limits
+from retop.serving.room import Place
 
 FORMS = "multipart/form-data with files named 'images', application/json with {\"images\": [base64, ...]}, or image/*"
 
@@ -28,22 +29,24 @@ class Upload:
     """The file."""
 
 
-async def read_uploads(request: Request, limits: Limits) -> list[Upload]:
+async def read_uploads(request: Request, limits: Limits, place: Place) -> list[Upload]:
     """The images of a request.
 
     Args:
         request: its body is not read yet.
         limits: bytes, images and time.
+        place: of the request; it comes to hold what is read.
 
     Returns:
         At least one image, not decoded yet.
 
     Raises:
-        HTTPException: 408 too slow; 413 too much; 415 of no known form; 422 not what the form promises.
+        HTTPException: 408 too slow; 413 too much; 415 of no known form; 422 not what the form promises; 429 too much at
+            the moment.
     """
     try:
         async with asyncio.timeout(limits.body_seconds):
-            body = await read_body(request, limits.body_bytes)
+            body = await read_body(request, limits.body_bytes, place)
     except TimeoutError as error:
         raise HTTPException(408, f"the body took more than {limits.body_seconds:g} s to arrive") from error
     except ClientDisconnect as error:
@@ -52,7 +55,8 @@ async def read_uploads(request: Request, limits: Limits) -> list[Upload]:
     if kind == "multipart/form-data":
         uploads = await _from_form(request, body, limits)
     elif kind == "application/json":
-        uploads = _from_json(body)
+        # Large ones take a while, in which the server has to answer others.
+        uploads = await asyncio.to_thread(_from_json, body)
     elif kind.startswith("image/") or kind == "application/octet-stream":
         uploads = [Upload("image", body)]
     else:
@@ -61,24 +65,29 @@ async def read_uploads(request: Request, limits: Limits) -> list[Upload]:
         raise HTTPException(422, f"the request holds no image; send {FORMS}")
     if len(uploads) > limits.images:
         raise HTTPException(413, f"{len(uploads)} images in one request; at most {limits.images} are taken")
+    place.take(num_images=len(uploads) - 1)
     return uploads
 
 
-async def read_body(request: Request, most_bytes: int) -> bytes:
+async def read_body(request: Request, most_bytes: int, place: Place) -> bytes:
     """The body, unless it is too large; a chunked one is given up as soon as it is.
 
     Raises:
-        HTTPException: 413.
+        HTTPException: 413, 429.
     """
     refusal = HTTPException(413, f"the body is larger than {most_bytes:,} bytes", {"Connection": "close"})
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > most_bytes:
+    text = request.headers.get("content-length", "")
+    announced = int(text) if text.isdecimal() else 0
+    if announced > most_bytes:
         raise refusal
+    place.take(num_bytes=announced)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > most_bytes:
             raise refusal
+        if len(body) > place.num_bytes:
+            place.take(num_bytes=len(body) - place.num_bytes)
     return bytes(body)
 
 
