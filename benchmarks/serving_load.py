@@ -162,10 +162,10 @@ def measure(
     }
     metrics = httpx.get(f"{address}/metrics")
     if metrics.status_code == 200:
-        sums = {
-            m[1]: float(m[2]) for m in re.finditer(r"retop_batch_images_(sum|count)\{[^}]*\} ([\d.e+]+)", metrics.text)
-        }
-        found["mean_batch"] = round(sums["sum"] / sums["count"], 2)
+        wanted = r"retop_batch_(images_sum|images_count|seconds_sum)\{[^}]*\} ([\d.e+]+)"
+        sums = {m[1]: float(m[2]) for m in re.finditer(wanted, metrics.text)}
+        found["mean_batch"] = round(sums["images_sum"] / sums["images_count"], 2)
+        found["network_seconds_per_image"] = round(sums["seconds_sum"] / sums["images_sum"], 4)
     return found
 
 

@@ -42,12 +42,12 @@ def write_large_photos(folder: Path) -> list[Path]:
     files = []
     for seed, (width, height, orientation) in enumerate([(900, 609, 1), (900, 609, 6), (2003, 1361, 1)]):
         pixels = np.asarray(draw_shape("stripes", seed, 900).resize((width, height)), np.int16)
-        grain = np.random.default_rng(seed).integers(-25, 26, pixels.shape)
+        grain = np.random.default_rng(seed).integers(-10, 11, pixels.shape)
         image = Image.fromarray(np.clip(pixels + grain, 0, 255).astype(np.uint8))
         exif = Image.Exif()
         exif[0x0112] = orientation
         files.append(folder / f"large-{seed}.jpg")
-        image.save(files[-1], quality=92, exif=exif)
+        image.save(files[-1], quality=75, exif=exif)
     return files
 
 

@@ -15,7 +15,7 @@ print(",".join(name for name in sys.argv[2:] if name in sys.modules))
 """
 
 
-@pytest.mark.parametrize("part", ["evaluation", "report", "records", "recipe", "schema"])
+@pytest.mark.parametrize("part", ["evaluation", "report", "records", "recipe", "schema", "serving.decoder"])
 def test_every_module_of_a_part_is_imported_without_torch(part: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL, f"retop.{part}", *HEAVY], capture_output=True, text=True, check=False
