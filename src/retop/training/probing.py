@@ -3,7 +3,6 @@
 N images, F features, K classes.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch.nn import functional
 
 from retop.data import ImageSet
 from retop.records import SampleResult, SuspectedLabel
+from retop.training.regression import fitting
 
 PENALTY_C = 0.01
 FOLDS = 5
@@ -56,7 +56,6 @@ def fit_logits(train_nf: Floats, labels_n: Labels, others_nf: Floats, num_classe
     Returns:
         Logarithms of probabilities [M, K].
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     probability_nk = np.full((len(others_nf), num_classes), 1e-9)
@@ -65,8 +64,7 @@ def fit_logits(train_nf: Floats, labels_n: Labels, others_nf: Floats, num_classe
         probability_nk[:, present] = 1.0
         return np.asarray(np.log(probability_nk))
     model = LogisticRegression(C=PENALTY_C, max_iter=200)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with fitting(train_nf.size):
         model.fit(train_nf, labels_n)
     probability_nk[:, model.classes_] = np.maximum(model.predict_proba(others_nf), 1e-9)
     return np.asarray(np.log(probability_nk))
