@@ -130,7 +130,9 @@ def _align(contenders: Sequence[Contender]) -> dict[str, npt.NDArray[np.bool_]]:
     rights: dict[str, npt.NDArray[np.bool_]] = {}
     reference: tuple[str, dict[str, str]] | None = None
     for contender in contenders:
-        for folder, predictions in zip(contender.run_folders, contender.predictions, strict=True):
+        # With folds, the answers of several runs are one set of predictions, named after the first of them.
+        folders = contender.run_folders[:: len(contender.run_folders) // len(contender.predictions)]
+        for folder, predictions in zip(folders, contender.predictions, strict=True):
             labels = _labels(predictions, folder)
             reference = reference or (folder, labels)
             if labels != reference[1]:
