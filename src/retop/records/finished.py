@@ -35,7 +35,8 @@ class FinishedRun:
     @property
     def name(self) -> str:
         """Name of the contender: backbone or baseline."""
-        return self.record.name.removesuffix(f"-{self.record.seed}")
+        fold = "" if self.record.data.fold is None else f"-f{self.record.data.fold}"
+        return self.record.name.removesuffix(fold).removesuffix(f"-{self.record.seed}")
 
     @property
     def ranked(self) -> Predictions | None:
