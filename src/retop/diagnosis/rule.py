@@ -42,6 +42,7 @@ class Rule(ABC):
         seen: str,
         numbers: dict[str, Any],
         *,
+        why: str | None = None,
         fix: str | None = None,
         suspected: bool = False,
         isolating_test: str | None = None,
@@ -52,14 +53,15 @@ class Rule(ABC):
         Args:
             seen: in words, with numbers and their n.
             numbers: the plain data behind them.
+            why: why it matters; None for the rule's own words.
             fix: what to do; None for the rule's own words.
             suspected: whether the cause is not isolated.
             isolating_test: what would isolate it.
             severity: None for the rule's own.
         """
         return Finding(
-            self.code, self.name, severity or self.severity, seen, self.why, fix or self.fixes, numbers, suspected,
-            isolating_test, self.references,
+            self.code, self.name, severity or self.severity, seen, why or self.why, fix or self.fixes, numbers,
+            suspected, isolating_test, self.references,
         )  # fmt: skip
 
 

@@ -200,13 +200,16 @@ class GiveAway(Rule):
         enough = evidence.chance + 0.85 * lift
         if lift < 0.25 or n < 20 or max(border, thumbnail) < enough:
             return None
+        beside = border >= enough
         return self.found(
             f"Of {n:,} validation images {whole(plain)} are right, {whole(border)} with the middle greyed out, "
             f"{whole(thumbnail)} at 8 pixels; chance is {whole(evidence.chance)}.",
             {"whole": plain, "border": border, "thumbnail": thumbnail, "chance": evidence.chance, "n": n},
-            severity="warning" if border >= enough else "note",
-            suspected=border < enough,
-            isolating_test=None if border >= enough else "Images in which colour and layout do not go with the class.",
+            why=None if beside else "Colour and coarse layout suffice: the subjects' own, or a give-away beside them.",
+            fix=None if beside else "Nothing, if the classes themselves differ in that; else as for a give-away.",
+            severity="warning" if beside else "note",
+            suspected=not beside,
+            isolating_test=None if beside else "Images in which colour and layout do not go with the class.",
         )
 
 

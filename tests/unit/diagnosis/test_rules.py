@@ -223,6 +223,7 @@ def test_thumbnails_that_suffice_are_a_note() -> None:
     tests = replace(HEALTHY_TESTS, thumbnail=SampleResult(100, 93, 0.3))
     found = next(one for one in diagnose(run(CALM, isolation=tests)) if one.code == "R20")
     assert (found.severity, found.suspected) == ("note", True)
+    assert "beside the subject" not in found.why
 
 
 def test_training_labels_confirmed_less_often_than_others_are_noisy() -> None:
