@@ -35,8 +35,7 @@ class FinishedRun:
     @property
     def name(self) -> str:
         """Name of the contender: backbone or baseline."""
-        fold = "" if self.record.data.fold is None else f"-f{self.record.data.fold}"
-        return self.record.name.removesuffix(fold).removesuffix(f"-{self.record.seed}")
+        return self.record.contender
 
     @property
     def ranked(self) -> Predictions | None:

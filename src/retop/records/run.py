@@ -258,6 +258,12 @@ class RunRecord:
     version: int = RUN_VERSION
     """Version of this record."""
 
+    @property
+    def contender(self) -> str:
+        """What is compared: backbone or baseline, the name without seed and fold."""
+        fold = "" if self.data.fold is None else f"-f{self.data.fold}"
+        return self.name.removesuffix(fold).removesuffix(f"-{self.seed}")
+
 
 def read_epochs(path: Path) -> tuple[EpochRecord, ...]:
     """Read metrics.jsonl.

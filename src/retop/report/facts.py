@@ -175,7 +175,7 @@ def curve_facts(run: RunRecord, epochs: Sequence[EpochRecord]) -> CurveFacts | N
     num_validation = _num_images(run, "validation")
     accuracy = last.validation_accuracy[chosen]
     return CurveFacts(
-        name=run.network.backbone if run.kind == "fine-tuned" else run.name.removesuffix(f"-{run.seed}"),
+        name=run.contender,
         seed=run.seed,
         num_train=_num_images(run, "train"),
         num_validation=num_validation,

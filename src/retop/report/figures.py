@@ -39,7 +39,7 @@ def write_run_figures(folder: Path) -> tuple[Path, ...]:
         RunError: a record is missing or cannot be read.
     """
     run = read_record(RunRecord, folder / "run.json")
-    curves, matrix = _curves(folder, run), confusion_facts(_name(run), run.test or run.validation)
+    curves, matrix = _curves(folder, run), confusion_facts(run.contender, run.test or run.validation)
     from retop.report.confusion import draw_confusion
     from retop.report.curves import draw_curves
     from retop.report.style import save_figure, settings
@@ -95,7 +95,3 @@ def _curves(folder: Path, run: RunRecord) -> CurveFacts | None:
     if run.kind == "probe":
         return None
     return curve_facts(run, read_epochs(folder / "metrics.jsonl"))
-
-
-def _name(run: RunRecord) -> str:
-    return run.name.removesuffix(f"-{run.seed}")
