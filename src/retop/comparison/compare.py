@@ -171,6 +171,9 @@ def _differences(before: PlanRecord, data_fingerprint: str, runs: Sequence[Plann
     for name in old.keys() & new.keys():
         if old[name].weights_sha256 is None:
             old[name] = replace(old[name], weights_sha256=new[name].weights_sha256)
+        # The same weights, given by another path: `retop resume` names them in full.
+        if old[name].weights_sha256 == new[name].weights_sha256:
+            old[name] = replace(old[name], weights=new[name].weights)
         changed = differences(to_plain(old[name]), to_plain(new[name]))
         if changed:
             found.append(f"{name}: {'; '.join(changed)}")
