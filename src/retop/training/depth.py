@@ -64,28 +64,27 @@ def probe_depths(
 
 
 def _run(
-    predictor: Predictor, batches: Sequence[torch.Tensor], pooled: dict[str, list[torch.Tensor]], names: Sequence[str]
+    predictor: Predictor, batches: Sequence[torch.Tensor], pooled: dict[str, torch.Tensor], names: Sequence[str]
 ) -> dict[str, Floats]:
-    pooled.clear()
+    seen: dict[str, list[torch.Tensor]] = {name: [] for name in names}
     for batch_nchw in batches:
         predictor.logits(batch_nchw)
-    return {name: torch.cat(pooled[name]).numpy() for name in names}
+        for name in names:
+            seen[name].append(pooled[name])
+    return {name: torch.cat(parts).numpy() for name, parts in seen.items()}
 
 
 @contextmanager
-def group_outputs(body: nn.Module, groups: Sequence[Group]) -> Iterator[dict[str, list[torch.Tensor]]]:
-    """Keep what each group of a network gives in every pass, averaged over each image.
-
-    A batch that the device has no memory for goes through in several passes; one that failed leaves nothing.
+def group_outputs(body: nn.Module, groups: Sequence[Group]) -> Iterator[dict[str, torch.Tensor]]:
+    """Keep what each group of a network gives in the latest pass, averaged over each image.
 
     Args:
         body: the network.
         groups: of its layers.
 
     Yields:
-        [N, F] of each pass, by the group's name.
+        [N, F] by the group's name.
     """
-    passes: dict[str, list[torch.Tensor]] = {}
     pooled: dict[str, torch.Tensor] = {}
     swin, width = getattr(body, "output_fmt", "NCHW") == "NHWC", getattr(body, "embed_dim", None)
     modules = dict(body.named_modules())
@@ -106,14 +105,8 @@ def group_outputs(body: nn.Module, groups: Sequence[Group]) -> Iterator[dict[str
         for prefix in group.prefixes
         if prefix in modules
     ]
-
-    def end_pass(module: nn.Module, inputs: object, output: object) -> None:
-        for name, features_nf in pooled.items():
-            passes.setdefault(name, []).append(features_nf)
-
-    hooks.append(body.register_forward_hook(end_pass))
     try:
-        yield passes
+        yield pooled
     finally:
         for hook in hooks:
             hook.remove()

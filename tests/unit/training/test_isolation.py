@@ -56,16 +56,11 @@ def test_every_family_has_outputs_of_its_groups(backbone: str) -> None:
     images = torch.rand((2, 3, side, side), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode(), group_outputs(built.network, built.groups) as pooled:
         built.network.eval()(images)
-        for image in images.split(1):
-            built.network(image)
     assert list(pooled) == [group.name for group in built.groups]
-    # A batch that goes through in parts leaves what it leaves as a whole.
-    for whole, *parts in pooled.values():
-        assert whole.ndim == 2
-        assert torch.allclose(whole, torch.cat(parts), atol=1e-4)
+    assert all(output.ndim == 2 and len(output) == 2 for output in pooled.values())
     # Averaged over places, never over channels: as many values as the widest of the group's parameters has channels.
     widths = {parameter.shape[0] for parameter in built.network.parameters()}
-    assert all(whole.shape[1] in widths for whole, *_ in pooled.values())
+    assert all(output.shape[1] in widths for output in pooled.values())
 
 
 def test_a_regression_on_features_that_say_nothing_stays_at_chance() -> None:
