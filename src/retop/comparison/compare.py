@@ -172,7 +172,7 @@ def _differences(before: PlanRecord, data_fingerprint: str, runs: Sequence[Plann
         if old[name].weights_sha256 is None:
             old[name] = replace(old[name], weights_sha256=new[name].weights_sha256)
         # The same weights, given by another path: `retop resume` names them in full.
-        if old[name].weights_sha256 == new[name].weights_sha256:
+        if old[name].weights_sha256 == new[name].weights_sha256 is not None:
             old[name] = replace(old[name], weights=new[name].weights)
         changed = differences(to_plain(old[name]), to_plain(new[name]))
         if changed:

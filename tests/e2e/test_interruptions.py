@@ -1,0 +1,163 @@
+"""The installed command, interrupted: by signals, by another process, by a limit of the system; and gone on with."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from images import write_split_shapes
+from small_runs import model_bytes
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals for another process")
+
+COMMAND = Path(sys.executable).with_name("retop")
+TIMEOUT_SECONDS = 300
+LONG = (
+    "--epochs", "2,120", "--views", "2", "--set", "stage1.weight_decay=0.001", "--set", "stage2.patience=null",
+    "--set", "stage2.batch_size=8", "--set", "isolating_tests=false",
+)  # fmt: skip
+CLOCKS = ("seconds", "timings", "environment", "prefix_seconds", "stage1_seconds", "stage2_seconds")
+
+
+class Retop:
+    """Starts the command in a folder and a cache of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = os.environ | {"RETOP_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
+
+    def start(self, *words: object, before: Callable[[], object] = list) -> subprocess.Popen[str]:
+        def prepare() -> None:
+            # A shell that runs the tests in the background has them ignore this signal, and their children with them.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            before()
+
+        return subprocess.Popen(
+            [COMMAND, *map(str, words)], cwd=self.folder, env=self.environment, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, preexec_fn=prepare,
+        )  # fmt: skip
+
+    def __call__(self, *words: object, before: Callable[[], object] = list) -> tuple[int, str]:
+        """Exit code, and what was said on stderr."""
+        process = self.start(*words, before=before)
+        messages = process.communicate(timeout=TIMEOUT_SECONDS)[1]
+        return process.returncode, messages
+
+
+@pytest.fixture
+def retop(tmp_path: Path) -> Retop:
+    return Retop(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_split_shapes(tmp_path_factory.mktemp("data") / "photos", train=10, validation=4, test=4)
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def at_work(run: Path) -> str:
+    """What the newest checkpoint of a run was saved in the middle of."""
+    try:
+        newest = max(run.glob("checkpoints/0*.safetensors"))
+        with safe_open(newest, "pt") as file:
+            return str((json.loads(file.metadata()["retop"])["at_work"] or [""])[0])
+    except (ValueError, OSError):
+        return ""
+
+
+def without_clocks(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_clocks(item) for key, item in value.items() if key not in CLOCKS}
+    return [without_clocks(item) for item in value] if isinstance(value, list) else value
+
+
+def outcome(comparison: Path) -> dict[str, Any]:
+    """Weights and predictions bit for bit; every record without what a clock measured."""
+    run = comparison / "test_resnet-0"
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return {
+        "weights": model_bytes(run),
+        "predictions": (run / "predictions.parquet").read_bytes(),
+        "history": [without_clocks(json.loads(line)) for line in lines],
+        "run": without_clocks(json.loads((run / "run.json").read_text())),
+        "table": without_clocks(json.loads((comparison / "comparison.json").read_text())),
+    }
+
+
+def test_a_run_stopped_in_stage_2_and_resumed_equals_the_uninterrupted_one(
+    retop: Retop, photos: Path, small_weights: Path
+) -> None:
+    words = ("compare", photos, "--backbones", "test_resnet", "--weights", small_weights, *LONG, "--out")
+    code, messages = retop(*words, "whole/photos")
+    assert code == 0, messages
+    stopped = retop.folder / "stopped" / "photos"
+    process = retop.start(*words, "stopped/photos")
+    wait_until(lambda: process.poll() is not None or at_work(stopped / "test_resnet-0").startswith("stage 2"))
+    process.send_signal(signal.SIGTERM)
+    messages = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, messages
+    assert "stopped by SIGTERM; everything is saved. 'retop resume stopped/photos' goes on" in " ".join(
+        messages.split()
+    )
+    assert at_work(stopped / "test_resnet-0").startswith("stage 2")
+    code, messages = retop("resume", "stopped/photos")
+    assert code == 0, messages
+    whole = outcome(retop.folder / "whole" / "photos")
+    assert outcome(stopped) == whole
+    first, second = whole["run"]["stages"]
+    assert second["parameters_trained"] > first["parameters_trained"]
+    before = load_file(small_weights / "test_resnet" / "model.safetensors")
+    after = load_file(stopped / "test_resnet-0" / "model" / "model.safetensors")
+    changed = sum(tensor.numel() for name, tensor in before.items() if (tensor != after[name]).any())
+    assert changed == second["parameters_trained"] - first["parameters_trained"]
+
+
+def test_ctrl_c_says_how_to_go_on_and_a_second_process_is_told_who_is_at_work(
+    retop: Retop, photos: Path, small_weights: Path
+) -> None:
+    words = ["compare", photos, "--backbones", "test_resnet", "--weights", small_weights, "--out", "stopped"]
+    process = retop.start(*words, "--epochs", "10000,0", "--set", "stage1.patience=null")
+    wait_until(lambda: process.poll() is not None or at_work(retop.folder / "stopped" / "test_resnet-0") != "")
+    code, refusal = retop("resume", "stopped")
+    assert code == 7
+    assert f"is being worked on by process {process.pid}" in " ".join(refusal.split())
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    messages = process.communicate(timeout=60)[1]
+    assert time.monotonic() - started < 30
+    assert process.returncode == 130, messages
+    assert messages.count("'retop resume stopped' goes on") == 1
+    assert "Results go to stopped" in messages
+
+
+def test_a_file_that_the_system_does_not_let_grow_is_one_error_and_loses_nothing(
+    retop: Retop, photos: Path, small_weights: Path
+) -> None:
+    """What a quota does, on a kernel without quotas: RLIMIT_FSIZE."""
+    words = ["compare", photos, "--backbones", "test_resnet", "--weights", small_weights, "--out", "limited"]
+    words += ["--cache", "off", "--thaw", "all", "--epochs", "1,2", "--set", "isolating_tests=false"]
+    code, messages = retop(*words, before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**18, 2**18)))
+    assert code == 7, messages
+    said = " ".join(messages.split())
+    assert "cannot be written" in said
+    assert "File too large" in said
+    assert said.count("'retop resume limited' goes on") == 1
+    assert "Traceback" not in messages
+    code, messages = retop("resume", "limited")
+    assert code == 0, messages
