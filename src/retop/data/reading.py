@@ -34,6 +34,9 @@ CRASHED = "reading it crashes the decoder"
 # Each process has one core to itself.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _CHUNK = 32
+# While one request waits for its answer, others can.
+_WAITING_THREADS = 16
+_WAITING_CHUNK = 4
 _CHUNK_BYTES = 8 * 2**20
 _Inspect = Callable[[Sequence[bytes], bool], pa.RecordBatch]
 
@@ -63,7 +66,8 @@ def read_files(
     started, found = time.perf_counter(), []
     with ExitStack() as stack:
         inspect, threads = _inspectors(processes, stack)
-        for batch in _in_order(source, paths, decode, inspect, threads):
+        threads, chunk = (max(threads, _WAITING_THREADS), _WAITING_CHUNK) if source.waits else (threads, _CHUNK)
+        for batch in _in_order(source, paths, decode, inspect, threads, chunk):
             found.append(batch)
             listener(PartAdvanced(part, batch.num_rows))
     listener(PartFinished(part, time.perf_counter() - started))
@@ -147,13 +151,13 @@ def _inspectors(processes: int, stack: ExitStack) -> tuple[_Inspect, int]:
 
 
 def _in_order(
-    source: ImageSource, paths: pa.ChunkedArray, decode: bool, inspect: _Inspect, threads: int
+    source: ImageSource, paths: pa.ChunkedArray, decode: bool, inspect: _Inspect, threads: int, chunk: int
 ) -> Iterator[pa.RecordBatch]:
     pending: deque[Future[pa.Table]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="retop-index")
     try:
-        for start in range(0, len(paths), _CHUNK):
-            pending.append(pool.submit(_read_some, source, paths.slice(start, _CHUNK).to_pylist(), decode, inspect))
+        for start in range(0, len(paths), chunk):
+            pending.append(pool.submit(_read_some, source, paths.slice(start, chunk).to_pylist(), decode, inspect))
             if len(pending) > 2 * threads:
                 yield from pending.popleft().result()
         while pending:

@@ -16,23 +16,24 @@ from retop.events import ignore
 from retop.recipe import DataRecipe
 
 from .pictures import encoded, picture
-from .places import PLACES, served, some_images, write_folder
+from .places import PLACES, Maker, served, some_images, write_folder
+from .stores import write_store
 
 IMAGES = some_images()
-HTTP = [kind for kind in PLACES if "http" in kind]
+EVERYWHERE: dict[str, Maker] = {
+    **PLACES,
+    "s3": lambda _, images, stack: write_store("s3", images, stack),
+    "gs": lambda _, images, stack: write_store("gs", images, stack),
+}
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(params=EVERYWHERE)
 def place(request, tmp_path):
-    if request.param in HTTP:
+    if "http" in request.param:
         pytest.importorskip("aiohttp")
-    with ExitStack() as stack:
-        yield PLACES[request.param](tmp_path / "place", IMAGES, stack) if _made(tmp_path) else None
-
-
-def _made(tmp_path):
     (tmp_path / "place").mkdir()
-    return True
+    with ExitStack() as stack:
+        yield EVERYWHERE[request.param](tmp_path / "place", IMAGES, stack)
 
 
 def contents(source, table):

@@ -23,6 +23,8 @@ class ZipSource:
         file: the archive.
     """
 
+    waits = False
+
     def __init__(self, location: str, file: Path) -> None:
         self.location = location
         self.identity = str(file.resolve())

@@ -25,6 +25,8 @@ class FolderSource:
         root: the same as a path; an existing folder.
     """
 
+    waits = False
+
     def __init__(self, location: str, root: Path) -> None:
         self.location = location
         self.identity = str(root.resolve())

@@ -98,11 +98,12 @@ def _open_remote(address: str, columns: Mapping[str, str]) -> ImageSource:
         folder, _, name = root.rpartition("/")
         fetched = fetch(files, {name: file_facts(files, root, address)}, folder, address)
         return _open_file(address, fetched / name, columns)
-    shards = {path: facts for path, facts in list_files(files, root, address).items() if _is_shard(path)}
+    listed = list_files(files, root, address)
+    shards = {path: facts for path, facts in listed.items() if _is_shard(path)}
     if shards:
         return _open_folder(address, fetch(files, shards, root, address), columns)
     _refuse_columns(address, columns)
-    return RemoteFolder(address, files, root)
+    return RemoteFolder(address, files, root, listed)
 
 
 def _refuse_columns(given: str, columns: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,8 +25,22 @@ _NEEDED = {
     **dict.fromkeys(("http", "https"), "aiohttp"),
     **dict.fromkeys(("abfs", "az"), "adlfs"),
 }
-_TIME_KEYS = ("mtime", "LastModified", "last_modified", "created", "updated")
-_CONTENT_KEYS = ("ETag", "etag", "md5Hash", "blob_id", "checksum", "Last-Modified")
+_WAYS_IN = {
+    **dict.fromkeys(
+        ("s3", "s3a"),
+        "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; FSSPEC_S3_ANON=true for a public bucket; "
+        "AWS_ENDPOINT_URL for a service other than Amazon's",
+    ),
+    **dict.fromkeys(
+        ("gs", "gcs"), "log in with 'gcloud auth application-default login', or set GOOGLE_APPLICATION_CREDENTIALS"
+    ),
+    "hf": "log in with 'hf auth login', or set HF_TOKEN",
+}
+"""How to say who one is, by protocol."""
+
+_CLOSED = ("credential", "access denied", "forbidden", "unauthorized", "anonymous", "401", "403")
+_CHECKSUM_KEYS = ("ETag", "etag", "md5Hash", "blob_id", "checksum")
+_TIME_KEYS = ("mtime", "LastModified", "last_modified", "created", "updated", "Last-Modified")
 
 LOOKUPS = 16
 """Requests about single files at a time."""
@@ -38,12 +53,16 @@ class RemoteFolder:
         address: as the user gave it, with its protocol.
         files: the file system there.
         root: the folder there.
+        listed: what `list_files` has just found there; the first scan takes it.
     """
 
-    def __init__(self, address: str, files: Any, root: str) -> None:
+    waits = True
+
+    def __init__(self, address: str, files: Any, root: str, listed: Mapping[str, Mapping[str, Any]]) -> None:
         self.location = address
         self.identity = address.rstrip("/")
         self._files, self._root = files, root
+        self._listed: Mapping[str, Mapping[str, Any]] | None = listed
         self._versions: dict[str, int] | None = None
         self._lock = Lock()
 
@@ -53,9 +72,11 @@ class RemoteFolder:
         Raises:
             DataError: the address cannot be listed, or holds no class folders or no image in them.
         """
-        members = list(self._list())
+        found = self._list()
+        folders = [path for path in found if path.endswith("/")]
+        members = list(self._members(found))
         self._versions = {member.path: member.modified_ns for member in members}
-        return arrange(self.location, members, (), "", listener)
+        return arrange(self.location, members, folders, "", listener)
 
     def read(self, path: str) -> bytes:
         """Read one file, from the cache if it is there; see `ImageSource.read`.
@@ -73,16 +94,20 @@ class RemoteFolder:
             raise UnreadableImageError(path, "the file is no longer there") from error
         # Every service has errors of its own.
         except Exception as error:
-            raise UnreadableImageError(path, f"the file cannot be fetched: {error or type(error).__name__}") from error
+            raise UnreadableImageError(path, f"the file cannot be fetched: {_reason(error)}") from error
         if len(content) > BYTES_LIMIT:
             raise UnreadableImageError(path, f"{len(content):,} bytes; at most {BYTES_LIMIT:,} are read")
         _keep(kept, content)
         return content
 
-    def _list(self) -> Iterator[Member]:
-        found = list_files(self._files, self._root, self.location)
+    def _list(self) -> Mapping[str, Mapping[str, Any]]:
+        found, self._listed = self._listed or list_files(self._files, self._root, self.location), None
+        return found
+
+    def _members(self, found: Mapping[str, Mapping[str, Any]]) -> Iterator[Member]:
+        files = {path: facts for path, facts in found.items() if not path.endswith("/")}
         with ThreadPoolExecutor(LOOKUPS) as pool:
-            for path, facts in zip(found, pool.map(self._looked_up, found.items()), strict=True):
+            for path, facts in zip(files, pool.map(self._looked_up, files.items()), strict=True):
                 yield Member(path, int(facts.get("size") or 0), change_number(facts))
 
     def _looked_up(self, file: tuple[str, Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -95,7 +120,7 @@ class RemoteFolder:
     def _version(self, path: str) -> int:
         with self._lock:
             if self._versions is None:
-                self._versions = {member.path: member.modified_ns for member in self._list()}
+                self._versions = {member.path: member.modified_ns for member in self._members(self._list())}
         if path not in self._versions:
             raise UnreadableImageError(path, f"{self.location} has no such file")
         return self._versions[path]
@@ -108,18 +133,23 @@ def open_address(address: str) -> tuple[Any, str]:
         DataError: the protocol is not known or needs a package that is missing.
     """
     protocol = address.partition("://")[0]
+    # Without a handler, Python prints what these packages log: a line for every file where nobody is logged in.
+    for package in ("gcsfs", "s3fs"):
+        logging.getLogger(package).addHandler(logging.NullHandler())
     try:
         files, root = fsspec.core.url_to_fs(address, use_listings_cache=False)
     except ImportError as error:
         package = _NEEDED.get(protocol, protocol)
         raise DataError(f"{address}: {protocol}:// needs a package that is missing: pip install {package}") from error
     except (ValueError, OSError) as error:
-        raise DataError(f"{address} cannot be opened: {error}") from error
+        raise DataError(f"{address} cannot be opened: {_reason(error)}{_way_in(address, error)}") from error
     return files, root
 
 
 def list_files(files: Any, root: str, address: str) -> dict[str, Mapping[str, Any]]:
     """Every file below an address: path relative to it, and what the service says of it.
+
+    What a store's console makes as a folder is an object without content; its path ends in a slash.
 
     Raises:
         DataError: it cannot be listed.
@@ -128,13 +158,16 @@ def list_files(files: Any, root: str, address: str) -> dict[str, Mapping[str, An
         found = files.find(root, detail=True)
     # Every service has errors of its own.
     except Exception as error:
-        raise DataError(f"{address} cannot be listed: {error or type(error).__name__}") from error
+        raise DataError(f"{address} cannot be listed: {_reason(error)}{_way_in(address, error)}") from error
     base = root.rstrip("/") + "/"
     listed = {_plain(path).removeprefix(_plain(base)): facts for path, facts in found.items()}
     listed.pop(_plain(root), None)
+    listed.pop("", None)
     if not listed:
-        raise DataError(f"{address} is empty or does not exist")
-    return {path.lstrip("/"): facts for path, facts in listed.items()}
+        # Some say of what they cannot reach that it is empty.
+        file_facts(files, root, address)
+        raise DataError(f"{address} is empty: it should hold one folder per class")
+    return {_marked(path.lstrip("/"), facts): facts for path, facts in listed.items()}
 
 
 def file_facts(files: Any, path: str, address: str) -> Mapping[str, Any]:
@@ -147,7 +180,7 @@ def file_facts(files: Any, path: str, address: str) -> Mapping[str, Any]:
         facts: Mapping[str, Any] = files.info(path)
     # Every service has errors of its own.
     except Exception as error:
-        raise DataError(f"{address} cannot be opened: {error or type(error).__name__}") from error
+        raise DataError(f"{address} cannot be opened: {_reason(error)}{_way_in(address, error)}") from error
     return facts
 
 
@@ -179,7 +212,7 @@ def fetch(files: Any, wanted: Mapping[str, Mapping[str, Any]], root: str, addres
             partial.replace(target)
         # Every service has errors of its own.
         except Exception as error:
-            raise DataError(f"{address}: {path} cannot be fetched: {error or type(error).__name__}") from error
+            raise DataError(f"{address}: {path} cannot be fetched: {_reason(error)}") from error
     return folder
 
 
@@ -189,17 +222,42 @@ def remote_cache() -> Path:
 
 
 def change_number(facts: Mapping[str, Any]) -> int:
-    """A number that changes with a file's content: its time in nanoseconds since 1970, else from its checksum."""
+    """A number that changes with a file's content: from its checksum, else its time in nanoseconds since 1970.
+
+    Times are whole seconds in places, so that a file may be written twice at one time.
+    """
+    for key in _CHECKSUM_KEYS:
+        if facts.get(key):
+            return int.from_bytes(hashlib.sha256(str(facts[key]).encode()).digest()[:8], "big") % 10**18
     for key in _TIME_KEYS:
         value = facts.get(key)
         if isinstance(value, datetime.datetime):
             return int(value.timestamp() * 1e9)
         if isinstance(value, int | float):
             return int(value * 1e9)
-    for key in _CONTENT_KEYS:
-        if facts.get(key):
-            return int.from_bytes(hashlib.sha256(str(facts[key]).encode()).digest()[:8], "big") % 10**18
+        if value:
+            return int.from_bytes(hashlib.sha256(str(value).encode()).digest()[:8], "big") % 10**18
     return 0
+
+
+def _reason(error: Exception) -> str:
+    """Why: services say of what they cannot reach that it does not exist, and name the cause behind it."""
+    if isinstance(error, FileNotFoundError):
+        cause = error.__cause__
+        return _reason(cause) if isinstance(cause, Exception) and str(cause) else "it does not exist"
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def _way_in(address: str, error: Exception) -> str:
+    way = _WAYS_IN.get(address.partition("://")[0])
+    # The hub says of what is private that it does not exist.
+    signs = ("404", "not found", *_CLOSED) if address.startswith("hf://") else _CLOSED
+    closed = isinstance(error, PermissionError) or any(sign in _reason(error).lower() for sign in signs)
+    return f"; {way}" if way and closed else ""
+
+
+def _marked(path: str, facts: Mapping[str, Any]) -> str:
+    return f"{path.rstrip('/')}/" if facts.get("type") == "directory" else path
 
 
 def _plain(path: str) -> str:

@@ -47,6 +47,8 @@ class TarSource:
         columns: key of the JSON files by role (``label``, ``group``), where it is not the role itself.
     """
 
+    waits = False
+
     def __init__(self, location: str, root: Path, files: tuple[Path, ...], columns: Mapping[str, str]) -> None:
         self.location = location
         self.identity = str(root.resolve())

@@ -97,6 +97,10 @@ class ImageSource(Protocol):
     def identity(self) -> str:
         """The same place in absolute form; what is remembered about its images is kept under this name."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether a read waits for a server, so that many at a time are worth it."""
+
     def scan(self, listener: Listener) -> Listing:
         """List what may be images, without opening any.
 

@@ -29,6 +29,8 @@ class TableSource:
         columns: column name by role, where it is not the role itself.
     """
 
+    waits = False
+
     def __init__(self, location: str, file: Path, columns: Mapping[str, str]) -> None:
         self.location = location
         self.identity = str(file.resolve())

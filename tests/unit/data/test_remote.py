@@ -1,0 +1,154 @@
+"""Buckets and hubs: what changes is noticed, what does not is fetched once, and what is closed says how to get in."""
+
+import subprocess
+import sys
+from contextlib import ExitStack
+
+import pytest
+
+from retop.data import open_dataset, open_source
+from retop.data.sources.remote import change_number
+from retop.errors import DataError
+from retop.events import ignore
+from retop.recipe import DataRecipe
+
+from .pictures import encoded, picture
+from .places import some_images, write_embedded, write_folder
+from .stores import ANYBODY, hub, s3_server, store, without_accounts, write_store
+
+IMAGES = some_images()
+STORES = ["s3", "gs"]
+
+
+@pytest.fixture
+def stack():
+    with ExitStack() as opened:
+        yield opened
+
+
+def fingerprint(place):
+    return open_dataset(place, DataRecipe()).record.fingerprint
+
+
+def list_alone(address, tmp_path, before="", **values):
+    """What is said to somebody who is logged in nowhere: how many images there are, or why not; and the seconds."""
+    code = f"""
+import sys, time
+{before}
+from retop.data import open_source
+from retop.errors import DataError
+began = time.monotonic()
+try:
+    print(open_source({address!r}).scan(print).table.num_rows)
+except DataError as error:
+    print(error)
+print(time.monotonic() - began)
+"""
+    environment = without_accounts(RETOP_CACHE=str(tmp_path / "cache"), HOME=str(tmp_path), **values)
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert answer.stderr == ""
+    said, seconds = answer.stdout.splitlines()
+    return said, float(seconds)
+
+
+@pytest.mark.parametrize("protocol", STORES)
+def test_an_object_that_is_replaced_within_the_same_second_is_fetched_again(stack, tmp_path, protocol):
+    address = write_store(protocol, IMAGES, stack)
+    files, _ = store(protocol, stack)
+    before = fingerprint(address)
+    content = IMAGES["cat/000.png"][1]
+    other = encoded(picture(4711)).ljust(len(content), b"\0")[: len(content)]
+    files.pipe_file(f"{address.partition('://')[2]}/cat/000.png", other)
+    source = open_source(address)
+    source.scan(ignore)
+    assert source.read("cat/000.png") == other and fingerprint(address) != before
+    assert other != content and len(other) == len(content)
+
+
+@pytest.mark.parametrize("protocol", STORES)
+def test_an_object_is_fetched_once(stack, protocol):
+    address = write_store(protocol, IMAGES, stack)
+    files, _ = store(protocol, stack)
+    source = open_source(address)
+    source.scan(ignore)
+    content = source.read("cat/000.png")
+    files.rm(address.partition("://")[2], recursive=True)
+    assert source.read("cat/000.png") == content
+    with pytest.raises(DataError, match="it does not exist"):
+        open_source(address)
+
+
+@pytest.mark.parametrize("protocol", STORES)
+def test_a_file_of_a_bucket_is_a_source_and_one_that_is_replaced_is_fetched_again(stack, tmp_path, protocol):
+    files, bucket = store(protocol, stack)
+    address = f"{protocol}://{bucket}/photos.parquet"
+    for seed in (0, 1000):
+        images = some_images(first_seed=seed)
+        file = write_embedded(tmp_path / "photos.parquet", images)
+        files.put_file(str(file), address)
+        assert fingerprint(address) == fingerprint(write_folder(tmp_path / str(seed), images))
+
+
+def test_folders_that_the_console_of_a_store_makes_are_no_images(stack):
+    address = write_store("s3", IMAGES, stack)
+    files, _ = store("s3", stack)
+    bucket = address.split("/")[2]
+    for key in ("photos/", "photos/cat/", "photos/owl/"):
+        files.call_s3("put_object", Bucket=bucket, Key=key, Body=b"")
+    listing = open_source(address).scan(ignore)
+    assert len(listing.table) == len(IMAGES)
+    assert set(listing.table["label"].to_pylist()) == {"cat", "dog", "birds/owl"}
+    assert listing.leftovers.empty_folders.names == ["owl"]
+
+
+@pytest.mark.parametrize("address", ["{}/none", "{}/photos.zip", "{}-none/photos"])
+@pytest.mark.parametrize("protocol", STORES)
+def test_what_is_not_there_is_said(stack, protocol, address):
+    _, bucket = store(protocol, stack)
+    with pytest.raises(DataError, match="does not exist"):
+        open_source(f"{protocol}://{address.format(bucket)}").scan(ignore)
+
+
+def test_a_server_that_does_not_answer_is_said():
+    pytest.importorskip("aiohttp")
+    with pytest.raises(DataError, match=r"http://127\.0\.0\.1:9/photos cannot be opened: Cannot connect to host"):
+        open_source("http://127.0.0.1:9/photos")
+
+
+def test_without_credentials_the_ways_in_are_named_and_public_buckets_open(stack, tmp_path):
+    address, server = write_store("s3", IMAGES, stack), s3_server()
+    said, _ = list_alone(address, tmp_path, AWS_ENDPOINT_URL=server)
+    assert f"{address} cannot be listed: Unable to locate credentials" in said
+    assert all(way in said for way in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "FSSPEC_S3_ANON=true"))
+    for way_in in (ANYBODY, {"FSSPEC_S3_ANON": "true", "AWS_DEFAULT_REGION": "us-east-1"}):
+        assert list_alone(address, tmp_path, AWS_ENDPOINT_URL=server, **way_in)[0] == "12"
+
+
+def test_a_hub_is_listed_and_what_it_does_not_show_names_the_way_in(tmp_path):
+    with hub(IMAGES) as endpoint:
+        assert list_alone("hf://datasets/user/photos", tmp_path, HF_ENDPOINT=endpoint)[0] == "12"
+        said, _ = list_alone("hf://datasets/user/private", tmp_path, HF_ENDPOINT=endpoint)
+    assert "hf://datasets/user/private cannot be" in said and "hf auth login" in said
+
+
+@pytest.mark.parametrize("values", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}])
+def test_a_hub_that_cannot_be_reached_is_said_within_seconds(tmp_path, values):
+    said, seconds = list_alone("hf://datasets/user/photos", tmp_path, **values)
+    assert "hf://datasets/user/photos cannot be" in said and seconds < 15
+
+
+@pytest.mark.parametrize(
+    ("address", "package"),
+    [("s3://bucket/photos", "s3fs"), ("gs://bucket/photos", "gcsfs"), ("http://127.0.0.1:9/photos", "aiohttp")],
+)
+def test_an_address_without_its_package_names_the_package(tmp_path, address, package):
+    said, _ = list_alone(address, tmp_path, f"sys.modules[{package!r}] = None")
+    protocol = address.partition("://")[0]
+    assert said == f"{address}: {protocol}:// needs a package that is missing: pip install {package}"
+
+
+def test_a_number_changes_with_the_checksum_or_without_one_with_the_time():
+    assert change_number({"ETag": "a", "mtime": 5}) == change_number({"ETag": "a", "mtime": 6})
+    assert change_number({"ETag": "a", "mtime": 5}) != change_number({"ETag": "b", "mtime": 5})
+    assert change_number({"mtime": 5}) == 5_000_000_000 and change_number({}) == 0
+    assert change_number({"Last-Modified": "x"}) != change_number({"Last-Modified": "y"})
