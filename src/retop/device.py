@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from retop.errors import UsageError
+from retop.errors import MemoryRunError, UsageError
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -76,34 +76,70 @@ def seed_generators(seed: int, device: torch.device) -> None:
         torch.get_device_module(device).manual_seed(seed)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no memory: a device's own, Python's, or what torch says of a CPU."""
+    said = isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("DefaultCPUAllocator", "bad_alloc")
+    )
+    return said or isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
+@contextmanager
+def naming_memory(what: str) -> Iterator[None]:
+    """Turn every form of "no memory" into an error of ours.
+
+    Args:
+        what: ran out of it.
+
+    Raises:
+        MemoryRunError: the body did.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise MemoryRunError(
+            f"{what} ran out of memory ({reason[:300]}). Give it more, thaw fewer layers (--thaw), take a smaller "
+            f"network, or train elsewhere (--device)"
+        ) from error
+
+
 def in_parts_that_fit(
-    run: Callable[..., torch.Tensor | tuple[torch.Tensor, ...]], inputs: tuple[torch.Tensor, ...]
+    run: Callable[..., torch.Tensor | tuple[torch.Tensor, ...]],
+    inputs: tuple[torch.Tensor, ...],
+    at_once: int | None = None,
 ) -> tuple[torch.Tensor, ...]:
-    """Run something without gradients on a batch; in halves, and halves of them, where the device lacks memory.
+    """Run something without gradients on a batch; in halves, and halves of them, where there is no memory.
 
     Args:
         run: a batch to a tensor or a tuple of tensors, image by image.
         inputs: tensors [N, ...].
+        at_once: images that it may have at once; None for all.
 
     Returns:
         The results for the whole batch.
 
     Raises:
-        torch.OutOfMemoryError: there is no memory even for one image.
+        torch.OutOfMemoryError: a device has no memory even for one image.
+        MemoryError: neither has the CPU; or a RuntimeError that says so (`is_out_of_memory`).
     """
-    try:
-        result = run(*inputs)
-        return result if isinstance(result, tuple) else (result,)
-    except torch.OutOfMemoryError:
-        if len(inputs[0]) == 1:
-            raise
-    free_memory(inputs[0].device)
-    middle = len(inputs[0]) // 2
-    halves = [
-        in_parts_that_fit(run, tuple(tensor[part] for tensor in inputs))
-        for part in (slice(middle), slice(middle, None))
+    size = min(len(inputs[0]), at_once or len(inputs[0]))
+    if size == len(inputs[0]):
+        try:
+            result = run(*inputs)
+            return result if isinstance(result, tuple) else (result,)
+        except (RuntimeError, MemoryError) as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+        free_memory(inputs[0].device)
+        size = -(-size // 2)
+    parts = [
+        in_parts_that_fit(run, tuple(tensor[low : low + size] for tensor in inputs), at_once)
+        for low in range(0, len(inputs[0]), size)
     ]
-    return tuple(torch.cat(both) for both in zip(*halves, strict=True))
+    return tuple(torch.cat(results) for results in zip(*parts, strict=True))
 
 
 def free_memory(device: torch.device) -> None:

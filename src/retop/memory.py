@@ -1,4 +1,4 @@
-"""How this process gets and keeps the memory of large tensors.
+"""How this process gets, keeps and gives back the memory of large tensors.
 
 A network's layers ask for tens of megabytes and give them back at once. By default the C library returns such blocks to
 the system, which then fills every page with zeros again at the next layer: on a CPU with fast bfloat16 that took as
@@ -34,3 +34,10 @@ def keep_memory() -> None:
         library = ctypes.CDLL(None)
         library.mallopt(_TRIM_THRESHOLD, _NEVER)
         library.mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+
+
+def give_back() -> None:
+    """Give freed memory back to the system after all: before asking how much there is, once in a run."""
+    if sys.platform.startswith("linux"):
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)

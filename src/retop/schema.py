@@ -18,6 +18,9 @@ from retop.errors import SchemaError
 
 T = TypeVar("T")
 
+# What the name of a file ends with until it is whole.
+PARTIAL = ".partial"
+
 
 def to_plain(value: Any) -> Any:
     """Dataclasses, tuples and mappings as dicts, lists and scalars.
@@ -173,7 +176,7 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         path: where the file shall be; its folder must exist.
         content: all of it.
     """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

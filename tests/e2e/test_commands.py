@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -295,26 +293,3 @@ def test_without_a_network_the_missing_weights_are_named(retop: Retop, photos: P
     assert result.returncode == 4, result.stderr
     assert "timm/resnet50.tv_in1k" in result.stderr
     assert "--weights" in result.stderr
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
-def test_an_interrupted_command_says_how_to_go_on(retop: Retop, photos: Path, small_weights: Path) -> None:
-    words = ["compare", photos, "--backbones", "test_resnet", "--weights", small_weights, "--out", "stopped"]
-    endless = ["--epochs", "10000,0", "--set", "stage1.patience=null"]
-    # A shell that runs the tests in the background has them ignore this signal, and their children with them.
-    process = subprocess.Popen(
-        [COMMAND, *map(str, words), *endless], cwd=retop.folder, env=retop.environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 120
-        while not (retop.folder / "stopped" / "test_resnet-0").exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        _, messages = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130, messages
-    assert messages.count("'retop resume stopped' goes on") == 1
-    assert "Results go to stopped" in messages

@@ -74,3 +74,29 @@ def test_a_comparison_plans_and_runs_on_the_device(tmp_path: Path, weights: Path
         )
         assert not comparison.record.failed
         assert all(part.seconds is not None for part in plans[-1].parts)
+
+
+def test_a_device_that_has_no_memory_for_a_batch_takes_it_in_parts(tmp_path: Path, weights: Path) -> None:
+    """Real errors of CUDA's allocator: this process may have little more than what a part of a batch needs."""
+    settings = {"thaw": "all", "stage1.epochs": 0, "stage2.epochs": 1, "stage2.batch_size": 512}
+    dataset = open_dataset(write_split_shapes(tmp_path / "images", 171, 6, 6), small_recipe().data)
+    losses: list[float] = []
+    messages: list[str] = []
+    total = torch.cuda.get_device_properties(0).total_memory
+    for name in ("whole", "parts"):
+        recipe = small_recipe(settings)
+        setting = Setting(
+            choose_runtime("cuda", recipe.precision), ActivationStore(tmp_path / "store"), "tests",
+            lambda event: messages.append(getattr(event, "message", "")),
+        )  # fmt: skip
+        request = RunRequest("test_resnet", str(weights), recipe, 0)
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        record = run_backbone(request, dataset, setting, RunFolder(tmp_path / name))
+        losses.append(record.stages[-1].validation_loss)
+        if name == "whole":
+            torch.cuda.empty_cache()
+            torch.cuda.set_per_process_memory_fraction(0.6 * torch.cuda.max_memory_reserved() / total)
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    assert any("has no memory for 512 images at once" in message for message in messages)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)

@@ -15,7 +15,6 @@ from retop.activations.key import (
 from retop.activations.store import PREFIX_BATCH, ActivationStore, Entry, Tensors
 from retop.data import ImageSet
 from retop.data.batches import decode_batches
-from retop.device import in_parts_that_fit
 from retop.events import Listener, PartAdvanced
 from retop.recipe import ViewsRecipe
 from retop.records import Preprocessing
@@ -26,7 +25,8 @@ class FrozenComputation:
     """A frozen part of a network and how it is run.
 
     Attributes:
-        run: a batch to a tuple of tensors, without gradients, on `device`, in arithmetic `dtype`.
+        run: a batch to a tuple of tensors, without gradients, on `device`, in arithmetic `dtype`; in parts where there
+            is no memory for the whole.
         graph: SHA-256 of the computation's text.
         weights: SHA-256 of its parameters and buffers.
         device: where it runs.
@@ -117,7 +117,7 @@ def store_view(
         rows = np.arange(aligned, len(images))
         batches = decode_batches(images, rows, np.full(len(rows), view), preprocessing, recipe, PREFIX_BATCH)
         for first, batch in zip(range(aligned, len(images), PREFIX_BATCH), batches, strict=True):
-            results = in_parts_that_fit(frozen.run, (batch.to(frozen.device),))
+            results = frozen.run(batch.to(frozen.device))
             yield tuple(tensor[max(0, start - first) :] for tensor in _to_stored(results, frozen.stored))
             listener(PartAdvanced(part, len(batch)))
 
@@ -159,7 +159,7 @@ def store_features(store: ActivationStore, view: StoredView, frozen: FrozenCompu
         for first in range(start - start % PREFIX_BATCH, len(view.entry), PREFIX_BATCH):
             rows = np.arange(first, min(first + PREFIX_BATCH, len(view.entry)))
             crossings = tuple(tensor.to(frozen.device) for tensor in view.entry.gather(rows))
-            results = in_parts_that_fit(frozen.run, crossings)
+            results = frozen.run(*crossings)
             yield tuple(tensor[max(0, start - first) :] for tensor in _to_stored(results, frozen.stored))
 
     return StoredView(key, store.fill(key, len(view.entry), compute, f"{about}, view {view.key.view}"))

@@ -51,6 +51,7 @@ class Entry:
         self.record = record
         self._starts = np.cumsum([0, *(part.rows for part in record.parts)])
         self._maps = [_map_part(folder, record.layout, part) for part in record.parts]
+        self._stamps = [_stamp(folder / part.file) for part in record.parts]
 
     def __len__(self) -> int:
         return self.record.num_rows
@@ -69,8 +70,13 @@ class Entry:
         Returns:
             One tensor [N, ...] per crossing, in the stored number format; images channels-last if they were
             stored so.
+
+        Raises:
+            StoreError: another program changed or cut short a file of the entry since it was opened.
         """
         places = np.searchsorted(self._starts, rows, side="right") - 1
+        for place in np.unique(places):
+            self._check(int(place))
         gathered = []
         for number, layout in enumerate(self.record.layout):
             out = np.empty((len(rows), layout.row_bytes), dtype=np.uint8)
@@ -79,6 +85,17 @@ class Entry:
                 out[chosen] = self._maps[place][number][rows[chosen] - self._starts[place]]
             gathered.append(layout.to_tensor(out))
         return tuple(gathered)
+
+    def _check(self, place: int) -> None:
+        """The map of a file that was cut short would end the process, that of an overwritten one give other numbers."""
+        path, before = self.folder / self.record.parts[place].file, self._stamps[place]
+        now = _stamp(path)
+        # What is gone, or replaced by another file, lives on in the map.
+        if before is not None and now is not None and now[0] == before[0] and now != before:
+            raise StoreError(
+                f"{path} was changed by another program while it was in use. Go on with the same command, or with "
+                f"'retop resume': what is damaged is computed again"
+            )
 
 
 class ActivationStore:
@@ -178,6 +195,7 @@ class ActivationStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             record = self._resumable(folder, key, num_rows, about)
+            _touch(folder)
             batches = compute(record.rows_done)
             for layout, arrays in _in_parts(batches, num_rows - record.rows_done, record.layout):
                 record = self._append(folder, record, layout, arrays)
@@ -218,6 +236,7 @@ class ActivationStore:
         write_bytes(folder / part.file, content)
         record = replace(record, layout=layout, parts=(*record.parts, part)).sealed()
         write_record(folder / "entry.json", record)
+        _touch(folder)
         return record
 
     def _resumable(self, folder: Path, key: EntryKey, num_rows: int, about: str) -> EntryRecord:
@@ -235,9 +254,7 @@ class ActivationStore:
         return record if record.intact and record.key == key else None
 
     def _opened(self, digest: str, folder: Path, record: EntryRecord) -> Entry:
-        # A store that may only be read is still of use.
-        with suppress(OSError):
-            (folder / "last-used").write_text(str(time.time()))
+        _touch(folder)
         self._verified[digest] = _stamps(folder, record)
         self._open[digest] = entry = Entry(folder, record)
         return entry
@@ -330,11 +347,25 @@ def _stamps(folder: Path, record: EntryRecord) -> list[tuple[int, int]]:
     return []
 
 
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Which file it is, its size, and when it was written; None where it is gone."""
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+    return None
+
+
 def _last_used(folder: Path) -> float:
     try:
         return (folder / "last-used").stat().st_mtime
     except OSError:
         return 0.0
+
+
+def _touch(folder: Path) -> None:
+    """Note that an entry is used now. A store that may only be read is still of use."""
+    with suppress(OSError):
+        (folder / "last-used").write_text(str(time.time()))
 
 
 def _folder_bytes(folder: Path) -> int:

@@ -122,17 +122,17 @@ def compare(
     if prepared is None:
         begun_with = repeatable_arguments(arguments, request)
         prepared = replace(make_plan(request, dataset, setting, folder), arguments=begun_with)
-    claim_folder(folder, prepared)
-    with writing(folder):
-        write_record(folder / AUDIT, audit)
-        write_split(folder / SPLIT, dataset.split_table())
-    if on_plan is not None:
-        on_plan(prepared, folder)
     with only_process_in(folder, setting.command, listener), stop_on_signals() as stop:
+        claim_folder(folder, prepared)
+        with writing(folder):
+            write_record(folder / AUDIT, audit)
+            write_split(folder / SPLIT, dataset.split_table())
+        if on_plan is not None:
+            on_plan(prepared, folder)
         record = compare_backbones(request, dataset, prepared, replace(setting, stop=stop), folder)
-    with writing(folder):
-        write_all_figures(folder)
-        _write_page(folder, listener)
+        with writing(folder):
+            write_all_figures(folder)
+            _write_page(folder, listener)
     return Comparison(record, folder)
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 from torch import nn
 from torch.nn.modules import module as registration
 
 from retop.errors import ModelFolderError
+from retop.room import memory_room
 
 LARGEST_CONFIG = 8 * 2**20
 LARGEST_HEADER = 4 * 2**20
@@ -68,8 +68,8 @@ def read_bounded(path: Path, largest: int) -> bytes:
 
 
 def largest_weights() -> int:
-    """Bytes of a weights file that fits this machine's memory beside the network."""
-    return int(MEMORY_FRACTION * psutil.virtual_memory().available)
+    """Bytes of a weights file that fits into the memory that is left, beside the network."""
+    return int(MEMORY_FRACTION * memory_room().left_bytes)
 
 
 def read_header(content: bytes, path: Path) -> dict[str, TensorHeader]:

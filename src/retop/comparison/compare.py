@@ -10,10 +10,12 @@ from retop.comparison.request import ComparisonRequest
 from retop.comparison.schedule import planned_runs, remaining_plan
 from retop.comparison.statements import describe
 from retop.data import Dataset
+from retop.device import naming_memory
 from retop.errors import OutputError, RunError, RunExistsError, StoppedError
 from retop.events import Notice
 from retop.pipeline import RunFolder, RunRequest, Setting, run_backbone
 from retop.pipeline.environment import describe_environment
+from retop.pipeline.lock import is_leftover
 from retop.records import (
     AuditRecord,
     ComparisonRecord,
@@ -100,15 +102,18 @@ def check_folder(folder: Path, request: ComparisonRequest, dataset: Dataset, set
     if (folder / PLAN).is_file():
         before = read_record(PlanRecord, folder / PLAN)
         if changed := _differences(before, dataset.record.fingerprint, planned_runs(request)):
-            raise RunExistsError(
-                f"{folder} holds another comparison: {', '.join(changed)}. Choose another folder with --out"
-            )
+            raise RunExistsError(_other(folder, changed))
         _check_versions(folder, request, setting)
         return remaining_plan(before, folder)
     with writing(folder):
-        if folder.exists() and any(folder.iterdir()):
+        # A process that was killed while it claimed the folder has lost nothing in it.
+        if folder.exists() and not all(is_leftover(path) for path in folder.iterdir()):
             raise RunExistsError(f"{folder} is not empty and holds no comparison of ours; choose another with --out")
     return None
+
+
+def _other(folder: Path, changed: Sequence[str]) -> str:
+    return f"{folder} holds another comparison: {', '.join(changed)}. Choose another folder with --out (out=)"
 
 
 def _refuse_among_images(folder: Path, dataset: Dataset) -> None:
@@ -127,19 +132,21 @@ def _refuse_among_images(folder: Path, dataset: Dataset) -> None:
 
 
 def claim_folder(folder: Path, plan: PlanRecord) -> None:
-    """Make the folder of a comparison, with plan.json in it; the plan of an interrupted comparison stays.
+    """Put plan.json into the folder of a comparison; the plan of an interrupted comparison stays.
 
     Args:
-        folder: as `check_folder` passed it.
+        folder: as `check_folder` passed it, and held by this process since.
         plan: of the comparison.
 
     Raises:
         OutputError: it cannot be written.
+        RunExistsError: another process has put another comparison there in the meantime.
     """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / PLAN).is_file():
+    if not (folder / PLAN).is_file():
+        with writing(folder):
             write_record(folder / PLAN, plan)
+    elif changed := _differences(read_record(PlanRecord, folder / PLAN), plan.data_fingerprint, plan.runs):
+        raise RunExistsError(_other(folder, changed))
 
 
 def _check_versions(folder: Path, request: ComparisonRequest, setting: Setting) -> None:
@@ -185,7 +192,8 @@ def _finish(run: RunRequest, dataset: Dataset, setting: Setting, folder: Path, p
     if files.run.exists():
         return read_record(RunRecord, files.run)
     planned = {part.part: part.seconds for part in plan.parts if part.run == run.name and part.seconds is not None}
-    return run_backbone(run, dataset.in_fold(run.fold), setting, files, planned)
+    with naming_memory(run.name):
+        return run_backbone(run, dataset.in_fold(run.fold), setting, files, planned)
 
 
 def _rank(

@@ -7,7 +7,8 @@ from pathlib import Path
 from retop.backbones.sources import find_source
 from retop.comparison.request import ComparisonRequest
 from retop.data import Dataset
-from retop.errors import DivergedError
+from retop.device import naming_memory
+from retop.errors import DivergedError, MemoryRunError
 from retop.events import Notice, PartAdvanced, PartFinished, PartStarted
 from retop.pipeline import RunFolder, RunRequest, Setting
 from retop.pipeline.plan import RunPlanner
@@ -52,9 +53,9 @@ def make_plan(request: ComparisonRequest, dataset: Dataset, setting: Setting, fo
         elif run.contender in calibrated:
             parts += _again(run, calibrated[run.contender], (run.contender, run.fold) in filled)
         else:
-            planner = RunPlanner(run, dataset.in_fold(run.fold), setting, coming)
-            parts += calibrated.setdefault(run.contender, _calibrated(run, planner))
-            memory_bytes = max(memory_bytes, planner.memory_bytes())
+            calibrated[run.contender], needed = _calibrated(run, dataset, setting, coming)
+            parts += calibrated[run.contender]
+            memory_bytes = max(memory_bytes, needed)
         filled.add((run.contender, run.fold))
         setting.listener(PartAdvanced("plan", 1, run.name))
     setting.listener(PartFinished("plan", time.perf_counter() - started))
@@ -108,12 +109,17 @@ def planned_runs(request: ComparisonRequest) -> tuple[PlannedRun, ...]:
     )
 
 
-def _calibrated(run: RunRequest, planner: RunPlanner) -> tuple[PlannedPart, ...]:
+def _calibrated(
+    run: RunRequest, dataset: Dataset, setting: Setting, coming: set[str]
+) -> tuple[tuple[PlannedPart, ...], int]:
+    """The parts of a run, and the memory that it needs."""
     try:
-        return planner.parts()
-    except DivergedError as error:
+        with naming_memory(run.name):
+            planner = RunPlanner(run, dataset.in_fold(run.fold), setting, coming)
+            return planner.parts(), planner.memory_bytes()
+    except (DivergedError, MemoryRunError) as error:
         # The run itself will say so; the others are not to suffer from it.
-        return (PlannedPart(run.name, "all", f"not calibrated: {error}", None, 0),)
+        return (PlannedPart(run.name, "all", f"not calibrated: {error}", None, 0),), 0
 
 
 def _again(run: RunRequest, parts: tuple[PlannedPart, ...], filled: bool) -> list[PlannedPart]:

@@ -96,7 +96,7 @@ class RunTrainer:
         if self._prepared.trains_late_layers:
             # The isolating tests ask for features of the frozen network, which a finished stage 2 would have changed.
             _ = self._inputs
-            network = LateNetwork(self._late_suffix(), self._head)
+            network = LateNetwork(self._prepared.late_suffix, self._head)
             results.append(self._finish("stage 2", network, lambda: self._stage2(network)))
         with writing(self._folder.path):
             write_json_lines(self._folder.epochs, (epoch for result in results for epoch in result.history))
@@ -149,11 +149,11 @@ class RunTrainer:
         # A baseline is there to be beaten; nobody asks why it did well or badly.
         if not self._recipe.isolating_tests or self._prepared.request.kind != "fine-tuned":
             return None
-        prepared, dataset = self._prepared, self._dataset
+        prepared, dataset, runtime = self._prepared, self._dataset, self._setting.runtime
         stored = self._stored and prepared.needs_features and fits_memory(prepared, dataset)
         with self._clock.part("isolating tests", None, ""):
             return isolate(
-                Predictor(self._folder.model, self._setting.runtime.device.type),
+                Predictor(self._folder.model, runtime.device.type, images_at_once=runtime.images_at_once),
                 predictions,
                 dataset.train,
                 dataset.validation,
@@ -200,11 +200,6 @@ class RunTrainer:
 
     def _stage2(self, network: LateNetwork) -> StageResult:
         return self._stage(2, self._recipe.stage2, network, *self._inputs, "late")
-
-    def _late_suffix(self) -> nn.Module:
-        split = self._prepared.split
-        from_store = split is not None and self._prepared.source == "activations"
-        return split.suffix if split is not None and from_store else self._prepared.network
 
     def _stage(
         self,

@@ -14,6 +14,7 @@ from retop.activations import ActivationStore, Entry, StoredView, store_features
 from retop.activations.fill import FrozenComputation
 from retop.activations.store import PREFIX_BATCH
 from retop.data import Dataset, ImageSet
+from retop.device import in_parts_that_fit
 from retop.errors import RunError
 from retop.events import PartAdvanced
 from retop.pipeline.clock import Clock
@@ -189,10 +190,13 @@ def feature_batches(inputs: Inputs, network: torch.nn.Module, setting: Setting) 
     rows = np.arange(len(inputs))
     # A batch of images takes the memory of all the network's layers, one of features next to none.
     batch_size = FEATURE_BATCH if isinstance(inputs, StoredInputs) else PREFIX_BATCH
+    at_once = None if isinstance(inputs, StoredInputs) else setting.runtime.images_at_once
     with torch.inference_mode():
         for _, tensors in inputs.batches(rows, np.zeros_like(rows), batch_size):
+            placed = tuple(tensor.to(setting.runtime.device) for tensor in tensors)
             with setting.runtime.autocast():
-                yield network(*(tensor.to(setting.runtime.device) for tensor in tensors)).float().cpu()
+                (features_nf,) = in_parts_that_fit(network, placed, at_once)
+            yield features_nf.float().cpu()
 
 
 def collect_features(

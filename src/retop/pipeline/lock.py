@@ -10,6 +10,8 @@ from typing import IO
 
 from retop.errors import RunBusyError
 from retop.events import Listener, Notice
+from retop.records.storing import writing
+from retop.schema import PARTIAL
 
 LOCK = ".lock"
 
@@ -33,28 +35,37 @@ def only_process_in(folder: Path, command: str, listener: Listener) -> Iterator[
     """Hold a folder for this process. The system lets go of it when the process ends, however it ends.
 
     Args:
-        folder: that is written.
+        folder: that is written; made where it is missing.
         command: for the message that another process gets.
         listener: receives a warning where the file system knows no locks.
 
     Raises:
         RunBusyError: another process is at work there; the message names it.
+        OutputError: the folder cannot be made or written.
     """
     path = folder / LOCK
-    file = _open(path, listener)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = _open(path, listener)
     if file is None:
         yield
         return
     try:
-        file.truncate(0)
-        file.write(json.dumps({"host": platform.node(), "process": os.getpid(), "command": command}))
-        file.flush()
+        with writing(folder):
+            file.truncate(0)
+            file.write(json.dumps({"host": platform.node(), "process": os.getpid(), "command": command}))
+            file.flush()
         yield
     finally:
         # Removed while it is held: whoever opened it in the meantime finds that it is no longer the folder's.
         with suppress(OSError):
             path.unlink()
         file.close()
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file is what a killed process leaves: a lock that nobody holds, or one that is half written."""
+    return path.name == LOCK or (path.name.startswith(".") and path.name.endswith(PARTIAL))
 
 
 def _open(path: Path, listener: Listener) -> IO[str] | None:

@@ -6,9 +6,10 @@ import psutil
 from torch import nn
 
 from retop.activations.key import EntryKey
-from retop.activations.store import PART_BYTES
 from retop.data import Dataset
 from retop.evaluation.numerals import size
+from retop.events import Notice
+from retop.pipeline.memory_need import fit_into_memory, predict
 from retop.pipeline.prepared import (
     PreparedRun,
     feature_keys,
@@ -22,6 +23,7 @@ from retop.pipeline.probe import PENALTIES_C as PROBE_PENALTIES_C
 from retop.pipeline.rates import Rates
 from retop.pipeline.request import RunRequest, Setting
 from retop.records import PlannedPart
+from retop.room import memory_room
 from retop.training.isolation import MOST_FITTED, NUM_FITS, NUM_PASSES, sample_size
 from retop.training.stages import PENALTIES_C
 from retop.training.step_size import NUM_STEPS
@@ -36,18 +38,25 @@ class RunPlanner:
         dataset: the images.
         setting: device and store.
         coming: digests of store entries that earlier runs of the plan will have made; those of this run are added.
+
+    Raises:
+        MemoryRunError: it does not fit into memory.
     """
 
     def __init__(self, request: RunRequest, dataset: Dataset, setting: Setting, coming: set[str]) -> None:
         self._request = request
         self._dataset = dataset
-        self._setting = setting
         self._coming = coming
         started = time.perf_counter()
         self._prepared = prepare(request, dataset, setting)
         self._recipe = self._prepared.request.recipe
         self._build_seconds = time.perf_counter() - started
-        self._rates = Rates(self._prepared, dataset, setting)
+        at_once = fit_into_memory(self._prepared, dataset, setting.runtime, memory_room())
+        if at_once.reason is not None:
+            setting.listener(Notice("warning", at_once.reason))
+        self._setting = setting.with_images_at_once(at_once.images)
+        self._needed_bytes = predict(self._prepared, dataset, setting.runtime, at_once.images).num_bytes
+        self._rates = Rates(self._prepared, dataset, self._setting)
         self._num_train = len(dataset.train)
         self._num_validation = len(dataset.validation)
         self._num_test = len(dataset.test) if dataset.test else 0
@@ -72,11 +81,7 @@ class RunPlanner:
 
     def memory_bytes(self) -> int:
         """Memory of the whole process at the run's largest moment, roughly."""
-        weights = sum(p.numel() * 4 for p in self._prepared.network.parameters())
-        held = features_bytes(self._prepared, self._dataset) if self._holds_features else 0
-        # An evaluation holds its logits.
-        held += (self._num_validation + self._num_test) * len(self._dataset.classes) * 4
-        return int(psutil.Process().memory_info().rss) + 3 * PART_BYTES + 3 * weights + held
+        return int(psutil.Process().memory_info().rss) + self._needed_bytes
 
     @property
     def _holds_features(self) -> bool:

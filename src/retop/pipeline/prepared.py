@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import psutil
 import torch
+from torch import nn
 
 from retop.activations.fill import FrozenComputation, view_key
 from retop.activations.key import EntryKey
@@ -27,6 +27,7 @@ from retop.errors import NotTraceableError, StoreError, UsageError
 from retop.evaluation.numerals import size
 from retop.pipeline.request import RunRequest, Setting
 from retop.records import Preprocessing
+from retop.room import memory_room
 from retop.training import Runtime
 from retop.training.stages import PENALTIES_C
 
@@ -88,6 +89,11 @@ class PreparedRun:
     def needs_features(self) -> bool:
         """Whether something learns from the features of the frozen network."""
         return self.request.kind == "probe" or self.request.recipe.stage1.epochs > 0
+
+    @property
+    def late_suffix(self) -> nn.Module:
+        """What stage 2 runs below the head: the suffix where it learns from the store, else the whole network."""
+        return self.split.suffix if self.split is not None and self.source == "activations" else self.network
 
     def frozen_suffix(self, split: SplitNetwork, runtime: Runtime) -> FrozenComputation:
         """The suffix as it is before training: what turns stored activations into features.
@@ -247,7 +253,7 @@ def fits_memory(prepared: PreparedRun, dataset: Dataset) -> bool:
         prepared: the run.
         dataset: the images.
     """
-    return features_bytes(prepared, dataset) < MEMORY_FRACTION * int(psutil.virtual_memory().available)
+    return features_bytes(prepared, dataset) < MEMORY_FRACTION * memory_room().left_bytes
 
 
 def features_bytes(prepared: PreparedRun, dataset: Dataset) -> int:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from retop.activations import ActivationStore
 from retop.events import Event, Listener, PartAdvanced, ignore
@@ -65,7 +65,7 @@ class Setting:
     stop: Stop = field(default_factory=Stop)
     log: tuple[TrackerName, ...] = ()
 
-    def interruptible(self) -> "Setting":
+    def interruptible(self) -> Self:
         """The setting for work that is lost as a whole if it does not end, and can end whenever it reports progress."""
 
         def listen(event: Event) -> None:
@@ -74,6 +74,10 @@ class Setting:
                 self.stop.check()
 
         return replace(self, listener=listen)
+
+    def with_images_at_once(self, images: int | None) -> Self:
+        """The same, but with so many images at most going through a network at once; None for whole batches."""
+        return replace(self, runtime=replace(self.runtime, images_at_once=images))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from retop.pipeline.calibrating import calibrate_model
 from retop.pipeline.clock import Clock
 from retop.pipeline.environment import describe_environment
 from retop.pipeline.fitting import RunTrainer
+from retop.pipeline.memory_need import AtOnce, fit_into_memory
 from retop.pipeline.prepared import PreparedRun, prepare
 from retop.pipeline.recording import (
     about_run,
@@ -27,7 +28,8 @@ from retop.pipeline.request import RunFolder, RunRequest, Setting
 from retop.predictor import Predictor
 from retop.records import Environment, Predictions, RunRecord, write_predictions, write_record
 from retop.records.storing import writing
-from retop.schema import to_plain
+from retop.room import memory_room
+from retop.schema import PARTIAL, to_plain
 from retop.training import Checkpoints
 from retop.training.tracking import RunTracks
 
@@ -53,6 +55,7 @@ def run_backbone(
         StoppedError: somebody asked to stop; the run can be resumed.
         RunExistsError: the folder holds a finished run, or another unfinished one.
         OutputError: the folder cannot be written.
+        MemoryRunError: there is no memory for the run, even with one image at a time.
         RetopError: as the parts raise it.
     """
     with writing(folder.path):
@@ -65,6 +68,7 @@ def run_backbone(
         prepared = prepare(request, dataset, setting)
     checkpoints = _open_checkpoints(folder, prepared, dataset, setting, environment, clock, shown)
     _tell_what_is_not_stored(prepared, setting)
+    setting = _within_memory(prepared, dataset, setting, checkpoints)
     with RunTracks(setting.log, folder.path, about_run(request, dataset), setting.listener) as tracks:
         trainer = RunTrainer(prepared, dataset, setting, clock, folder, checkpoints, tracks)
         run = _make(trainer, prepared, dataset, setting, clock, folder, environment, shown)
@@ -123,8 +127,9 @@ def _make_ready(folder: RunFolder) -> None:
     if folder.run.exists():
         raise RunExistsError(f"{folder.path} holds a finished run already; choose another folder with --out")
     folder.path.mkdir(parents=True, exist_ok=True)
-    folder.epochs.unlink(missing_ok=True)
-    folder.predictions.unlink(missing_ok=True)
+    for path in (folder.epochs, folder.predictions, *folder.path.glob(f".*{PARTIAL}")):
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
     if folder.model.exists():
         shutil.rmtree(folder.model)
 
@@ -161,11 +166,21 @@ def _open_checkpoints(
     return checkpoints
 
 
+def _within_memory(prepared: PreparedRun, dataset: Dataset, setting: Setting, checkpoints: Checkpoints) -> Setting:
+    """The setting with as many images at once as fit into memory: as was decided when the run began."""
+    at_once = checkpoints.once(
+        "images at once", AtOnce, None, lambda: fit_into_memory(prepared, dataset, setting.runtime, memory_room())
+    )
+    if at_once.reason is not None:
+        setting.listener(Notice("warning", at_once.reason))
+    return setting.with_images_at_once(at_once.images)
+
+
 def _evaluate(folder: RunFolder, dataset: Dataset, setting: Setting, clock: Clock) -> tuple[Predictions, ...]:
     """Logits of validation and test, from the saved folder, each image once."""
     sets = [images for images in (dataset.validation, dataset.test) if images is not None]
     with clock.part("evaluation", sum(map(len, sets)), "images") as shown:
-        predictor = Predictor(folder.model, setting.runtime.device.type)
+        predictor = Predictor(folder.model, setting.runtime.device.type, images_at_once=setting.runtime.images_at_once)
         listener = setting.interruptible().listener
         return tuple(predictor.evaluate(images, shown, listener) for images in sets)
 

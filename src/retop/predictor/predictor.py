@@ -16,7 +16,7 @@ from retop.artifact import Classifier, LoadedModel, load_model_folder
 from retop.data import ImageSet
 from retop.data.batches import decode_batches
 from retop.data.reading import available_cores
-from retop.device import choose_device, full_float32
+from retop.device import choose_device, full_float32, in_parts_that_fit
 from retop.errors import UnreadableImageError, UsageError
 from retop.evaluation import acceptance_at, choose_threshold, log_softmax
 from retop.events import Listener, PartAdvanced, ignore
@@ -38,6 +38,7 @@ class Predictor:
         device: ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"auto"`` for a GPU if there is one.
         reject_below: refuse answers with a lower confidence; None for the threshold in the folder.
         target_accuracy: choose that threshold so that the answers given reach this accuracy on validation.
+        images_at_once: that go through the network; None for whole batches, in parts where there is no memory for them.
 
     Raises:
         ModelFolderError: the folder cannot be loaded.
@@ -51,7 +52,9 @@ class Predictor:
         *,
         reject_below: float | None = None,
         target_accuracy: float | None = None,
+        images_at_once: int | None = None,
     ) -> None:
+        self.images_at_once = images_at_once
         self.device = torch.device(choose_device(device))
         loaded = model if isinstance(model, LoadedModel) else load_model_folder(model)
         self.trained: TrainedRecord = loaded.trained
@@ -209,10 +212,13 @@ class Predictor:
     def _features_and_logits(
         self, images_nchw: torch.Tensor
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        def run(placed_nchw: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            features_nf = self.classifier.image_network(placed_nchw)
+            return features_nf, self.classifier.head(features_nf)
+
         with torch.inference_mode(), full_float32(self.device):
             placed_nchw = images_nchw.to(self.device).contiguous(memory_format=torch.channels_last)
-            features_nf = self.classifier.image_network(placed_nchw)
-            logits_nk = self.classifier.head(features_nf)
+            features_nf, logits_nk = in_parts_that_fit(run, (placed_nchw,), self.images_at_once)
         return features_nf.float().cpu().numpy(), logits_nk.float().cpu().numpy()
 
     def _decode(

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retop.errors import RunError
+from retop.schema import write_bytes
 
 SPLIT_SCHEMA = pa.schema(
     [
@@ -29,10 +30,10 @@ def write_split(path: Path, table: pa.Table) -> None:
         path: where to.
         table: with the columns of `SPLIT_SCHEMA`.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    content = pa.BufferOutputStream()
     marked = table.cast(SPLIT_SCHEMA).replace_schema_metadata({b"retop.version": SPLIT_VERSION})
-    pq.write_table(marked, partial, compression="zstd")
-    partial.replace(path)
+    pq.write_table(marked, content, compression="zstd")
+    write_bytes(path, memoryview(content.getvalue()))
 
 
 def read_split(path: Path) -> pa.Table:

@@ -207,7 +207,8 @@ class Checkpoints:
             tensors |= {f"at work/{key}": tensor for key, tensor in state.items()}
         content = save({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, {"retop": json.dumps(header)})
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            # The run's own folder is not made again: somebody deleted it.
+            folder.mkdir(exist_ok=True)
             name = f"{self._number + 1:06d}-{hashlib.sha256(content).hexdigest()}.safetensors"
             write_bytes(folder / name, content)
         except OSError as error:

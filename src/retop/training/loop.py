@@ -84,7 +84,7 @@ def fit(
     checkpoints = checkpoints or Checkpoints()
     optimiser = build_optimiser(network, recipe, learning_rate, weight_decay)
     name = f"stage {stage}, step size {learning_rate!r}, penalty {weight_decay!r}"
-    state = FitState(name, network, optimiser, runtime.device, Progress(learning_rate))
+    state = FitState(name, network, optimiser, runtime.device, Progress(learning_rate, runtime.images_at_once))
     objective = partial(training_loss, recipe=recipe, class_weights_k=train.class_weights_k)
     module, stepper = runtime.fabric.setup(network, optimiser)
     if checkpoints.resume(state):

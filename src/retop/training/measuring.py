@@ -32,7 +32,7 @@ def evaluate_inputs(network: LateNetwork, data: LabelledInputs, runtime: Runtime
     with torch.inference_mode():
         for rows, crossings in data.inputs.batches(data.rows, views, EVALUATION_BATCH):
             labels_n = torch.from_numpy(data.labels_n[rows]).to(runtime.device)
-            (logits_nk,) = in_parts_that_fit(run, on_device(crossings, runtime))
+            (logits_nk,) = in_parts_that_fit(run, on_device(crossings, runtime), runtime.images_at_once)
             loss_sum += float(functional.cross_entropy(logits_nk, labels_n, reduction="sum"))
             right += float((logits_nk.argmax(1) == labels_n).sum())
     return loss_sum / len(data.rows), right / len(data.rows)

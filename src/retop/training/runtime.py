@@ -11,7 +11,7 @@ from torch import nn
 
 from retop.activations.fill import FrozenComputation
 from retop.activations.key import weights_digest
-from retop.device import DeviceName, choose_device, full_float32
+from retop.device import DeviceName, choose_device, full_float32, in_parts_that_fit
 
 PrecisionName = Literal["auto", "fp32", "bf16"]
 
@@ -24,11 +24,13 @@ class Runtime:
         fabric: places modules and scales precision.
         dtype: arithmetic of the frozen prefix and of training.
         stored: number format of activations on disk.
+        images_at_once: that go through a network; None for whole batches.
     """
 
     fabric: Fabric
     dtype: torch.dtype
     stored: torch.dtype
+    images_at_once: int | None = None
 
     @property
     def device(self) -> torch.device:
@@ -69,12 +71,11 @@ class Runtime:
         module.to(memory_format=torch.channels_last)
 
     def _without_gradients(self, module: nn.Module) -> Callable[..., tuple[torch.Tensor, ...]]:
-        def run(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        def run(*inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
             with torch.inference_mode(), self.autocast():
-                result = module(*(_widened(tensor, self.dtype) for tensor in inputs))
-            return result if isinstance(result, tuple) else (result,)
+                return module(*(_widened(tensor, self.dtype) for tensor in inputs))  # type: ignore[no-any-return]
 
-        return run
+        return lambda *inputs: in_parts_that_fit(run, inputs, self.images_at_once)
 
 
 def choose_runtime(device: DeviceName = "auto", precision: PrecisionName = "auto") -> Runtime:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from retop.device import free_memory, full_float32
+from retop.device import free_memory, full_float32, is_out_of_memory
 from retop.errors import DivergedError, MemoryRunError
 from retop.events import Listener, Notice
 from retop.recipe import StageRecipe
@@ -59,7 +59,7 @@ def training_loss(
 def backward(
     module: nn.Module, batch: Batch, objective: Objective, runtime: Runtime, state: FitState, listener: Listener
 ) -> tuple[float, float]:
-    """Gradients of the mean loss of a batch; in several parts where the device has no memory for the whole.
+    """Gradients of the mean loss of a batch; in several parts where there is no memory for the whole.
 
     Returns:
         The loss, and the number of images that were answered rightly.
@@ -72,11 +72,13 @@ def backward(
             state.optimiser.zero_grad()
             parts = [_accumulate(module, batch, low, size, objective, runtime) for low in range(0, num_images, size)]
             return sum(loss for loss, _ in parts), sum(right for _, right in parts)
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             if size == 1:
                 raise MemoryRunError(
                     f"{state.name}: the device has no memory for a single image ({error}). Thaw fewer layers (--thaw), "
-                    f"take a smaller network, or train elsewhere (--device cpu)"
+                    f"take a smaller network, or train elsewhere (--device)"
                 ) from error
         # Only here does nothing hold on to the pass that failed.
         state.progress.micro_batch = -(-min(size, num_images) // 2)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from retop.backbones.head import LinearHead
-from retop.device import free_memory, full_float32, seed_generators
+from retop.device import free_memory, full_float32, is_out_of_memory, seed_generators
 from retop.recipe import StageRecipe
 from retop.training.network import LabelledInputs, LateNetwork, on_device
 from retop.training.optimiser import build_optimiser, set_learning_rate
@@ -88,13 +88,14 @@ def find_learning_rate(
     tried = tried_range(recipe, stage)
     rates = np.geomspace(tried.lowest, tried.highest, NUM_STEPS)
     before = trained_state(network)
-    rows = train.rows[epoch_order(seed, 0, 0, len(train.rows))[: recipe.batch_size]]
+    size = min(recipe.batch_size, runtime.images_at_once or recipe.batch_size)
+    rows = train.rows[epoch_order(seed, 0, 0, len(train.rows))[:size]]
     losses: Series | None = None
     while losses is None:
         try:
             losses = _losses(network, enter_training, train, rows, recipe, rates, weight_decay, seed, runtime)
-        except torch.OutOfMemoryError:
-            if len(rows) == 1:
+        except (RuntimeError, MemoryError) as error:
+            if len(rows) == 1 or not is_out_of_memory(error):
                 raise
         network.load_state_dict(before, strict=False)
         if losses is None:

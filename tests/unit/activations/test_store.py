@@ -2,6 +2,8 @@
 
 import dataclasses
 import gc
+import os
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -289,3 +291,65 @@ def test_a_fill_that_ends_early_is_no_entry() -> None:
     with pytest.raises(StoreError, match="4 rows of 23"):
         ours.fill(KEY, NUM_ROWS, lambda start: [(torch.zeros(4, 3),)], "entry")
     assert ours.find(KEY) is None
+
+
+def cut_short(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def overwrite(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(b"other")
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("harm", [cut_short, overwrite])
+def test_a_part_that_is_changed_in_use_is_an_error_and_then_computed_again(harm: Callable[[Path], None]) -> None:
+    entry = ActivationStore().fill(KEY, NUM_ROWS, in_batches(crossings()), "entry")
+    harm(sorted(entry.folder.glob("part-*.bin"))[1])
+    with pytest.raises(StoreError, match=r"part-00001\.bin was changed by another program.*retop resume"):
+        entry.gather(np.arange(NUM_ROWS))
+    again = ActivationStore()
+    assert again.find(KEY) is None
+    assert_holds(again.fill(KEY, NUM_ROWS, in_batches(crossings()), "entry"), crossings())
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_an_entry_that_is_evicted_in_use_can_be_read_to_the_end() -> None:
+    entry = ActivationStore().fill(KEY, NUM_ROWS, in_batches(crossings()), "entry")
+    assert ActivationStore().clear() > 0
+    assert not entry.folder.exists()
+    assert_holds(entry, crossings())
+    replaced = ActivationStore().fill(KEY, NUM_ROWS, in_batches(crossings()), "entry")
+    assert replaced.folder == entry.folder
+    assert_holds(entry, crossings())
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_what_another_process_fills_is_not_the_first_to_be_evicted() -> None:
+    old = ActivationStore().fill(key("old"), NUM_ROWS, in_batches(crossings()), "old").folder
+    os.utime(old / "last-used", (0, 0))
+    other = ActivationStore(limit_bytes=2**40)
+
+    def filling(start: int) -> Iterable[Tensors]:
+        batches = list(in_batches(crossings())(start))
+        yield from batches[:3]
+        used = other.used_bytes()
+        ActivationStore(limit_bytes=used).make_room(1)
+        yield from batches[3:]
+
+    assert_holds(other.fill(key("new"), NUM_ROWS, filling, "new"), crossings())
+    assert not old.exists()
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_store_that_is_deleted_while_it_is_filled_is_named(tmp_path: Path) -> None:
+    def deleting(start: int) -> Iterable[tuple[torch.Tensor, ...]]:
+        for number, batch in enumerate(in_batches(crossings())(start)):
+            if number == 2:
+                shutil.rmtree(tmp_path / "store")
+            yield batch
+
+    with pytest.raises(StoreError, match=r"cannot be written: No such file.*--cache DIR"):
+        ActivationStore(tmp_path / "store").fill(KEY, NUM_ROWS, deleting, "entry")

@@ -1,23 +1,37 @@
 """Faults, injected for real: kills, damaged checkpoints, full disks, two processes, no memory, images that vanish."""
 
 import json
+import math
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from images import write_split_shapes
 from retop.activations import ActivationStore
 from retop.data import Dataset, open_dataset
-from retop.errors import MemoryRunError, OutputError, RunBusyError, RunExistsError, StoppedError, UnreadableImageError
+from retop.errors import (
+    DivergedError,
+    MemoryRunError,
+    OutputError,
+    RunBusyError,
+    RunExistsError,
+    StoppedError,
+    UnreadableImageError,
+)
 from retop.events import Event, Notice, ignore
 from retop.pipeline import only_process_in
 from retop.recipe import DataRecipe
@@ -135,7 +149,8 @@ class Scarce:
         self.most = most
 
     def __call__(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        if torch.is_grad_enabled() and len(inputs[0]) > self.most:
+        # What has no content takes no memory: the prediction runs on such tensors.
+        if torch.is_grad_enabled() and len(inputs[0]) > self.most and not inputs[0].is_meta:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
 
 
@@ -184,15 +199,67 @@ def test_an_image_that_vanishes_is_named(small_weights: Path, tmp_path: Path) ->
         run_small(tmp_path / "run", dataset, weights=small_weights, store=ActivationStore())
 
 
-def test_a_run_whose_folder_is_deleted_says_so(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("remains", ["nothing", "a file"])
+def test_a_run_whose_folder_is_deleted_says_so(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, remains: str
+) -> None:
     def delete(event: Event) -> None:
-        # A file in its place, for a folder would just be made again.
         if getattr(event, "part", "").endswith("stage 2") and (tmp_path / "run").is_dir():
             shutil.rmtree(tmp_path / "run")
-            (tmp_path / "run").touch()
+            if remains == "a file":
+                (tmp_path / "run").touch()
 
     with pytest.raises(OutputError, match="cannot be written"):
         run_small(tmp_path / "run", shapes, weights=small_weights, store=ActivationStore(), listener=delete)
+    assert not (tmp_path / "run").is_dir()
+
+
+@contextmanager
+def read_only_mount(folder: Path) -> Iterator[None]:
+    """The folder as a file system that may only be read: even root cannot write there."""
+    subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@contextmanager
+def closed_to_us(folder: Path) -> Iterator[None]:
+    """The folder of somebody else: root becomes a user without rights for a while."""
+    folder.chmod(0o555)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        folder.chmod(0o755)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root, to mount and to step down")
+@pytest.mark.parametrize("closed", [read_only_mount, closed_to_us])
+def test_a_folder_that_cannot_be_written_any_more_is_one_error_and_loses_nothing(
+    small_weights: Path, shapes: Dataset, closed: Callable[[Path], AbstractContextManager[None]]
+) -> None:
+    # Not below pytest's own folder, which is closed to other users as it is.
+    with tempfile.TemporaryDirectory() as name, ExitStack() as while_closed:
+        root = Path(name)
+        root.chmod(0o755)
+        arguments: dict[str, Any] = {"weights": small_weights, "store": ActivationStore()}
+        run_small(root / "whole", shapes, **arguments)
+
+        def close(event: Event) -> None:
+            if getattr(event, "part", "").endswith("stage 2") and not closings:
+                closings.append(event)
+                while_closed.enter_context(closed(root / "run"))
+
+        closings: list[Event] = []
+        with pytest.raises(OutputError, match=r"cannot be written.*: (Read-only file system|Permission denied)"):
+            run_small(root / "run", shapes, listener=close, **arguments)
+        while_closed.close()
+        run_small(root / "run", shapes, **arguments)
+        assert model_bytes(root / "run") == model_bytes(root / "whole")
 
 
 def test_a_damaged_store_is_computed_again(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
@@ -204,3 +271,55 @@ def test_a_damaged_store_is_computed_again(small_weights: Path, shapes: Dataset,
         part.write_bytes(content)
     run_small(tmp_path / "b", shapes, weights=small_weights, store=ActivationStore(tmp_path / "store"))
     assert model_bytes(tmp_path / "a") == model_bytes(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("loss", r"stage 2, epoch 1, step 1: the loss is not finite"),
+        ("gradient", r"stage 2, epoch 1, step 1: the gradient of .*weight is not finite"),
+        ("weights", r"stage 2, epoch 1: the weights .* are not finite"),
+    ],
+)
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_is_not_finite_is_named_rolled_back_once_and_never_saved(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, message: str,
+    times: int,
+) -> None:  # fmt: skip
+    from retop.training import loop
+
+    left = [times]
+    backward, events = loop.backward, []
+
+    def spoiled(module: nn.Module, batch: Any, *rest: Any) -> tuple[float, float]:
+        loss, right = backward(module, batch, *rest)
+        late = [parameter for name, parameter in module.named_parameters() if "suffix" in name and parameter.ndim > 1]
+        late = [parameter for parameter in late if parameter.requires_grad]
+        if late and left[0] > 0:
+            left[0] -= 1
+            if what == "loss":
+                loss = math.inf
+            elif what == "gradient":
+                late[0].grad[0, 0] = math.nan
+            else:
+                late[0].data[0, 0] = math.inf
+        return loss, right
+
+    monkeypatch.setattr(loop, "backward", spoiled)
+    arguments: dict[str, Any] = {"weights": small_weights, "store": ActivationStore(), "listener": events.append}
+    # One step in an epoch: the next would tell of weights by the loss.
+    arguments["settings"] = {"stage2.batch_size": 64}
+    if times == 1:
+        record = run_small(tmp_path / "run", shapes, **arguments)
+        assert record.stages[1].learning_rate == pytest.approx(0.0005)
+        said = [
+            event.message for event in events if isinstance(event, Notice) and "Going on from epoch 0" in event.message
+        ]
+        assert len(said) == 1
+        assert re.search(message, said[0])
+        return
+    with pytest.raises(DivergedError, match=r"not finite.*were tried"):
+        run_small(tmp_path / "run", shapes, **arguments)
+    for path in (tmp_path / "run" / "checkpoints").glob("*.safetensors"):
+        assert all(bool(tensor.isfinite().all()) for tensor in load_file(path).values() if tensor.is_floating_point())
+    assert not (tmp_path / "run" / "model").exists()

@@ -1,0 +1,116 @@
+"""Memory is predicted before a run begins, and the run made to fit."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from images import write_split_shapes
+from retop.activations import ActivationStore
+from retop.data import Dataset, open_dataset
+from retop.errors import MemoryRunError
+from retop.pipeline import RunRequest
+from retop.pipeline.memory_need import REST_BYTES, AtOnce, fit_into_memory, predict
+from retop.pipeline.prepared import PreparedRun, prepare
+from retop.recipe import DataRecipe
+from retop.room import MemoryRoom
+from small_runs import run_small, small_recipe, small_setting, write_weights
+
+THAWED: dict[str, object] = {"thaw": "all"}
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Dataset]:
+    """A network whose images are large enough for its activations to count."""
+    root = tmp_path_factory.mktemp("large")
+    write_weights(root / "weights", "test_resnet", 256)
+    write_split_shapes(root / "images", train=12, validation=3, side=64)
+    return root / "weights", open_dataset(root / "images", DataRecipe())
+
+
+def prepared_run(large: tuple[Path, Dataset], settings: dict[str, object] = THAWED) -> PreparedRun:
+    recipe = small_recipe(settings)
+    request = RunRequest("test_resnet", str(large[0]), recipe, 0)
+    return prepare(request, large[1], small_setting(recipe, None))
+
+
+def room(left_bytes: int) -> MemoryRoom:
+    return MemoryRoom(left_bytes, 2**40, "a box of ours")
+
+
+def test_where_there_is_enough_batches_stay_whole(large: tuple[Path, Dataset]) -> None:
+    run, runtime = prepared_run(large), small_setting(small_recipe(), None).runtime
+    assert fit_into_memory(run, large[1], runtime, room(2**40)) == AtOnce(None, None)
+
+
+def test_images_at_once_are_halved_until_they_fit_and_it_is_told(large: tuple[Path, Dataset]) -> None:
+    run, runtime = prepared_run(large), small_setting(small_recipe(), None).runtime
+    needs = {images: predict(run, large[1], runtime, images).num_bytes for images in (32, 16, 8, 4, 2, 1)}
+    assert list(needs.values()) == sorted(needs.values(), reverse=True)
+    assert needs[32] > needs[8] > needs[1] > REST_BYTES
+    found = fit_into_memory(run, large[1], runtime, room(needs[4]))
+    assert found.images == 4
+    assert found.reason is not None
+    assert "a box of ours" in found.reason
+    assert "no more than 4 images go through the network at once" in found.reason
+
+
+def test_what_does_not_fit_at_all_is_refused_with_the_way_out(large: tuple[Path, Dataset]) -> None:
+    run, runtime = prepared_run(large), small_setting(small_recipe(), None).runtime
+    with pytest.raises(MemoryRunError, match=r"even with one image at a time, and .*a box of ours.*--thaw"):
+        fit_into_memory(run, large[1], runtime, room(REST_BYTES // 2))
+
+
+def test_prediction_leaves_the_network_as_it_was(large: tuple[Path, Dataset]) -> None:
+    run, runtime = prepared_run(large), small_setting(small_recipe(), None).runtime
+    before = [(p.requires_grad, p.is_meta) for p in run.network.parameters()]
+    predict(run, large[1], runtime)
+    assert [(p.requires_grad, p.is_meta) for p in run.network.parameters()] == before
+    assert not any(module.training for module in run.network.modules())
+
+
+@pytest.mark.parametrize("cached", [True, False], ids=["store", "whole"])
+def test_a_run_with_fewer_images_at_once_learns_the_same(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cached: bool
+) -> None:
+    from retop.pipeline import run
+
+    stores = [ActivationStore(tmp_path / name) if cached else None for name in "ab"]
+    whole = run_small(tmp_path / "whole", shapes, weights=small_weights, store=stores[0])
+    monkeypatch.setattr(run, "fit_into_memory", lambda *_: AtOnce(3, "three at once"))
+    parts = run_small(tmp_path / "parts", shapes, weights=small_weights, store=stores[1])
+    assert "three at once" in parts.warnings
+    assert "three at once" not in whole.warnings
+    for before, after in zip(whole.stages, parts.stages, strict=True):
+        assert after.validation_loss == pytest.approx(before.validation_loss, rel=1e-3)
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import psutil, torch, retop, retop.pipeline, retop.report, sklearn.linear_model, matplotlib.pyplot
+torch.set_num_threads(1)
+used = psutil.Process().memory_info().vms
+resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[3]), used + int(sys.argv[3])))
+said = lambda event: print(getattr(event, "message", ""))
+try:
+    retop.compare(sys.argv[1], ["test_resnet"], weights=sys.argv[2], out=sys.argv[4], device="cpu", listener=said,
+        cache=False, settings={"stage1.epochs": 0, "stage2.epochs": 1, "thaw": "all", "isolating_tests": False})
+except retop.RetopError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_AS")
+def test_under_a_real_limit_a_run_that_cannot_fit_is_refused_before_it_begins(
+    large: tuple[Path, Dataset], tmp_path: Path
+) -> None:
+    arguments = [large[1].record.location, str(large[0]), str(200 * 2**20), str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, *arguments], capture_output=True, text=True, check=True, timeout=280
+    )
+    assert "RunError test_resnet-0: " in done.stdout
+    assert "ulimit -v" in done.stdout
+    assert "--thaw" in done.stdout
+    assert not (tmp_path / "out" / "test_resnet-0" / "run.json").exists()
