@@ -1,4 +1,8 @@
-"""How much more memory this process may take, and who says so: the machine, a control group, or a limit of its own."""
+"""How much more memory this process may take, and who says so: the machine, or a control group.
+
+RLIMIT_AS (``ulimit -v``) is none of them: it counts addresses, and libraries, stacks and a mapped store take many of
+those without memory. Where it strikes, batches are halved or the run ends with an error of ours, as without memory.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,7 +45,6 @@ def memory_room(system: Path = SYSTEM) -> MemoryRoom:
 def _rooms(system: Path) -> Iterator[MemoryRoom]:
     memory = psutil.virtual_memory()
     yield MemoryRoom(int(memory.available), int(memory.total), "the memory of this machine")
-    yield from _of_process()
     for folder, usage, limits, cached in _groups(system):
         used = _number(folder / usage)
         for name in limits:
@@ -49,18 +52,6 @@ def _rooms(system: Path) -> Iterator[MemoryRoom]:
             if limit is not None and used is not None and limit < UNLIMITED:
                 left = limit - used + _statistic(folder / "memory.stat", cached)
                 yield MemoryRoom(max(0, left), limit, f"the control group of this process, {folder / name}")
-
-
-def _of_process() -> Iterator[MemoryRoom]:
-    """Limits that a shell's ``ulimit -v`` or a batch system set."""
-    try:
-        import resource
-    except ImportError:
-        return
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY:
-        used = int(psutil.Process().memory_info().vms)
-        yield MemoryRoom(max(0, limit - used), limit, "RLIMIT_AS of this process, ulimit -v")
 
 
 def _groups(system: Path) -> Iterator[tuple[Path, str, tuple[str, ...], tuple[str, ...]]]:

@@ -3,14 +3,16 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from retop.errors import StoppedError
 
 PATIENCE_SECONDS = 25.0
+INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -34,9 +36,40 @@ class Stop:
             raise StoppedError(f"stopped by {self.requested}")
 
 
+Handler = Callable[[int, FrameType | None], Any]
+# What a signal does after the first, where the process is nothing but a command.
+_after_first: Handler | None = None
+
+
+def leave_on_second_signal(line: str) -> None:
+    """For a process that is a command of its own: once a signal came, the next ends it without unwinding.
+
+    Everything on disk stands that, as it stands a kill. An exception that strikes while another one is honoured, or
+    while Python shuts down, would print a trace.
+
+    Args:
+        line: last words. A later call replaces them.
+    """
+    global _after_first
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        # The progress display hides the cursor.
+        shown = "\x1b[?25h" if os.isatty(2) else ""
+        os.write(2, f"{shown}\n{line}\n".encode())
+        os._exit(INTERRUPTED)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, leave)
+        raise KeyboardInterrupt
+
+    _after_first = leave
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+
+
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """Note Ctrl-C and SIGTERM for as long as the work lasts; a second one does what it always did.
+    """Note Ctrl-C and SIGTERM for as long as the work lasts; a second one does what it always did, or ends a command.
 
     If the first is not honoured within `PATIENCE_SECONDS`, it is followed by a second one. Outside of the main
     thread, where Python takes no signals, nothing is noted.
@@ -51,10 +84,18 @@ def stop_on_signals() -> Iterator[Stop]:
     before = {number: signal.getsignal(number) for number in SIGNALS}
     impatient: list[threading.Timer] = []
 
+    def put_back() -> None:
+        for each, handler in before.items():
+            if stop.requested is not None and _after_first is not None and handler is not signal.SIG_IGN:
+                signal.signal(each, _after_first)
+            # None stands for a handler that was not set from Python, which Python cannot put back.
+            elif handler is not None:
+                signal.signal(each, handler)
+
     def note(number: int, frame: FrameType | None) -> None:
         stop.requested = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        _put_back(before)
-        timer = threading.Timer(PATIENCE_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
+        put_back()
+        timer = threading.Timer(PATIENCE_SECONDS, os.kill, (os.getpid(), number))
         timer.daemon = True
         timer.start()
         impatient.append(timer)
@@ -68,11 +109,4 @@ def stop_on_signals() -> Iterator[Stop]:
     finally:
         for timer in impatient:
             timer.cancel()
-        _put_back(before)
-
-
-def _put_back(handlers: Mapping[signal.Signals, object]) -> None:
-    for number, handler in handlers.items():
-        # None stands for a handler that was not set from Python, which Python cannot put back.
-        if handler is not None:
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        put_back()

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from images import write_split_shapes
-from small_runs import model_bytes
+from small_runs import model_bytes, write_weights
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals for another process")
 
@@ -134,9 +134,14 @@ def test_ctrl_c_says_how_to_go_on_and_a_second_process_is_told_who_is_at_work(
     words = ["compare", photos, "--backbones", "test_resnet", "--weights", small_weights, "--out", "stopped"]
     process = retop.start(*words, "--epochs", "10000,0", "--set", "stage1.patience=null")
     wait_until(lambda: process.poll() is not None or at_work(retop.folder / "stopped" / "test_resnet-0") != "")
+    written = {path: path.stat() for path in (retop.folder / "stopped").glob("*.*")}
+    assert {path.name for path in written} >= {"plan.json", "audit.json", "split.parquet"}
     code, refusal = retop("resume", "stopped")
     assert code == 7
     assert f"is being worked on by process {process.pid}" in " ".join(refusal.split())
+    # Refused before it wrote anything.
+    for path, before in written.items():
+        assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     started = time.monotonic()
     process.send_signal(signal.SIGINT)
     messages = process.communicate(timeout=60)[1]
@@ -144,6 +149,34 @@ def test_ctrl_c_says_how_to_go_on_and_a_second_process_is_told_who_is_at_work(
     assert process.returncode == 130, messages
     assert messages.count("'retop resume stopped' goes on") == 1
     assert "Results go to stopped" in messages
+
+
+@pytest.mark.parametrize(
+    "gaps_seconds", [(0.0, 0.3), pytest.param((0.01, 0.03, 0.1, 0.2, 0.5, 1.0), marks=pytest.mark.slow)]
+)
+def test_a_second_ctrl_c_leaves_at_once_with_one_line_and_without_damage(
+    retop: Retop, photos: Path, gaps_seconds: tuple[float, ...]
+) -> None:
+    """A second one that comes while the first is honoured, or shortly after."""
+    write_weights(retop.folder / "weights", "test_resnet", 256)
+    run = retop.folder / "stopped" / "test_resnet-0"
+    words = ["compare", photos, "--backbones", "test_resnet", "--weights", "weights", "--out", "stopped"]
+    words += ["--cache", "off", "--thaw", "all", "--epochs", "0,3", "--set", "isolating_tests=false"]
+    for gap_seconds in gaps_seconds:
+        process = retop.start(*words)
+        wait_until(lambda process=process: process.poll() is not None or run.exists())
+        process.send_signal(signal.SIGINT)
+        time.sleep(gap_seconds)
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        messages = process.communicate(timeout=60)[1]
+        assert time.monotonic() - started < 10
+        assert process.returncode == 130, messages
+        assert "Traceback" not in messages
+        assert "Exception ignored" not in messages
+        assert messages.count("'retop resume stopped' goes on") == 1
+    code, messages = retop("resume", "stopped")
+    assert code == 0, messages
 
 
 def test_a_file_that_the_system_does_not_let_grow_is_one_error_and_loses_nothing(

@@ -69,15 +69,6 @@ def test_a_group_that_is_over_its_limit_has_nothing_left(tmp_path: Path) -> None
     assert memory_room(write(tmp_path, files)).left_bytes == 0
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_AS")
-def test_a_real_limit_of_the_process_is_found() -> None:
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31)); "
-    done = subprocess.run([sys.executable, "-c", limit + SAY_ROOM], capture_output=True, text=True, check=True)
-    left, total, source = done.stdout.split(maxsplit=2)
-    assert 2**30 < int(left) < int(total) == 2**31
-    assert "ulimit -v" in source
-
-
 def test_a_real_control_group_is_found() -> None:
     with memory_group(600 * MIB) as group:
         if group is None:

@@ -23,9 +23,8 @@ from retop.cli.serve import serve
 from retop.cli.train import train
 from retop.errors import RetopError
 from retop.memory import keep_memory
+from retop.stopping import INTERRUPTED, leave_on_second_signal
 from retop.version import __version__
-
-INTERRUPTED = 130
 
 EPILOG = (
     "Exit codes: 0 done; 1 a defect of retop; 2 wrong options or recipe; 3 images or labels; 4 networks or weights; "
@@ -81,6 +80,7 @@ for command in (
 def main() -> None:
     """Run the command line and exit with a code that means something."""
     keep_memory()
+    leave_on_second_signal("retop: left at once")
     # Pillow warns of odd metadata; what cannot be read is reported by name.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:

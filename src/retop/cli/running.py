@@ -16,6 +16,7 @@ from retop.cli.reading import read_names
 from retop.cli.training_options import TrainingOptions
 from retop.errors import OutputError, RunError, StoppedError
 from retop.schema import to_plain
+from retop.stopping import leave_on_second_signal
 
 if TYPE_CHECKING:
     from retop.api import Comparison
@@ -61,6 +62,7 @@ def _run(call: "Callable[..., Comparison]", as_json: bool) -> "Comparison":
 
     def show(plan: "PlanRecord", folder: Path) -> None:
         claimed.append(f"'retop resume {shlex.quote(str(folder))}' goes on")
+        leave_on_second_signal(f"retop: left at once; what was saved before is kept. {claimed[0]}")
         _show_plan(plan, messages)
         _say(messages, f"Results go to {folder}")
 
@@ -71,10 +73,6 @@ def _run(call: "Callable[..., Comparison]", as_json: bool) -> "Comparison":
         raise StoppedError(f"{error}; everything is saved. {claimed[0]}") from error
     except OutputError as error:
         raise OutputError(f"{error}. {claimed[0]}" if claimed else str(error)) from error
-    except KeyboardInterrupt:
-        if claimed:
-            typer.echo(f"retop: left at once; what was saved before is kept. {claimed[0]}", err=True)
-        raise
     if as_json:
         typer.echo(json.dumps(to_plain(comparison.record), indent=1, ensure_ascii=False))
     else:

@@ -16,6 +16,7 @@ from retop.pipeline.prepared import PreparedRun, features_bytes, holds_features,
 from retop.recipe import StageRecipe
 from retop.room import MemoryRoom
 from retop.training import LateNetwork, Runtime, training_mode
+from retop.training.step import PARTS_AND_STATISTICS
 
 # Tensors are counted exactly; kernels take scratch memory and copies of weights besides, and the allocator wastes some.
 KERNELS_FACTOR = 1.3
@@ -79,7 +80,7 @@ def fit_into_memory(prepared: PreparedRun, dataset: Dataset, runtime: Runtime, r
         )
     if images == most:
         return AtOnce()
-    statistics = "; its batch norms see no more than that at once" if prepared.updates_statistics else ""
+    statistics = f"; {PARTS_AND_STATISTICS}" if prepared.updates_statistics else ""
     return AtOnce(
         images,
         f"{prepared.request.name}: whole batches would need {size(wanted.num_bytes)} more memory for {wanted.part}, "
@@ -113,7 +114,8 @@ class _Needs:
         self._prepared = prepared
         self._dataset = dataset
         self._runtime = runtime
-        self._at_once = at_once
+        sets = (dataset.train, dataset.validation, dataset.test or ())
+        self._at_once = min(max(map(len, sets)), at_once or _largest_batch(prepared))
         size = prepared.backbone.preprocessing
         self._image_shape = (3, size.height, size.width)
 
@@ -135,13 +137,10 @@ class _Needs:
         images = len(self._dataset.validation) + len(self._dataset.test or ())
         yield Need("the evaluation", REST_BYTES + whole + 3 * weights + 4 * images * len(self._dataset.classes))
 
-    def _images(self, batch: int) -> int:
-        return min(batch, self._at_once or batch)
-
     def _whole(self, batch: int) -> int:
         """The whole network without gradients."""
         with only_head(self._prepared):
-            inputs = [((self._images(batch), *self._image_shape), torch.uint8)]
+            inputs = [((min(batch, self._at_once), *self._image_shape), torch.uint8)]
             return round(KERNELS_FACTOR * peak_bytes(self._prepared.network, inputs, train=False))
 
     def _store_buffers(self) -> int:
@@ -157,7 +156,7 @@ class _Needs:
         head = build_head(prepared.request.recipe.head, prepared.num_features, len(self._dataset.classes), 0)
         network, shapes = LateNetwork(prepared.late_suffix, head), self._late_shapes()
         training_mode(network, prepared.boundary, prepared.updates_statistics)()
-        inputs = [((self._images(recipe.batch_size), *shape), dtype) for shape, dtype in shapes]
+        inputs = [((min(recipe.batch_size, self._at_once), *shape), dtype) for shape, dtype in shapes]
         step = peak_bytes(network, inputs, train=True)
         network.eval()
         trained = 4 * sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -3,7 +3,7 @@
 # N images, K classes, F features, H, W
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -93,6 +93,23 @@ class Predictor:
             [N, K] float32.
         """
         return self._features_and_logits(images_nchw)[1]
+
+    def run(
+        self, compute: Callable[[torch.Tensor], tuple[torch.Tensor, ...]], images_nchw: torch.Tensor
+    ) -> tuple[npt.NDArray[np.float32], ...]:
+        """Compute something of a batch as answers are computed: on the device, in parts where memory is short.
+
+        Args:
+            compute: images [N, 3, H, W] uint8 on the device to tensors [N, ...], image by image.
+            images_nchw: [N, 3, H, W] uint8, resized and cropped.
+
+        Returns:
+            The tensors of the whole batch, float32.
+        """
+        with torch.inference_mode(), full_float32(self.device):
+            placed_nchw = images_nchw.to(self.device).contiguous(memory_format=torch.channels_last)
+            results = in_parts_that_fit(compute, (placed_nchw,), self.images_at_once)
+        return tuple(result.float().cpu().numpy() for result in results)
 
     def probabilities(self, logits_nk: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Probabilities of logits: the one place where the temperature acts.
@@ -212,14 +229,12 @@ class Predictor:
     def _features_and_logits(
         self, images_nchw: torch.Tensor
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        def run(placed_nchw: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        def answer(placed_nchw: torch.Tensor) -> tuple[torch.Tensor, ...]:
             features_nf = self.classifier.image_network(placed_nchw)
             return features_nf, self.classifier.head(features_nf)
 
-        with torch.inference_mode(), full_float32(self.device):
-            placed_nchw = images_nchw.to(self.device).contiguous(memory_format=torch.channels_last)
-            features_nf, logits_nk = in_parts_that_fit(run, (placed_nchw,), self.images_at_once)
-        return features_nf.float().cpu().numpy(), logits_nk.float().cpu().numpy()
+        features_nf, logits_nk = self.run(answer, images_nchw)
+        return features_nf, logits_nk
 
     def _decode(
         self, images: Iterable[Image], batch_size: int

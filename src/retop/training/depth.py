@@ -39,7 +39,7 @@ def probe_depths(
     """
     names = [group.name for group in frozen]
     with group_outputs(predictor.classifier.image_network.body, frozen) as pooled:
-        split_features = [_run(predictor, batches, pooled, names) for batches in (train_nchw, validation_nchw)]
+        split_features = [run_batches(predictor, batches, pooled, names) for batches in (train_nchw, validation_nchw)]
     learned_n, asked_n = labels
     num_classes = len(predictor.classes)
 
@@ -63,15 +63,28 @@ def probe_depths(
     return tuple(results)
 
 
-def _run(
+def run_batches(
     predictor: Predictor, batches: Sequence[torch.Tensor], pooled: dict[str, torch.Tensor], names: Sequence[str]
 ) -> dict[str, Floats]:
-    seen: dict[str, list[torch.Tensor]] = {name: [] for name in names}
-    for batch_nchw in batches:
-        predictor.logits(batch_nchw)
-        for name in names:
-            seen[name].append(pooled[name])
-    return {name: torch.cat(parts).numpy() for name, parts in seen.items()}
+    """What each group gives for all images.
+
+    Args:
+        predictor: whose network runs.
+        batches: [N, 3, H, W] uint8.
+        pooled: as `group_outputs` yields it for this network.
+        names: of the groups.
+
+    Returns:
+        [N, F] by the group's name.
+    """
+
+    def outputs(images_nchw: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        predictor.classifier.image_network(images_nchw)
+        return tuple(pooled[name] for name in names)
+
+    # Read inside of what is run in parts: each pass leaves only its own images' outputs.
+    passes = [predictor.run(outputs, batch_nchw) for batch_nchw in batches]
+    return {name: np.concatenate(parts) for name, parts in zip(names, zip(*passes, strict=True), strict=True)}
 
 
 @contextmanager

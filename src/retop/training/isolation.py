@@ -91,7 +91,9 @@ def isolate(
                 FrozenFeatures(features.train_nf[learned], features.validation_nf[rows]),
                 (train.labels_n[learned], labels_n),
             )
-    statistics = _answer(predictor, images_nchw, labels_n) if _use_batch_statistics(predictor.classifier) else None
+    # Parts of a batch would have statistics of their own.
+    whole = predictor.images_at_once is None and _use_batch_statistics(predictor.classifier)
+    statistics = _answer(predictor, images_nchw, labels_n) if whole else None
     return IsolationRecord(own, statistics, border, thumbnail, refit, shuffled, crossed, suspected, depths)
 
 

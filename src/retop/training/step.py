@@ -3,13 +3,14 @@
 # N batch, K classes
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from retop.device import free_memory, full_float32, is_out_of_memory
 from retop.errors import DivergedError, MemoryRunError
@@ -18,6 +19,11 @@ from retop.recipe import StageRecipe
 from retop.training.inputs import Tensors
 from retop.training.runtime import Runtime
 from retop.training.state import FitState
+
+PARTS_AND_STATISTICS = (
+    "its batch norms learn, and normalise each part by itself as they do smaller batches (--set batch_norm=frozen "
+    "makes parts equal to the whole)"
+)
 
 Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -65,7 +71,7 @@ def backward(
         The loss, and the number of images that were answered rightly.
     """
     num_images = len(batch.labels_n)
-    generators = state.generators()
+    generators, statistics = state.generators(), [(buffer, buffer.clone()) for buffer in _learned_in_passing(module)]
     while True:
         size = state.progress.micro_batch or num_images
         try:
@@ -84,13 +90,23 @@ def backward(
         state.progress.micro_batch = -(-min(size, num_images) // 2)
         free_memory(runtime.device)
         state.set_generators(generators)
+        for buffer, before in statistics:
+            buffer.copy_(before)
         listener(
             Notice(
                 "warning",
                 f"the device has no memory for {min(size, num_images)} images at once; batches go through the network "
-                f"in parts of {state.progress.micro_batch} from here on, with one step for each batch as before",
+                f"in parts of {state.progress.micro_batch} from here on, with one step for each batch as before"
+                + (f"; {PARTS_AND_STATISTICS}" if statistics else ""),
             )
         )
+
+
+def _learned_in_passing(module: nn.Module) -> Iterator[torch.Tensor]:
+    """Running statistics that a forward pass changes, one that fails half-way as well."""
+    for layer in module.modules():
+        if isinstance(layer, _BatchNorm) and layer.training:
+            yield from layer.buffers(recurse=False)
 
 
 def _accumulate(

@@ -214,6 +214,9 @@ def test_a_run_whose_folder_is_deleted_says_so(
     assert not (tmp_path / "run").is_dir()
 
 
+ROOT = os.name != "nt" and os.geteuid() == 0
+
+
 @contextmanager
 def read_only_mount(folder: Path) -> Iterator[None]:
     """The folder as a file system that may only be read: even root cannot write there."""
@@ -229,16 +232,21 @@ def read_only_mount(folder: Path) -> Iterator[None]:
 def closed_to_us(folder: Path) -> Iterator[None]:
     """The folder of somebody else: root becomes a user without rights for a while."""
     folder.chmod(0o555)
-    os.seteuid(65534)
+    if ROOT:
+        os.seteuid(65534)
     try:
         yield
     finally:
-        os.seteuid(0)
+        if ROOT:
+            os.seteuid(0)
         folder.chmod(0o755)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root, to mount and to step down")
-@pytest.mark.parametrize("closed", [read_only_mount, closed_to_us])
+@pytest.mark.skipif(os.name == "nt", reason="Windows closes folders in another way")
+@pytest.mark.parametrize(
+    "closed",
+    [pytest.param(read_only_mount, marks=pytest.mark.skipif(not ROOT, reason="only root mounts")), closed_to_us],
+)
 def test_a_folder_that_cannot_be_written_any_more_is_one_error_and_loses_nothing(
     small_weights: Path, shapes: Dataset, closed: Callable[[Path], AbstractContextManager[None]]
 ) -> None:

@@ -1,11 +1,14 @@
 """Memory is predicted before a run begins, and the run made to fit."""
 
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from control_groups import enter, memory_group
 from images import write_split_shapes
 from retop.activations import ActivationStore
 from retop.data import Dataset, open_dataset
@@ -17,6 +20,8 @@ from retop.recipe import DataRecipe
 from retop.room import MemoryRoom
 from small_runs import run_small, small_recipe, small_setting, write_weights
 
+# Beside the libraries there is room for a quarter of a batch, and for none.
+ENOUGH_BYTES, TOO_LITTLE_BYTES = 1200 * 2**20, 700 * 2**20
 THAWED: dict[str, object] = {"thaw": "all"}
 
 
@@ -25,7 +30,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Dataset]:
     """A network whose images are large enough for its activations to count."""
     root = tmp_path_factory.mktemp("large")
     write_weights(root / "weights", "test_resnet", 256)
-    write_split_shapes(root / "images", train=12, validation=3, side=64)
+    write_split_shapes(root / "images", train=22, validation=3, side=64)
     return root / "weights", open_dataset(root / "images", DataRecipe())
 
 
@@ -88,29 +93,53 @@ def test_a_run_with_fewer_images_at_once_learns_the_same(
 
 LIMITED = """
 import resource, sys
-from pathlib import Path
-import psutil, torch, retop, retop.pipeline, retop.report, sklearn.linear_model, matplotlib.pyplot
+import torch, retop, retop.pipeline.plan, retop.pipeline.run
+from retop.pipeline.memory_need import AtOnce
 torch.set_num_threads(1)
-used = psutil.Process().memory_info().vms
-resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[3]), used + int(sys.argv[3])))
-said = lambda event: print(getattr(event, "message", ""))
+images, weights, out, kind, thaw = sys.argv[1:]
+if kind == "blind":
+    retop.pipeline.run.fit_into_memory = retop.pipeline.plan.fit_into_memory = lambda *_: AtOnce()
+if kind == "addresses":
+    resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
 try:
-    retop.compare(sys.argv[1], ["test_resnet"], weights=sys.argv[2], out=sys.argv[4], device="cpu", listener=said,
-        cache=False, settings={"stage1.epochs": 0, "stage2.epochs": 1, "thaw": "all", "isolating_tests": False})
+    retop.compare(images, ["test_resnet"], weights=weights, out=out, device="cpu", cache=False,
+        listener=lambda event: print(getattr(event, "message", "")), settings={"stage1.epochs": 0, "stage2.epochs": 1,
+        "stage2.batch_size": 64, "stage2.learning_rate": 0.01, "thaw": thaw, "isolating_tests": False})
 except retop.RetopError as error:
     print(type(error).__name__, error)
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_AS")
+def run_limited(large: tuple[Path, Dataset], out: Path, kind: str, limit_bytes: int) -> tuple[int, str]:
+    """Exit code and messages of a run whose process is held in a real control group."""
+    arguments = [large[1].record.location, str(large[0]), str(out), kind, "all"]
+    with memory_group(limit_bytes) as group:
+        if group is None:
+            pytest.skip("this process may not make a control group with a limit of memory")
+        done = subprocess.run(
+            [sys.executable, "-c", LIMITED, *arguments], capture_output=True, text=True, timeout=280,
+            preexec_fn=lambda: enter(group),
+        )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+@pytest.mark.slow
+def test_under_a_real_limit_a_run_halves_its_batches_and_ends_where_a_blind_one_is_killed(
+    large: tuple[Path, Dataset], tmp_path: Path
+) -> None:
+    code, _ = run_limited(large, tmp_path / "blind", "blind", ENOUGH_BYTES)
+    assert code == -signal.SIGKILL
+    code, said = run_limited(large, tmp_path / "out", "predicted", ENOUGH_BYTES)
+    assert code == 0
+    assert "images go through the network at once" in said
+    assert "control group" in said
+    assert (tmp_path / "out" / "test_resnet-0" / "run.json").exists()
+
+
 def test_under_a_real_limit_a_run_that_cannot_fit_is_refused_before_it_begins(
     large: tuple[Path, Dataset], tmp_path: Path
 ) -> None:
-    arguments = [large[1].record.location, str(large[0]), str(200 * 2**20), str(tmp_path / "out")]
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, *arguments], capture_output=True, text=True, check=True, timeout=280
-    )
-    assert "RunError test_resnet-0: " in done.stdout
-    assert "ulimit -v" in done.stdout
-    assert "--thaw" in done.stdout
+    code, said = run_limited(large, tmp_path / "out", "predicted", TOO_LITTLE_BYTES)
+    assert code == 0
+    assert re.search(r"RunError test_resnet-0: .*even with one image at a time, and .*control group.*--thaw", said)
     assert not (tmp_path / "out" / "test_resnet-0" / "run.json").exists()

@@ -9,7 +9,8 @@ import torch
 from retop.activations import ActivationStore
 from retop.backbones import build_backbone
 from retop.data import Dataset
-from retop.training.depth import group_outputs
+from retop.predictor import Predictor
+from retop.training.depth import group_outputs, run_batches
 from retop.training.probing import FrozenFeatures, count_right, fit_logits
 from small_runs import model_bytes, run_small, saved_epochs, without_clock
 
@@ -34,6 +35,24 @@ def test_all_groups_are_probed_where_none_is_thawed(small_weights: Path, shapes:
     # The last group's output, averaged, is what the head reads.
     last = record.isolation.depths[-1]
     assert last.only_here == last.only_last == 0
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_a_batch_in_parts_leaves_the_same_at_every_depth(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, head: str
+) -> None:
+    settings = {"head.kind": head, "isolating_tests": False}
+    run_small(tmp_path / "run", shapes, weights=small_weights, store=ActivationStore(), settings=settings)
+    groups = build_backbone("test_resnet", small_weights).groups[:3]
+    images = [torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8) for n in (11, 7)]
+    outputs = []
+    for at_once in (None, 4):
+        predictor = Predictor(tmp_path / "run" / "model", images_at_once=at_once)
+        with group_outputs(predictor.classifier.image_network.body, groups) as pooled:
+            outputs.append(run_batches(predictor, images, pooled, [group.name for group in groups]))
+    for whole, parts in zip(*(one.values() for one in outputs), strict=True):
+        assert len(whole) == 18
+        np.testing.assert_allclose(parts, whole, atol=1e-4)
 
 
 def test_leaving_them_out_changes_nothing_else(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
