@@ -49,8 +49,23 @@ def folders(work: Path, share: float) -> dict[str, Any]:
     return fuzz(work, max(500, round(100_000 * share)))
 
 
+def claims(work: Path, share: float) -> dict[str, Any]:
+    """R3, R5 to R8, S2, S3, C2, C3, and faults: what tests show by injecting it."""
+    from claims import run_claims
+
+    return run_claims(work)
+
+
+def overhead(work: Path, share: float) -> dict[str, Any]:
+    """What checkpoints and determinism cost."""
+    from overhead import measure_overhead, rounds
+
+    return measure_overhead(work, rounds(share))
+
+
 SECTIONS: dict[str, Callable[[Path, float], dict[str, Any]]] = {
-    "kills": kills, "damaged": damaged, "disks": disks, "folders": folders,
+    "kills": kills, "damaged": damaged, "disks": disks, "folders": folders, "claims": claims,
+    "overhead": overhead,
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from images import write_split_shapes
-from small_runs import model_bytes, write_weights
+from small_runs import model_bytes
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals for another process")
 
@@ -68,7 +68,7 @@ def wait_until(happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while not happened():
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.1)
 
 
 def at_work(run: Path) -> str:
@@ -152,26 +152,26 @@ def test_ctrl_c_says_how_to_go_on_and_a_second_process_is_told_who_is_at_work(
 
 
 @pytest.mark.parametrize(
-    "gaps_seconds", [(0.0, 0.3), pytest.param((0.01, 0.03, 0.1, 0.2, 0.5, 1.0), marks=pytest.mark.slow)]
+    "gaps_seconds", [(0.0,), pytest.param((0.01, 0.03, 0.1, 0.2, 0.5, 1.0), marks=pytest.mark.slow)]
 )
 def test_a_second_ctrl_c_leaves_at_once_with_one_line_and_without_damage(
-    retop: Retop, photos: Path, gaps_seconds: tuple[float, ...]
+    retop: Retop, photos: Path, small_weights: Path, gaps_seconds: tuple[float, ...]
 ) -> None:
     """A second one that comes while the first is honoured, or shortly after."""
-    write_weights(retop.folder / "weights", "test_resnet", 256)
-    run = retop.folder / "stopped" / "test_resnet-0"
-    words = ["compare", photos, "--backbones", "test_resnet", "--weights", "weights", "--out", "stopped"]
-    words += ["--cache", "off", "--thaw", "all", "--epochs", "0,3", "--set", "isolating_tests=false"]
+    words = ["compare", photos, "--backbones", "test_resnet", "--weights", small_weights, "--out", "stopped"]
+    words += ["--thaw", "all", "--epochs", "0,20", "--set", "isolating_tests=false"]
     for gap_seconds in gaps_seconds:
         process = retop.start(*words)
-        wait_until(lambda process=process: process.poll() is not None or run.exists())
+        assert process.stderr is not None
+        assert any("Results go to stopped" in line for line in iter(process.stderr.readline, ""))
         process.send_signal(signal.SIGINT)
         time.sleep(gap_seconds)
         started = time.monotonic()
         process.send_signal(signal.SIGINT)
         messages = process.communicate(timeout=60)[1]
         assert time.monotonic() - started < 10
-        assert process.returncode == 130, messages
+        # In its last microseconds Python has taken its handlers away, and the system's own ends the process.
+        assert process.returncode in (130, -signal.SIGINT), messages
         assert "Traceback" not in messages
         assert "Exception ignored" not in messages
         assert messages.count("'retop resume stopped' goes on") == 1

@@ -144,6 +144,7 @@ def claim_folder(folder: Path, plan: PlanRecord) -> None:
     """
     if not (folder / PLAN).is_file():
         with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
             write_record(folder / PLAN, plan)
     elif changed := _differences(read_record(PlanRecord, folder / PLAN), plan.data_fingerprint, plan.runs):
         raise RunExistsError(_other(folder, changed))

@@ -1,14 +1,19 @@
 """Model folders from strangers are refused with an error of ours, in bounded time and memory."""
 
+import json
 import resource
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from hostile_folders import HOSTILE, Files, seal, small_model
 from retop.artifact import load_model_folder
 from retop.errors import ModelFolderError
+from retop.predictor import Predictor
+from retop.records import MODEL_FOLDER_VERSION
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +38,33 @@ def test_a_hostile_folder_is_refused_in_bounded_memory(valid: Files, tmp_path: P
     assert len(str(refusal.value)) < 3000
 
 
-def test_a_folder_of_version_1_still_loads() -> None:
-    loaded = load_model_folder(Path(__file__).parent / "versions" / "1")
-    assert loaded.trained.classes == ("cat", "dog", "owl")
-    assert loaded.trained.config_sha256 == ""
+VERSIONS = Path(__file__).parent / "versions"
+
+
+@pytest.mark.parametrize("version", range(1, MODEL_FOLDER_VERSION + 1))
+def test_a_folder_of_every_version_still_loads_and_answers_the_same(version: int) -> None:
+    """A new version of the format needs a folder of its own here: `save_version` of this file writes it."""
+    folder = VERSIONS / str(version)
+    predictor = Predictor(folder)
+    expected = json.loads((folder / "expected.json").read_text())
+    assert predictor.classes == ("cat", "dog", "owl")
+    assert (predictor.trained.config_sha256 == "") == (version == 1)
+    np.testing.assert_allclose(predictor.logits(drawn_images()), expected["logits"], atol=1e-5)
+    assert predictor.temperature == expected["temperature"]
+
+
+def test_there_is_no_folder_of_a_version_that_is_not_known() -> None:
+    assert sorted(int(path.name) for path in VERSIONS.iterdir()) == list(range(1, MODEL_FOLDER_VERSION + 1))
+
+
+def drawn_images() -> torch.Tensor:
+    """Two images that no generator draws."""
+    return (torch.arange(2 * 3 * 32 * 32) * 37 % 251).reshape(2, 3, 32, 32).to(torch.uint8)
+
+
+def save_version(folder: Path) -> None:
+    """Write the small model in today's version, and what it answers."""
+    seal(small_model(folder.with_suffix(".first"))).write(folder)
+    predictor = Predictor(folder)
+    expected = {"logits": predictor.logits(drawn_images()).tolist(), "temperature": predictor.temperature}
+    (folder / "expected.json").write_text(json.dumps(expected))
