@@ -50,6 +50,13 @@ class Batcher:
         self._waiting.put_nowait((pixels_hwc, future))
         return await future
 
+    async def warm_up(self) -> None:
+        """Compute the greatest batch and the smallest: their memory is taken, or found missing, before any request."""
+        size = self.predictor.trained.preprocessing
+        blank = np.zeros((size.height, size.width, 3), np.uint8)
+        for count in (self._limits.batch, 1):
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._compute, [blank] * count)
+
     async def run(self) -> None:
         """Answer until cancelled."""
         loop = asyncio.get_running_loop()

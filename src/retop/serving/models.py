@@ -56,14 +56,13 @@ class ServedModels:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Start the decoders and warm the networks up; `ready` afterwards."""
+        """Start the decoders and warm the networks up with the smallest and the greatest batch; `ready` afterwards."""
         loop = asyncio.get_running_loop()
         self._tasks = [asyncio.create_task(batcher.run()) for batcher in self._batchers.values()]
         preprocessings = [predictor.trained.preprocessing for predictor in self.predictors.values()]
         self._decoders = await loop.run_in_executor(None, DecoderPool, preprocessings, self.limits)
         for batcher in self._batchers.values():
-            size = batcher.predictor.trained.preprocessing
-            await batcher.predict(np.zeros((size.height, size.width, 3), np.uint8))
+            await batcher.warm_up()
         self.ready = True
 
     async def stop(self) -> None:
