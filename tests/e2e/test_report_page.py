@@ -43,7 +43,10 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     other = folder.with_name("flowers")
     other.mkdir()
     write_comparison(other, [contender("c", n=300, classes=tuple(f"a flower of kind {k}" for k in range(30)))])
-    return write_report([folder, other], out=folder / "both.html")
+    digits = folder.with_name("digits")
+    digits.mkdir()
+    write_comparison(digits, [contender("d", n=300, classes=tuple(f"digit-{k}" for k in range(10)))])
+    return write_report([folder, other, digits], out=folder / "all.html")
 
 
 def opened(page: "Page", file: Path) -> list[str]:
@@ -70,6 +73,17 @@ def test_page_is_whole_at_every_width_and_colour(browser: "Browser", page_file: 
     assert figures == drawn > 20
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_confusion_matrix_of_ten_classes_is_seen_whole(browser: "Browser", page_file: Path, width: int) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    opened(page, page_file)
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.matrix')].filter(m => m.offsetWidth > m.parentNode.clientWidth).length"
+    )
+    assert cut == 0
     page.close()
 
 

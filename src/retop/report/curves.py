@@ -19,7 +19,7 @@ LEGEND_ORDER = (
     "train, evaluation conditions",
     "train, as trained",
     "chosen epoch",
-    "sampling noise of validation (95 %)",
+    "validation's noise (95 %)",
 )
 
 
@@ -85,7 +85,7 @@ def _draw_panel(axes: Axes, facts: CurveFacts, quantity: Quantity, compact: bool
     if quantity == "accuracy":
         axes.axhspan(
             facts.noise.low, facts.noise.high, color=BAND, zorder=0, linewidth=0,
-            label="sampling noise of validation (95 %)",
+            label="validation's noise (95 %)",
         )  # fmt: skip
         axes.yaxis.set_major_formatter(percent_ticks())
     for stage in facts.stages:

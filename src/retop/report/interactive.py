@@ -9,7 +9,7 @@ from retop.report.facts import RankingFacts
 from retop.report.page_figure import SERIES, PageFigure, Trace, error_bars, layout_of, plain
 
 KIND_SYMBOLS = {"fine-tuned": "circle", "probe": "diamond", "scratch": "square"}
-MOST_PAIRS = 30
+MOST_PAIRS = 15
 
 
 def ranking_figure(facts: RankingFacts, name: str) -> PageFigure:
@@ -72,14 +72,17 @@ def ranking_figure(facts: RankingFacts, name: str) -> PageFigure:
     )
 
 
-def difference_figure(pairs: Sequence[PairedComparison], name: str) -> PageFigure:
-    """Paired differences with their intervals.
+def difference_figure(pairs: Sequence[PairedComparison], name: str, focus: str) -> PageFigure:
+    """Paired differences with their intervals; of very many, those of one contender.
 
     Args:
         pairs: at least one.
         name: of the figure.
+        focus: the contender whose pairs are shown where all are too many to look at.
     """
-    ordered = sorted(pairs, key=lambda pair: -abs(pair.difference.value))[:MOST_PAIRS][::-1]
+    shown = [p for p in pairs if focus in (p.first, p.second)] if len(pairs) > MOST_PAIRS else list(pairs)
+    others = f" Shown are the differences from {focus}; the numbers of all {len(pairs)} pairs are below."
+    ordered = sorted(shown, key=lambda pair: -abs(pair.difference.value))[:MOST_PAIRS][::-1]
     data = []
     for established, colour, symbol in ((True, "@series1", "circle"), (False, "@quiet", "circle-open")):
         own = [pair for pair in ordered if pair.established is established]
@@ -105,7 +108,7 @@ def difference_figure(pairs: Sequence[PairedComparison], name: str) -> PageFigur
         name,
         "Paired differences with 95 % intervals",
         "Both answered the same images. A difference counts as established when its p-value after Holm's correction "
-        "is below 0.05; the interval alone is not corrected.",
+        f"is below 0.05; the interval alone is not corrected.{others if len(shown) < len(pairs) else ''}",
         ("first", "second", "n", "only first right", "only second right", "difference", "low", "high", "p", "p Holm",
          "established"),
         tuple(

@@ -71,7 +71,7 @@ def _curve_figure(seeds: Sequence[CurveFacts], quantity: str, name: str) -> Page
     if quantity == "accuracy":
         data.append(
             {
-                "type": "scatter", "mode": "markers", "name": "sampling noise of validation (95 %)",
+                "type": "scatter", "mode": "markers", "name": "validation's noise (95 %)",
                 "x": [None], "y": [None], "hoverinfo": "skip",
                 "marker": {"symbol": "square", "size": 14, "color": "@band"},
             }

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from retop.evaluation.numerals import count, p_value, percent, percent_range, points, seconds, short, size
+from retop.records import Finding
 from retop.report.answered import AnsweredImage
 from retop.report.contents import ComparisonFacts, ContenderFacts, ReportFacts
 from retop.report.heatmaps import HeatMap, Heatmaps
@@ -71,7 +72,9 @@ def comparison_view(facts: ComparisonFacts, key: str) -> ComparisonView:
         facts=facts,
         key=key,
         ranking=ranking_figure(facts.ranking, f"{key}-ranking") if facts.ranking else None,
-        differences=difference_figure(facts.pairs, f"{key}-differences") if facts.pairs else None,
+        differences=difference_figure(facts.pairs, f"{key}-differences", facts.recommended or facts.rows[0].name)
+        if facts.pairs
+        else None,
         overlays=overlay_figures(firsts, f"{key}-all") if len(firsts) > 1 else (),
         contenders=contenders,
         coverage=coverage_figure(confidences, f"{key}-coverage") if confidences else None,
@@ -191,6 +194,15 @@ def finding_files(finding: Any, most: int = 12) -> list[str]:
     return [str(path) for group in groups for path in (group if isinstance(group, list | tuple) else [group])][:most]
 
 
+def group_findings(findings: Sequence[Finding]) -> list[list[Finding]]:
+    """Findings that differ only in what was seen, together, in the order of the first of each."""
+    groups: dict[object, list[Finding]] = {}
+    for one in findings:
+        alike = (one.code, one.severity, one.suspected, one.why, one.fix, one.isolating_test)
+        groups.setdefault(alike, []).append(one)
+    return list(groups.values())
+
+
 def _cells(contender: ContenderFacts, facts: ComparisonFacts, thumbnails: Thumbnails) -> dict[str, Any]:
     if contender.answers is None:
         return {}
@@ -224,7 +236,8 @@ def _environment(thumbnails: Thumbnails, heatmaps: Sequence[Heatmaps], escape: b
     def heat_map(place: int, contender: str, path: str) -> HeatMap | None:
         return heatmaps[place].find(contender, path) if place < len(heatmaps) else None
 
-    environment.globals |= {"thumb": thumbnails.place, "heat_map": heat_map, "finding_files": finding_files}
+    environment.globals |= {"thumb": thumbnails.place, "heat_map": heat_map, "finding_files": finding_files,
+                            "group_findings": group_findings}  # fmt: skip
     return environment
 
 

@@ -15,7 +15,7 @@ from retop.errors import RunError
 from retop.records import ComparisonRecord, Finding, read_record, write_record
 from retop.report import report_facts, write_report
 from retop.report.contents import comparison_facts, open_folder
-from retop.report.page import page_figures
+from retop.report.page import group_findings, page_figures
 
 GOLDEN = Path(__file__).parent / "report.md"
 
@@ -197,3 +197,20 @@ def test_heat_maps_are_made_on_request_and_shown(tmp_path: Path, small_weights: 
     record = read_record(HeatMapRecord, tmp_path / "run" / "test_resnet-0" / "heatmaps" / "heatmaps.json")
     assert record.maps
     assert page.count("where test_resnet looked for") >= len(record.maps)
+
+
+def test_findings_that_differ_only_in_what_was_seen_stand_together(tmp_path: Path) -> None:
+    alike = [Finding("R07", "noise", "note", f"{name}: seen", "why", "fix") for name in ("a", "b")]
+    other = Finding("R05", "too high", "warning", "seen", "why", "another fix")
+    assert group_findings([alike[0], other, alike[1]]) == [alike, [other]]
+
+
+def test_of_very_many_pairs_those_of_the_recommended_are_drawn_and_all_are_listed(tmp_path: Path) -> None:
+    names = [f"network {place}" for place in range(7)]
+    write_comparison(tmp_path, [contender(name, accuracy=0.7 + 0.04 * k) for k, name in enumerate(names)])
+    facts, _ = report_facts([tmp_path])
+    figure = next(one for one in page_figures(facts) if one.name.endswith("differences"))
+    drawn = [name for trace in figure.spec["data"] for name in trace["y"]]
+    assert len(drawn) == 6
+    assert all(str(facts.comparisons[0].recommended) in name for name in drawn)
+    assert len(figure.rows) == 21
