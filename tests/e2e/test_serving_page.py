@@ -81,6 +81,7 @@ def test_everything_works_by_keyboard_at_phone_width(browser, server: Server, fi
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.id") == "choose":
             break
+    assert page.evaluate("document.activeElement.id") == "choose"
     with page.expect_file_chooser() as chosen:
         page.keyboard.press("Enter")
     chosen.value.set_files(files[0])
