@@ -5,6 +5,7 @@ import base64
 import binascii
 import json
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fastapi import HTTPException, Request
@@ -15,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from retop.serving.limits import Limits
 from retop.serving.room import Place
 
+_PASSING_BYTES, _PASSING_SECONDS = 256 * 2**20, 5.0
 FORMS = "multipart/form-data with files named 'images', application/json with {\"images\": [base64, ...]}, or image/*"
 
 
@@ -79,16 +81,34 @@ async def read_body(request: Request, most_bytes: int, place: Place) -> bytes:
     text = request.headers.get("content-length", "")
     announced = int(text) if text.isdecimal() else 0
     if announced > most_bytes:
+        await _let_pass(request.stream())
         raise refusal
     place.take(num_bytes=announced)
     body = bytearray()
-    async for chunk in request.stream():
+    stream = request.stream()
+    async for chunk in stream:
         body += chunk
         if len(body) > most_bytes:
+            body.clear()
+            await _let_pass(stream)
             raise refusal
         if len(body) > place.num_bytes:
             place.take(num_bytes=len(body) - place.num_bytes)
     return bytes(body)
+
+
+async def _let_pass(stream: AsyncGenerator[bytes, None]) -> None:
+    """Throw the rest of a refused body away, for a while.
+
+    Most clients send all of it before they look for an answer; a connection that is closed under them is all they see.
+    """
+    left = _PASSING_BYTES
+    with suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(_PASSING_SECONDS):
+            async for chunk in stream:
+                left -= len(chunk)
+                if left < 0:
+                    return
 
 
 async def _from_form(request: Request, body: bytes, limits: Limits) -> list[Upload]:
