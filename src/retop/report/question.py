@@ -1,5 +1,7 @@
 """What a comparison was asked, and its answer in two sentences."""
 
+import re
+
 from retop.evaluation.numerals import count, listing, p_value, percent, percent_range, points
 from retop.records import ComparisonRecord, ComparisonRow, PairedComparison
 
@@ -21,13 +23,18 @@ def asked(record: ComparisonRecord) -> str:
         f"How well does {tuned[0]}" if len(tuned) == 1 else f"Which of {listing(tuned, 8)}" if tuned else "How well"
     )
     verb = "tell" if len(tuned) == 1 else "best tells" if tuned else "do the baselines tell"
-    classes = f"the {count(len(data.classes), 'class', 'classes')} of {data.location} apart"
+    classes = f"the {count(len(data.classes), 'class', 'classes')} of {_last(data.location)} apart"
     beside = f", beside {listing(baselines)}" if baselines and tuned else ""
     seeds = f"seed{'s' if len(record.seeds) > 1 else ''} {listing(tuple(map(str, record.seeds)))}"
     return (
         f"{question} {verb} {classes}{beside}? Fine-tuned with the recipe {record.recipe.name}, {seeds}, with {sizes} "
         f"images."
     )
+
+
+def _last(location: str) -> str:
+    """The last part of a path or an address; all of it stands beside the data."""
+    return re.split(r"[/\\]", location.rstrip("/\\"))[-1] or location
 
 
 def answer(record: ComparisonRecord) -> tuple[str, ...]:
