@@ -34,6 +34,7 @@ from retop.artifact import load_model_folder
 from retop.data.views import evaluation_view
 
 loaded = load_model_folder(sys.argv[1])
+loaded.classifier.to(memory_format=torch.channels_last)
 app = FastAPI()
 
 @app.post("/predict")

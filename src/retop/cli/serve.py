@@ -25,12 +25,26 @@ def serve(
     batch: Annotated[int, typer.Option("--batch", help="Images the network sees at once, at most.")] = 32,
     waiting: Annotated[int, typer.Option("--waiting", help="Images that may wait; more are answered 429.")] = 256,
     body_mib: Annotated[int, typer.Option("--body-limit", metavar="MIB", help="Most bytes of a request.")] = 64,
+    megapixels: Annotated[
+        int,
+        typer.Option("--pixel-limit", metavar="MILLIONS", help="Most pixels of an image; predict takes 178 million."),
+    ] = 50,
     decoders: Annotated[int, typer.Option("--decoders", help="Processes that decode images.")] = 2,
     device: DeviceOption = Device.AUTO,
 ) -> None:
     """Serve trained models over HTTP, with a page to try them; Ctrl-C stops it."""
     from retop import api
+    from retop.serving.limits import MIB, Limits
 
+    limits = {
+        "batch": batch,
+        "waiting_images": waiting,
+        "images": min(Limits.images, waiting),
+        "body_bytes": body_mib * MIB,
+        "waiting_bytes": max(Limits.waiting_bytes, body_mib * MIB),
+        "pixels": megapixels * 1_000_000,
+        "decoders": decoders,
+    }
     api.serve(
         models,
         host=host,
@@ -39,5 +53,5 @@ def serve(
         reject_below=reject_below,
         target_accuracy=target_accuracy,
         device=device.value,
-        limits={"batch": batch, "waiting_images": waiting, "body_bytes": body_mib * 2**20, "decoders": decoders},
+        limits=limits,
     )

@@ -23,8 +23,9 @@ class Limits:
     waiting_images: int = 256
     """Images of all requests that are being read, decoded or waited for; more are answered 429 at once."""
 
-    waiting_bytes: int = 512 * MIB
-    """Bytes of the bodies of all requests in progress; more are answered 429 at once."""
+    waiting_bytes: int = 256 * MIB
+    """Bytes of the bodies of all requests in progress; more are answered 429 at once. While a body is taken apart it needs
+    up to four times its size."""
 
     decode_seconds: float = 10.0
     """Time for one image; a decoder that takes longer is killed."""
@@ -52,3 +53,10 @@ class Limits:
             least = 0 if name == "linger_seconds" else 1e-9
             if value < least:
                 raise UsageError(f"the limit {name} must be above 0; received {value}")
+        for one, all_of_them in (("images", "waiting_images"), ("body_bytes", "waiting_bytes")):
+            # Such a request would be told to come again for ever.
+            if getattr(self, one) > getattr(self, all_of_them):
+                raise UsageError(
+                    f"one request may have {one} {getattr(self, one):,}, more than {all_of_them} "
+                    f"{getattr(self, all_of_them):,} of all together; lower the first or raise the second"
+                )

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import HTTPException
 
-from retop.errors import UnreadableImageError, UsageError
+from retop.errors import ServingError, UnreadableImageError, UsageError
 from retop.predictor import Prediction, Predictor
 from retop.serving.answers import ClassProbability, ImageAnswer, ModelAnswer, Rate
 from retop.serving.batching import Batcher
@@ -100,10 +100,13 @@ class ServedModels:
 
         Raises:
             UnreadableImageError: it is no image, or too much for the limits.
+            HTTPException: 503 with Retry-After where no decoder process can be had.
         """
         assert self._decoders is not None
         try:
             return await asyncio.wrap_future(self._decoders.submit(content, self._numbers[name]))
+        except ServingError as error:
+            raise HTTPException(503, str(error), {"Retry-After": "2"}) from error
         finally:
             self.metrics.decoders_replaced.set(self._decoders.replaced)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import json
 import logging
 import socket
 import sys
@@ -131,9 +132,22 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+class _JsonFormatter(logging.Formatter):
+    """One line of JSON for what uvicorn and others report; our own lines are JSON already."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        if record.name == LOG.name:
+            return record.getMessage()
+        line = {"event": record.getMessage(), "level": record.levelname.lower(), "time": record.created}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
 def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    LOG.handlers[:] = [handler]
-    LOG.setLevel(logging.INFO)
-    LOG.propagate = False
+    handler.setFormatter(_JsonFormatter())
+    for log, level in ((LOG, logging.INFO), (logging.getLogger("uvicorn.error"), logging.WARNING)):
+        log.handlers[:] = [handler]
+        log.setLevel(level)
+        log.propagate = False

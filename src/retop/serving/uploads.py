@@ -129,9 +129,14 @@ async def _from_form(request: Request, body: bytes, limits: Limits) -> list[Uplo
     except (KeyError, ValueError, LookupError) as error:
         raise HTTPException(422, f"the form cannot be read: {error}") from error
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-    uploads = [Upload(file.filename or str(place), await file.read()) for place, file in enumerate(files)]
+    uploads = [Upload(_name(file, place), await file.read()) for place, file in enumerate(files)]
     await form.close()
     return uploads
+
+
+def _name(file: UploadFile, place: int) -> str:
+    """The file's name, in a form that can be answered: charsets of a client's choice bring halves of characters."""
+    return (file.filename or str(place)).encode("utf-8", "replace").decode()
 
 
 def _from_json(body: bytes) -> list[Upload]:

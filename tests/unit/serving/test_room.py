@@ -11,7 +11,7 @@ from retop.serving.room import Room
 
 
 def test_images_and_bytes_above_the_limit_are_refused_with_retry_after() -> None:
-    room = Room(Limits(waiting_images=4, waiting_bytes=100), ServerMetrics())
+    room = Room(Limits(waiting_images=4, images=4, waiting_bytes=100, body_bytes=100), ServerMetrics())
     room.note_speed(1000.0)
     with room.enter() as first, room.enter() as second:
         first.take(num_images=1, num_bytes=60)

@@ -8,6 +8,7 @@ let key = "";
 let shown = 0;
 const waiting = [];
 let running = 0;
+let loaded;
 
 function make(kind, options = {}, children = []) {
   const element = document.createElement(kind);
@@ -27,10 +28,13 @@ async function call(path, options = {}) {
   try {
     response = await fetch(path, { ...options, headers });
   } catch {
-    throw new Error("The server does not answer. Is it still running?");
+    throw new Error(/[^\x20-\x7e]/.test(key) ? "The key holds characters that no key has." : "The server does not answer. Is it still running?");
   }
   if (response.ok) return response;
-  if (response.status === 401) find("key-form").hidden = false;
+  if (response.status === 401) {
+    find("key-form").hidden = false;
+    throw new Error(key ? "The server does not take this key." : "The server asks for a key.");
+  }
   let detail;
   try {
     detail = (await response.json()).detail;
@@ -53,12 +57,15 @@ async function loadModels() {
   find("state").textContent = models.length === 1 ? "1 model" : models.length + " models, side by side";
   find("models").replaceChildren(...models.map((model) => {
     const box = make("input", { type: "checkbox", checked: true, value: model.name, disabled: models.length === 1 });
-    const rates = model.reject_below > 0 && model.coverage
-      ? "answers from " + percent(model.reject_below) + " on: " + percent(model.coverage.value) + " of validation images"
-      : "answers always";
+    const rates = !(model.reject_below > 0) ? "answers always" : "answers from " + percent(model.reject_below) + " on"
+      + (model.coverage ? ": " + percent(model.coverage.value) + " of validation images" : "");
     const about = model.classes.length + " classes, validation accuracy " + percent(model.validation_accuracy) + "; " + rates;
     return make("label", { className: "model" }, [box, make("span", {}, [model.name, make("small", { text: about })])]);
   }));
+}
+
+function forget() {
+  for (const picture of document.querySelectorAll("#results img")) URL.revokeObjectURL(picture.src);
 }
 
 function chosenModels() {
@@ -66,7 +73,8 @@ function chosenModels() {
   return models.filter((model) => names.includes(model.name));
 }
 
-function take(files) {
+async function take(files) {
+  await loaded;
   for (const file of files) {
     const article = make("article", {}, [make("h2", { text: file.name || "pasted image" })]);
     const picture = make("img", { alt: "" });
@@ -118,11 +126,17 @@ async function ask({ file, model, answer }) {
   }
 }
 
+function bar({ label, probability }) {
+  const filled = make("div");
+  filled.style.width = 100 * probability + "%";
+  return make("div", { className: "track", role: "meter", ariaLabel: label, ariaValueMin: 0, ariaValueMax: 1, ariaValueNow: probability }, [filled]);
+}
+
 function show(answer, model, file, found) {
   const said = found.rejected ? "None of these" : found.label;
   const rows = found.top.map((item) => make("div", { className: "row" }, [
     make("span", { text: item.label, title: item.label }), make("span", { text: percent(item.probability) }),
-    make("meter", { min: 0, max: 1, value: item.probability, ariaLabel: item.label }),
+    bar(item),
   ]));
   const limit = model.reject_below > 0 ? "Refuses below " + percent(model.reject_below) + "." : "Never refuses: no threshold is set.";
   const button = make("button", { type: "button", className: "plain", text: "Show what speaks for it", onclick: () => explain(answer, model, file, found, button) });
@@ -153,9 +167,9 @@ function wire() {
   document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) drop.classList.remove("over"); });
   document.addEventListener("drop", (event) => { event.preventDefault(); drop.classList.remove("over"); take([...event.dataTransfer.files]); });
   document.addEventListener("paste", (event) => take([...event.clipboardData.files]));
-  find("clear").addEventListener("click", () => { waiting.length = 0; shown = 0; find("results").replaceChildren(); count(); find("choose").focus(); });
-  find("key-form").addEventListener("submit", (event) => { event.preventDefault(); key = find("key").value.trim(); loadModels(); });
-  loadModels();
+  find("clear").addEventListener("click", () => { waiting.length = 0; shown = 0; forget(); find("results").replaceChildren(); count(); find("choose").focus(); });
+  find("key-form").addEventListener("submit", (event) => { event.preventDefault(); key = find("key").value.trim(); loaded = loadModels(); });
+  loaded = loadModels();
 }
 
 wire();
