@@ -24,8 +24,8 @@ class Limits:
     """Images of all requests that are being read, decoded or waited for; more are answered 429 at once."""
 
     waiting_bytes: int = 256 * MIB
-    """Bytes of the bodies of all requests in progress; more are answered 429 at once. While a body is taken apart it needs
-    up to four times its size."""
+    """Bytes of the bodies of all requests in progress; more are answered 429 at once. While a body is taken apart it
+    needs up to four times its size."""
 
     decode_seconds: float = 10.0
     """Time for one image; a decoder that takes longer is killed."""
