@@ -34,6 +34,9 @@ CHECKPOINT_VERSION = 1
 KEPT = 2
 SAVE_EVERY_SECONDS = 120.0
 LARGEST_OVERHEAD = 0.05
+# Until a save that is large enough to tell has been timed.
+ASSUMED_BYTES_PER_SECOND = 200e6
+TELLING_BYTES = 2**24
 
 
 class Resumable(Protocol):
@@ -42,6 +45,11 @@ class Resumable(Protocol):
     @property
     def name(self) -> str:
         """Tells it from everything else in its run."""
+        ...
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the state, roughly."""
         ...
 
     def capture(self) -> tuple[Plain, State]:
@@ -83,8 +91,9 @@ class Checkpoints:
         self._finished: dict[str, tuple[Plain, State]] = {}
         self._at_work: tuple[str, Plain, State] | None = None
         self._number = 0
-        self._saved_at = time.perf_counter()
-        self._save_seconds = 0.0
+        self._began = self._saved_at = time.perf_counter()
+        self._spent_seconds = self._last_seconds = 0.0
+        self._bytes_per_second = ASSUMED_BYTES_PER_SECOND
         self.note: Callable[[], Plain] = dict
         self.noted: Plain = {}
 
@@ -130,7 +139,7 @@ class Checkpoints:
         self._finished = {key: value for key, value in self._finished.items() if not key.startswith(f"{name}/")}
         self._finished[name] = (to_plain(result), {} if network is None else trained_state(network))
         self._at_work = None
-        self._save_if(LARGEST_OVERHEAD * self._unsaved_seconds() >= self._save_seconds, None)
+        self._save_if(self._is_affordable(0), None)
         return result
 
     def resume(self, work: Resumable) -> bool:
@@ -151,8 +160,8 @@ class Checkpoints:
     def keep(self, work: Resumable, *, epoch_over: bool) -> None:
         """Save if it is time to.
 
-        That is after every epoch, and every few minutes within one, but never for more than `LARGEST_OVERHEAD` of
-        the time.
+        That is after every epoch, and every few minutes within one, but all saves together never take more than
+        `LARGEST_OVERHEAD` of the time.
 
         Args:
             work: what is at work.
@@ -162,9 +171,8 @@ class Checkpoints:
             OutputError: the checkpoint cannot be written.
             StoppedError: somebody asked to stop; everything is saved.
         """
-        waited = self._unsaved_seconds()
-        affordable = LARGEST_OVERHEAD * waited >= self._save_seconds
-        self._save_if(affordable and (epoch_over or waited >= SAVE_EVERY_SECONDS), work)
+        due = epoch_over or time.perf_counter() - self._saved_at >= SAVE_EVERY_SECONDS
+        self._save_if(due and self._is_affordable(work.num_bytes), work)
 
     def remove(self) -> None:
         """Remove all checkpoints: the run is over."""
@@ -175,18 +183,24 @@ class Checkpoints:
             with suppress(OSError):
                 self._folder.rmdir()
 
-    def _unsaved_seconds(self) -> float:
-        return time.perf_counter() - self._saved_at
+    def _is_affordable(self, work_bytes: int) -> bool:
+        finished = sum(tensor.nbytes for _, state in self._finished.values() for tensor in state.values())
+        expected_seconds = max(self._last_seconds, (finished + work_bytes) / self._bytes_per_second)
+        elapsed_seconds = time.perf_counter() - self._began
+        return self._spent_seconds + expected_seconds <= LARGEST_OVERHEAD * elapsed_seconds
 
     def _save_if(self, due: bool, work: Resumable | None) -> None:
         if self._folder is not None and (due or self._stop.requested is not None):
             started = time.perf_counter()
-            self._save(self._folder, work)
+            num_bytes = self._save(self._folder, work)
             self._saved_at = time.perf_counter()
-            self._save_seconds = self._saved_at - started
+            self._last_seconds = self._saved_at - started
+            self._spent_seconds += self._last_seconds
+            if num_bytes >= TELLING_BYTES:
+                self._bytes_per_second = num_bytes / self._last_seconds
         self._stop.check()
 
-    def _save(self, folder: Path, work: Resumable | None) -> None:
+    def _save(self, folder: Path, work: Resumable | None) -> int:
         finished = sorted(self._finished)
         tensors = {
             f"finished/{number}/{key}": tensor
@@ -217,6 +231,7 @@ class Checkpoints:
         for path in self._files()[:-KEPT]:
             with suppress(OSError):
                 path.unlink()
+        return len(content)
 
     def _files(self) -> list[Path]:
         """Checkpoints by number; what a save that was killed left is removed."""

@@ -143,6 +143,13 @@ class FitState:
         if self.device.type != "cpu":
             torch.get_device_module(self.device).set_rng_state(states["device"])
 
+    @property
+    def num_bytes(self) -> int:
+        """Size of what `capture` gives, roughly: three copies of the weights, and the optimiser's moments."""
+        moments = (value for values in self.optimiser.state.values() for value in values.values())
+        kept = (*self.best.values(), *self.good.values(), *self.good.values(), *moments)
+        return sum(value.nbytes for value in kept if isinstance(value, torch.Tensor))
+
     def capture(self) -> tuple[dict[str, Any], State]:
         """The state as plain data and tensors.
 
