@@ -7,7 +7,7 @@ import operator
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,21 @@ def build_request(
     return ComparisonRequest(
         backbones=tuple(backbones),
         weights=None if weights is None else str(weights),
-        recipe=apply_settings(chosen, shared),
+        recipe=_anywhere(apply_settings(chosen, shared)),
         overrides=tuple(overrides),
         seeds=_read_seeds(seeds),
         baselines=tuple(baselines),
     )
+
+
+def _anywhere(recipe: Recipe) -> Recipe:
+    """A recipe that means the same whatever the working folder."""
+    data = replace(recipe.data, exclude=_absolute(recipe.data.exclude), split_file=_absolute(recipe.data.split_file))
+    return replace(recipe, data=data)
+
+
+def _absolute(file: str | None) -> str | None:
+    return file and str(Path(file).absolute())
 
 
 def _backbone_of(key: str, backbones: Sequence[str]) -> str | None:
@@ -127,15 +137,15 @@ def repeatable_arguments(arguments: dict[str, Any], request: ComparisonRequest) 
     """Arguments of `compare` as JSON can hold them, with which it can be called again from anywhere."""
     kept = {name: value for name, value in arguments.items() if name not in ("out", "listener", "on_plan")}
     kept |= {"backbones": request.backbones, "seeds": request.seeds, "baselines": request.baselines}
-    recipe = kept["recipe"]
-    kept["recipe"] = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    # What was set for all backbones is in the recipe.
+    kept["recipe"] = request.recipe
+    kept["settings"] = {f"{backbone}.{key}": value for backbone, key, value in request.overrides}
     for name, value in kept.items():
         # The working folder may be another one later; a word such as "random" is none of its files.
-        place = name in ("data", "weights") and value not in (None, "random") and Path(str(value)).exists()
-        if place or isinstance(value, Path):
+        known = name == "data" or (name == "weights" and value != "random")
+        place = known and value is not None and Path(str(value)).exists()
+        if place or isinstance(value, Path) or (name == "cache" and value not in (True, False, "on", "off")):
             kept[name] = str(Path(value).absolute())
-        elif isinstance(value, Mapping):
-            kept[name] = {key: str(item) if isinstance(item, Path) else item for key, item in value.items()}
     return {name: to_plain(value) for name, value in kept.items()}
 
 

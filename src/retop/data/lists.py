@@ -47,7 +47,8 @@ def read_exclusions(file: Path) -> list[str]:
     """Read paths of images to leave out: a CSV with a column ``path``, or one path a line.
 
     Args:
-        file: as `write_exclusions` or a person wrote it; lines that begin with ``#`` are comments.
+        file: as `write_exclusions` or a person wrote it; lines that begin with ``#`` are comments, in a CSV those
+            above its header.
 
     Returns:
         The paths.
@@ -56,13 +57,15 @@ def read_exclusions(file: Path) -> list[str]:
         UsageError: it cannot be read.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        with file.open(encoding="utf-8-sig", newline="") as opened:
+            lines = list(opened)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--exclude {file} cannot be read: {error} (DataRecipe.exclude)") from error
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    if lines and "path" in next(csv.reader(lines[:1])):
-        return [row["path"] for row in csv.DictReader(lines) if row["path"]]
-    return [line.strip() for line in lines]
+    said = [place for place, line in enumerate(lines) if line.strip() and not line.startswith("#")]
+    if said and "path" in next(csv.reader([lines[said[0]]])):
+        # Names may have line breaks and begin with any sign: below the header nothing is a comment.
+        return [row["path"] for row in csv.DictReader(lines[said[0] :]) if row["path"]]
+    return [lines[place].strip() for place in said]
 
 
 def leave_out(table: pa.Table, file: str, listener: Listener) -> pa.Table:

@@ -254,6 +254,10 @@ def _in_folds(survey: Survey, table: pa.Table, record: DataRecord, recipe: DataR
 def _take_again(table: pa.Table, file: str, listener: Listener) -> pa.Table:
     """The images of a split file, with the split or the fold that it says."""
     said = read_split_file(file)
+    if said["split"].null_count == said["fold"].null_count == said.num_rows:
+        raise UsageError(
+            f"--split-file {file} says no split and no fold; give it a column split (train, validation, test)"
+        )
     if said["split"].null_count not in (0, said.num_rows) or said["fold"].null_count not in (0, said.num_rows):
         raise UsageError(f"--split-file {file}: some images have a split or a fold and some have none; fill them in")
     said = said.select(["path", "split", "fold"]).append_column("known", [pa.array(said["content"].to_pylist())])

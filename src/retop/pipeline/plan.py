@@ -27,7 +27,7 @@ from retop.room import memory_room
 from retop.training.isolation import MOST_FITTED, NUM_FITS, NUM_PASSES, sample_size
 from retop.training.stages import PENALTIES_C
 from retop.training.step_size import NUM_STEPS
-from retop.training.weighting import describe_imbalance
+from retop.training.weighting import class_weights, describe_imbalance
 
 
 class RunPlanner:
@@ -44,6 +44,8 @@ class RunPlanner:
     """
 
     def __init__(self, request: RunRequest, dataset: Dataset, setting: Setting, coming: set[str]) -> None:
+        # Weights that do not fit the classes are refused before anything is computed.
+        class_weights(request.recipe.imbalance, dataset.train.labels_n, dataset.classes)
         self._request = request
         self._dataset = dataset
         self._coming = coming
@@ -139,7 +141,8 @@ class RunPlanner:
     def _probe_parts(self) -> list[PlannedPart]:
         held = [self._held_part()] if self._prepared.source == "images" else []
         memory = size(features_bytes(self._prepared, self._dataset))
-        fits = f"{len(PROBE_PENALTIES_C)} penalties, {memory} of features in memory"
+        weighted = ", classes weighted" if describe_imbalance(self._request.recipe.imbalance) else ""
+        fits = f"{len(PROBE_PENALTIES_C)} penalties, {memory} of features in memory{weighted}"
         return [*held, self._part("stage 1", fits, self._rates.fit_seconds(len(PROBE_PENALTIES_C), self._num_train))]
 
     def _stage_parts(self) -> list[PlannedPart]:

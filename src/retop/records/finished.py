@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retop.errors import RunError
-from retop.records.comparison import ComparisonRecord
+from retop.records.comparison import ComparisonRecord, ComparisonRow
 from retop.records.plan import PlanRecord
-from retop.records.predictions import Predictions, read_predictions
+from retop.records.predictions import Predictions, merge_predictions, read_predictions
 from retop.records.run import EpochRecord, RunRecord, read_epochs
 from retop.records.storing import read_record
 
@@ -67,6 +67,20 @@ class FinishedComparison:
         """The first seed of every row, in the order of the rows."""
         by_folder = {run.folder: run for run in self.runs}
         return tuple(by_folder[self.folder / row.runs[0]] for row in self.record.rows)
+
+    def seeds_of(self, row: ComparisonRow) -> tuple[tuple[FinishedRun, ...], ...]:
+        """The runs of each seed of a row: one, or with folds one for each fold."""
+        seeds: dict[int, list[FinishedRun]] = {}
+        for run in self.runs:
+            if run.name == row.name:
+                seeds.setdefault(run.record.seed, []).append(run)
+        return tuple(map(tuple, seeds.values()))
+
+    def answers_of(self, row: ComparisonRow) -> tuple[Predictions, ...]:
+        """The ranked predictions of each seed of a row that kept them, the folds of a seed as one."""
+        kept = ([run.ranked for run in seed if run.ranked is not None] for seed in self.seeds_of(row))
+        seeds = zip(kept, self.seeds_of(row), strict=True)
+        return tuple(merge_predictions(parts) for parts, runs in seeds if len(parts) == len(runs))
 
 
 def read_finished_run(folder: Path) -> FinishedRun:

@@ -103,6 +103,9 @@ class ComparisonFacts:
     data: DataRecord
     """Classes, sizes, split."""
 
+    divided: str
+    """How its images were divided, in words."""
+
     samples: dict[str, tuple[str, ...]]
     """Paths of a few images of every class."""
 
@@ -197,7 +200,7 @@ def comparison_facts(comparison: FinishedComparison) -> ComparisonFacts:
         The facts.
     """
     record = comparison.record
-    ranked = next((run.ranked for run in comparison.runs if run.ranked is not None), None)
+    ranked = next((answers[0] for row in record.rows if (answers := comparison.answers_of(row))), None)
     return ComparisonFacts(
         name=record.name,
         asked=asked(record),
@@ -210,6 +213,7 @@ def comparison_facts(comparison: FinishedComparison) -> ComparisonFacts:
         findings=find(comparison),
         contenders=tuple(_contender(row, comparison) for row in record.rows),
         data=record.data,
+        divided=_divided(record.data),
         samples=sample_images(ranked, SAMPLES_PER_CLASS) if ranked else {},
         cost=cost_facts([run.record for run in comparison.runs], comparison.plan),
         recipe=record.recipe,
@@ -221,7 +225,7 @@ def comparison_facts(comparison: FinishedComparison) -> ComparisonFacts:
 
 def _contender(row: ComparisonRow, comparison: FinishedComparison) -> ContenderFacts:
     runs = [run for run in comparison.runs if run.name == row.name]
-    first = runs[0]
+    answers = next(iter(comparison.answers_of(row)), None)
     curves = (curve_facts(run.record, run.epochs) for run in runs)
     return ContenderFacts(
         name=row.name,
@@ -229,11 +233,23 @@ def _contender(row: ComparisonRow, comparison: FinishedComparison) -> ContenderF
         curves=tuple(one for one in curves if one is not None),
         confusion=confusion_facts(row.name, row.metrics),
         metrics=row.metrics,
-        answers=answer_facts(row.name, first.ranked) if first.ranked else None,
-        confidence=confidence_facts(row.name, first.ranked) if first.ranked else None,
-        network=network_facts(row.name, first.record),
+        answers=None if answers is None else answer_facts(row.name, answers),
+        confidence=None if answers is None else confidence_facts(row.name, answers),
+        network=network_facts(row.name, runs[0].record),
         warnings=tuple(dict.fromkeys(warning for run in runs for warning in run.record.warnings)),
     )
+
+
+def _divided(data: DataRecord) -> str:
+    groups = ", groups kept together" if data.grouped else ""
+    by = {
+        "folders": "split by the folders",
+        "table": "split by the table",
+        "file": "split by a file (--split-file)",
+        "retop": f"split by retop (stratified, by content{groups})",
+    }[data.split_by]
+    folds = "" if data.folds is None else f"; these are the numbers of the first of {data.folds} folds"
+    return f"{by}{folds}" + (f"; {data.excluded:,} more left out (--exclude)" if data.excluded else "")
 
 
 def find(comparison: FinishedComparison) -> tuple[Finding, ...]:
@@ -288,7 +304,7 @@ def _joint(opened: Sequence[FinishedComparison]) -> JointFacts:
     for one in opened:
         for row in one.record.rows:
             runs = tuple(run for run in one.runs if run.name == row.name)
-            kept = tuple(run.ranked for run in runs if run.ranked is not None)
+            kept = one.answers_of(row)
             contenders.append(
                 Contender(f"{one.record.name}/{row.name}", row.kind, tuple(run.record for run in runs), kept, row.runs)
             )

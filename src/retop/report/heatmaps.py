@@ -2,13 +2,14 @@
 
 import base64
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from retop.data import open_source
-from retop.records import FinishedComparison, HeatMapRecord, read_record, write_record
+from retop.records import FinishedComparison, FinishedRun, HeatMapRecord, read_record, write_record
 from retop.records import HeatMap as HeatMapEntry
 from retop.report.answered import answer_facts
 from retop.schema import write_bytes
@@ -31,7 +32,7 @@ class HeatMap:
 
 
 def make_heatmaps(comparison: FinishedComparison, data: Path | None = None) -> None:
-    """Explain the worst and the most doubtful images of every contender's first run, with its saved model.
+    """Explain the worst and the most doubtful images of every contender's first seed, with the models that answered.
 
     Args:
         comparison: with its runs and their model folders.
@@ -41,26 +42,33 @@ def make_heatmaps(comparison: FinishedComparison, data: Path | None = None) -> N
         DataError: the images are not there.
         ModelFolderError: a model folder cannot be loaded.
     """
+    for row in comparison.record.rows:
+        for answers in comparison.answers_of(row)[:1]:
+            facts = answer_facts(row.name, answers)
+            explained = {image.path: image.predicted for image in (*facts.worst, *facts.doubtful)}
+            # Of folds each has a model of its own, and tests images of its own.
+            for run in comparison.seeds_of(row)[0]:
+                own = frozenset(run.ranked.paths if run.ranked else ())
+                images = {path: predicted for path, predicted in explained.items() if path in own}
+                _explain(run, images, data)
+
+
+def _explain(run: FinishedRun, images: Mapping[str, str], data: Path | None) -> None:
     from retop.data import preprocess_bytes
     from retop.explanation import overlay_of
     from retop.predictor import Predictor
 
-    for run in comparison.first_runs():
-        if run.ranked is None:
-            continue
-        folder = run.folder / FOLDER
-        folder.mkdir(exist_ok=True)
-        source = open_source(data or run.record.data.location)
-        predictor = Predictor(run.folder / "model")
-        answers = answer_facts(run.name, run.ranked)
-        images = {image.path: image.predicted for image in (*answers.worst, *answers.doubtful)}
-        for place, (path, predicted) in enumerate(images.items()):
-            pixels_hwc = preprocess_bytes(source.read(path), path, predictor.trained.preprocessing)
-            write_bytes(folder / f"{place:03d}.jpg", _jpeg(overlay_of(predictor, pixels_hwc, predicted)))
-        maps = tuple(
-            HeatMapEntry(path, predicted, f"{place:03d}.jpg") for place, (path, predicted) in enumerate(images.items())
-        )
-        write_record(folder / RECORD, HeatMapRecord("Grad-CAM", "last feature map", maps))
+    folder = run.folder / FOLDER
+    folder.mkdir(exist_ok=True)
+    source = open_source(data or run.record.data.location)
+    predictor = Predictor(run.folder / "model")
+    for place, (path, predicted) in enumerate(images.items()):
+        pixels_hwc = preprocess_bytes(source.read(path), path, predictor.trained.preprocessing)
+        write_bytes(folder / f"{place:03d}.jpg", _jpeg(overlay_of(predictor, pixels_hwc, predicted)))
+    maps = tuple(
+        HeatMapEntry(path, predicted, f"{place:03d}.jpg") for place, (path, predicted) in enumerate(images.items())
+    )
+    write_record(folder / RECORD, HeatMapRecord("Grad-CAM", "last feature map", maps))
 
 
 def _jpeg(image: Image.Image) -> bytes:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from retop.data import decode_image
+from retop.data import decode_image, open_source
 from retop.data.decoding import inspect_image
 from retop.errors import UnreadableImageError
 
-from .pictures import encoded, picture
+from .pictures import encoded, picture, write_classes
 
 
 def pixels(content, **options):
@@ -117,6 +117,26 @@ def test_animation_gives_its_first_frame(kind):
     assert got[..., 0].min() > 240 and got[..., 2].max() < 15
 
 
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF"])
+def test_frames_behind_the_first_are_not_looked_at(kind):
+    first, second = picture(1), picture(2)
+    alone = encoded(first, kind, save_all=True, append_images=[first])
+    content = bytearray(encoded(first, kind, save_all=True, append_images=[second]))
+    content[-200:-30] = bytes(range(170))
+    assert np.array_equal(pixels(bytes(content)), pixels(alone))
+
+
+@pytest.mark.parametrize("mode", ["YCbCr", "LAB"])
+def test_other_colour_spaces_become_the_colours_they_were_made_from(mode):
+    plain = picture(2)
+    if mode == "LAB":
+        profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+        image = ImageCms.applyTransform(plain, ImageCms.buildTransform(*profiles, "RGB", "LAB"))
+    else:
+        image = plain.convert(mode)
+    assert np.abs(pixels(encoded(image, "TIFF")) - np.asarray(plain)).mean() < 3
+
+
 def test_several_photos_in_one_jpeg_give_the_first():
     first, second = Image.new("RGB", (8, 8), (255, 0, 0)), Image.new("RGB", (8, 8), (0, 0, 255))
     content = encoded(first, "MPO", save_all=True, append_images=[second])
@@ -159,6 +179,35 @@ def test_a_linear_profile_is_converted_to_srgb():
     assert np.abs(got - expected).max() <= 2
 
 
+def ink_profile():
+    """A profile of CMYK with yellowish paper: no ink is white, some are blue, all of all four a dark grey."""
+    paper, ink, black = (255, 128, 128), (128, 160, 60), (51, 128, 128)
+    nodes = [paper, *[ink] * 14, black]
+    identity = struct.pack(">9i", *(65536 * (n % 4 == 0) for n in range(9)))
+    ramp = bytes(range(256))
+    table = b"mft1" + struct.pack(">4xBBBx", 4, 3, 2) + identity + 4 * ramp + b"".join(map(bytes, nodes)) + 3 * ramp
+    xyz = b"XYZ " + struct.pack(">4x3i", *(round(65536 * value) for value in (0.9, 0.9, 0.5)))
+    text = b"text" + bytes(4) + b"none\0"
+    name = b"desc" + struct.pack(">4xI", 5) + b"inks\0" + bytes(78)
+    body, tags = b"", b""
+    for tag, data in ((b"desc", name), (b"cprt", text), (b"wtpt", xyz), (b"A2B1", table)):
+        tags += struct.pack(">4sII", tag, 128 + 4 + 4 * 12 + len(body), len(data))
+        body += data.ljust(-len(data) % 4 + len(data), b"\0")
+    head = struct.pack(
+        ">I4xI4s4s4s12x4s28x3i", 180 + len(body), 0x02400000, b"scnr", b"CMYK", b"Lab ", b"acsp", 63190, 65536, 54061
+    )
+    return head.ljust(128, b"\0") + struct.pack(">I", 4) + tags + body
+
+
+def test_cmyk_with_a_profile_is_converted_by_it_white_to_white_and_black_to_black():
+    image = Image.new("CMYK", (3, 1))
+    for x, inks in enumerate([(0, 0, 0, 0), (255, 0, 0, 0), (255, 255, 255, 255)]):
+        image.putpixel((x, 0), inks)
+    white, cyan, black = pixels(encoded(image, "TIFF", icc_profile=ink_profile()))[0]
+    assert white.min() >= 254 and black.max() <= 3
+    assert cyan[2] > cyan[0] + 60 and abs(pixels(encoded(image, "TIFF"))[0, 1] - cyan).max() > 60
+
+
 def test_the_profile_holds_under_transparency():
     image = Image.new("RGBA", (2, 1), (55, 55, 55, 255))
     image.putpixel((1, 0), (0, 0, 0, 0))
@@ -189,6 +238,8 @@ def test_truncated_progressive_jpeg_is_noticed_at_reduced_scale():
         (b"<!DOCTYPE html><html></html>", "HTML"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
         (b"PK\x03\x04zip", "ZIP"),
+        (b"8BPS\0\1", "Photoshop"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", "film"),
         (b"hello, world, this is text", "not an image"),
         (encoded(picture(1), "PPM"), "not an image"),
         (encoded(picture(1), "ICO"), "not an image"),
@@ -215,6 +266,16 @@ def giant_png(side):
 def test_too_many_pixels_are_refused_before_decoding():
     with pytest.raises(UnreadableImageError, match="50,000 x 50,000 pixels; at most 200,000,000"):
         decode_image(giant_png(50_000), "bomb.png")
+
+
+def test_too_many_bytes_are_refused(tmp_path):
+    with pytest.raises(UnreadableImageError, match="536,870,913 bytes; at most 536,870,912 are read"):
+        decode_image(bytes(512 * 2**20 + 1), "large.jpg")
+    write_classes(tmp_path, {"a": 1, "b": 1})
+    with (tmp_path / "a/large.jpg").open("wb") as file:
+        file.truncate(512 * 2**20 + 1)
+    with pytest.raises(UnreadableImageError, match=r"large\.jpg: 536,870,913 bytes"):
+        open_source(tmp_path).read("a/large.jpg")
 
 
 def test_a_name_that_lies_does_not_matter(shared):

@@ -155,3 +155,10 @@ def test_a_split_file_of_a_person_is_taken_and_what_it_lacks_is_said(tmp_path):
     (tmp_path / "split.csv").write_text("path,split\na/0.png,holdout\n")
     with pytest.raises(UsageError, match="'holdout' is none of train"):
         open_dataset(tmp_path / "data", DataRecipe(split_file=str(tmp_path / "split.csv")))
+
+
+def test_a_list_that_says_no_split_is_refused_as_a_split_file(tmp_path):
+    write_classes(tmp_path / "data", {"a": 4, "b": 4})
+    (tmp_path / "list.csv").write_text("path,code,reason\na/0.png,D04,copies\nb/4.png,D04,copies\n")
+    with pytest.raises(UsageError, match="says no split and no fold; give it a column split"):
+        open_dataset(tmp_path / "data", DataRecipe(split_file=str(tmp_path / "list.csv")))

@@ -9,8 +9,10 @@ from torch.nn import functional
 
 from images import write_split_shapes
 from retop.activations import ActivationStore
+from retop.api import plan
 from retop.data import open_dataset
 from retop.errors import RecipeError, UsageError
+from retop.events import ignore
 from retop.pipeline.request import Kind
 from retop.recipe import DataRecipe, ImbalanceRecipe, Recipe, StageRecipe, apply_settings
 from retop.training.order import balanced_order
@@ -105,3 +107,16 @@ def _outcome(run: Path, kind: Kind) -> torch.Tensor:
     if kind == "probe":
         return next(value for name, value in saved_weights(run).items() if name.endswith("fc.weight"))
     return torch.tensor([epoch.train_loss for epoch in saved_epochs(run) if epoch.train_loss is not None])
+
+
+def test_a_plan_says_that_classes_are_weighted_and_refuses_weights_that_do_not_fit(shapes_folder: Path) -> None:
+    def planned(weights: object) -> dict[str, str]:
+        settings = {"imbalance.class_weights": weights}
+        record = plan(shapes_folder, ["pocket_resnet"], baselines=["probe"], settings=settings, listener=ignore)
+        return {f"{part.run} {part.part}": part.how_often for part in record.parts}
+
+    said = planned("balanced")
+    for part in ("pocket_resnet-0 stage 1", "pocket_resnet-0 stage 2", "probe-pocket_resnet-0 stage 1"):
+        assert said[part].endswith("classes weighted")
+    with pytest.raises(UsageError, match=r"do not fit the classes: .*'disc' has no weight.*there is no class 'owl'"):
+        planned({"owl": 1.0, "square": 2.0})

@@ -87,7 +87,11 @@ def say_findings(record: AuditRecord, listener: Listener) -> None:
     for finding in record.findings:
         level = _BEFORE_RUNS[finding.code]
         if level is not None:
-            listener(Notice(level, f"{finding.code} {finding.name}: {finding.seen}. {finding.fix}"))
+            listener(
+                Notice(
+                    level, f"{finding.code} {finding.name}: {finding.seen}. {finding.fix[0].upper()}{finding.fix[1:]}"
+                )
+            )
 
 
 def _audit(survey: Survey, images: Examined, embeddings: Embeddings | None) -> AuditRecord:

@@ -1,0 +1,40 @@
+"""Lists of images to leave out."""
+
+import pytest
+
+from retop.data import open_dataset
+from retop.data.lists import read_exclusions, write_exclusions
+from retop.errors import DataError, UsageError
+from retop.events import Notice
+from retop.recipe import DataRecipe
+
+from .pictures import write_classes
+
+
+def test_a_list_has_one_path_a_line_and_comments_or_a_column_of_paths(tmp_path):
+    (tmp_path / "lines.txt").write_text("# of the old camera\na/0.png\n\n b/c d.png \n")
+    assert read_exclusions(tmp_path / "lines.txt") == ["a/0.png", "b/c d.png"]
+    (tmp_path / "table.csv").write_text('\ufeffreason,path\nold,"a/x,y.png"\nold,b/1.png\n', encoding="utf-8")
+    assert read_exclusions(tmp_path / "table.csv") == ["a/x,y.png", "b/1.png"]
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    rows = [('a/"x",\n.png', "D01", "unreadable files"), ("b/é.png", "D03", "x"), ("#1/c\u2028.png", "D03", "x")]
+    assert write_exclusions(tmp_path / "list.csv", rows) == 3
+    assert read_exclusions(tmp_path / "list.csv") == [path for path, _, _ in rows]
+
+
+def test_what_is_left_out_and_what_is_not_there_is_said_and_not_everything_may_go(tmp_path):
+    write_classes(tmp_path / "data", {"a": 6, "b": 6})
+    (tmp_path / "list.txt").write_text("a/0.png\nb/none.png\n")
+    events = []
+    data = open_dataset(tmp_path / "data", DataRecipe(exclude=str(tmp_path / "list.txt")), events.append)
+    said = " ".join(event.message for event in events if isinstance(event, Notice))
+    assert data.record.excluded == 1 and "1 of 12 images are left out" in said
+    assert "names 1 images that are not in the data, such as b/none.png" in said
+    paths = [path.relative_to(tmp_path / "data").as_posix() for path in (tmp_path / "data").rglob("*.png")]
+    (tmp_path / "all.txt").write_text("\n".join(paths))
+    with pytest.raises(DataError, match="leaves out all 12 images"):
+        open_dataset(tmp_path / "data", DataRecipe(exclude=str(tmp_path / "all.txt")))
+    with pytest.raises(UsageError, match=r"--exclude .*none\.txt cannot be read"):
+        open_dataset(tmp_path / "data", DataRecipe(exclude=str(tmp_path / "none.txt")))

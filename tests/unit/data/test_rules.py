@@ -1,0 +1,101 @@
+"""The limits of the audit's rules: found just inside, not found just outside; and docs/data.md says the same."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from retop.api import check
+from retop.data.audit import RULES
+from retop.data.audit.copies import find_alike_embeddings
+from retop.data.audit.examined import Examined
+from retop.data.audit.giveaway import find_give_aways
+from retop.data.likeness import COLOUR_BYTES, HASH_BYTES, find_near
+from retop.events import ignore
+
+from .pictures import encoded, picture, write_classes
+
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs/data.md"
+
+
+def found(place):
+    return {finding.code: finding for finding in check(place, listener=ignore).findings}
+
+
+def test_the_document_has_every_rule_with_its_name_and_level():
+    rows = re.findall(r"^\| (D\d\d) \| ([^|]+) \| (\w+)", DOCUMENT.read_text("utf-8"), re.MULTILINE)
+    assert rows == [(rule.code, rule.name, rule.severity) for rule in RULES]
+
+
+def test_every_rule_has_a_test_that_finds_it():
+    tests = "".join(file.read_text("utf-8") for file in Path(__file__).parent.glob("test_*.py"))
+    assert [rule.code for rule in RULES if f'["{rule.code}"]' not in tests and f'== "{rule.code}"' not in tests] == []
+
+
+def test_nine_training_images_are_few_and_ten_are_not(tmp_path):
+    write_classes(tmp_path / "train", {"a": 10, "b": 9})
+    write_classes(tmp_path / "validation", {"a": 2, "b": 2}, 100)
+    assert found(tmp_path)["D09"].evidence["classes"] == {"b": 9}
+
+
+@pytest.mark.parametrize(("most", "unequal"), [(40, True), (39, False)])
+def test_classes_are_badly_imbalanced_from_ten_times_on(tmp_path, most, unequal):
+    write_classes(tmp_path / "train", {"a": most, "b": 4})
+    write_classes(tmp_path / "validation", {"a": 2, "b": 2}, 100)
+    assert ("D10" in found(tmp_path)) == unequal
+
+
+def test_below_32_pixels_an_image_is_very_small(tmp_path):
+    write_classes(tmp_path, {"a": 5, "b": 5})
+    for side in (31, 32):
+        (tmp_path / f"a/{side}.png").write_bytes(encoded(picture(50 + side, 90, side)))
+    assert found(tmp_path)["D14"].evidence["files"] == [["a/31.png"]]
+
+
+@pytest.mark.parametrize(("bits", "levels", "near"), [(15, 12, True), (16, 0, False), (0, 13, False)])
+def test_near_copies_differ_in_15_bits_and_12_levels_at_most(bits, levels, near):
+    generator = np.random.default_rng(0)
+    hashes = generator.integers(0, 256, (1, HASH_BYTES), dtype=np.uint8).repeat(2, axis=0)
+    flipped = np.zeros(8 * HASH_BYTES, np.uint8)
+    flipped[np.linspace(0, 255, bits).astype(int)] = 1
+    hashes[1] ^= np.packbits(flipped)
+    colours = np.full((2, COLOUR_BYTES), 100, np.uint8)
+    colours[1] += levels
+    assert find_near(hashes, colours).tolist() == ([[0, 1]] if near else [])
+
+
+def examined(labels, **columns):
+    count = len(labels)
+    table = {"path": [f"{label}/{n:03d}.jpg" for n, label in enumerate(labels)], "label": labels}
+    table |= {"format": ["JPEG"] * count, "mode": ["RGB"] * count, "width": [100] * count, "height": [100] * count}
+    table |= {"quality": pa.array([90] * count, pa.int16())}
+    return Examined(pa.table(table | columns))
+
+
+def told(images):
+    return [finding.evidence["properties"] for finding in find_give_aways(images)]
+
+
+@pytest.mark.parametrize(("share", "given"), [(56, True), (44, False)])
+def test_a_class_is_given_away_from_one_half_on(share, given):
+    formats = ["PNG"] * share + ["JPEG"] * (100 - share) + ["JPEG"] * 100
+    assert bool(told(examined(["a"] * 100 + ["b"] * 100, format=formats))) == given
+
+
+@pytest.mark.parametrize(
+    ("of_each", "given"), [((30, 30), True), ((30, 29), False), ((45, 15), True), ((46, 14), False)]
+)
+def test_give_aways_are_looked_for_from_60_images_and_in_classes_of_15(of_each, given):
+    labels = ["a"] * of_each[0] + ["b"] * of_each[1]
+    answer = told(examined(labels, format=["JPEG"] * of_each[0] + ["PNG"] * of_each[1]))
+    assert any("b" in classes for properties in answer for classes in properties.values()) == given
+
+
+@pytest.mark.parametrize(("cosine", "alike"), [(0.981, True), (0.979, False)])
+def test_embeddings_are_alike_from_a_cosine_of_098_on(cosine, alike):
+    contents = pa.array([bytes([n]) * 32 for n in range(2)], pa.binary(32))
+    images = examined(["a", "a"], split=["train", "test"], content=contents)
+    vectors = np.array([[1, 0], [cosine, np.sqrt(1 - cosine**2)]], np.float32)
+    assert bool(find_alike_embeddings(images, images.texts("path"), vectors)) == alike
