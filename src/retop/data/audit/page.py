@@ -44,7 +44,7 @@ def write_page(file: Path, record: AuditRecord, source: ImageSource) -> None:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string(_TEMPLATE.read_text("utf-8"))
     pictures = {finding.code: _pictures(finding, source) for finding in record.findings}
-    text = template.render(record=record, pictures=pictures, shown=GROUPS, of_group=OF_GROUP)
+    text = template.render(record=record, pictures=pictures, rows_of=_rows_of)
     try:
         with file.open("x", encoding="utf-8") as opened:
             opened.write(text)
@@ -57,6 +57,12 @@ def write_page(file: Path, record: AuditRecord, source: ImageSource) -> None:
 def _pictures(finding: Finding, source: ImageSource) -> list[list[Picture]]:
     groups: Sequence[Sequence[str]] = finding.evidence.get("files", ())
     return [[_picture(path, source) for path in group[:OF_GROUP]] for group in groups[:GROUPS]]
+
+
+def _rows_of(groups: list[list[Picture]]) -> list[list[Picture]]:
+    """What stands side by side: what belongs together, or single files all in one row."""
+    single = all(len(group) == 1 for group in groups)
+    return [[picture for group in groups for picture in group]] if groups and single else groups
 
 
 def _picture(path: str, source: ImageSource) -> Picture:
