@@ -90,7 +90,9 @@ def _show_finding(finding: "Finding", console: Console) -> None:
     grid.add_column(overflow="fold")
     for name, text in (("  seen", finding.seen), ("  why", finding.why), ("  to do", finding.fix)):
         grid.add_row(name, Text(text))
-    files = finding.evidence.get("files", [])
+    from retop.records.audit import captions
+
+    files = captions(finding)
     for number, group in enumerate(files[:EXAMPLES]):
         shown = [*group[:OF_GROUP], *([f"and {len(group) - OF_GROUP:,} more"] if len(group) > OF_GROUP else [])]
         grid.add_row("" if number else "  files", Text("\n= ".join(shown)))

@@ -40,3 +40,21 @@ def leaked_test_images(record: AuditRecord) -> frozenset[str]:
         Their paths: what the findings name under ``test`` in their evidence.
     """
     return frozenset(path for finding in record.findings for path in finding.evidence.get("test", ()))
+
+
+def captions(finding: Finding) -> list[list[str]]:
+    """The files of a finding in their groups, each with its class where its name does not tell it.
+
+    Args:
+        finding: of the audit.
+    """
+    groups: list[list[str]] = finding.evidence.get("files", [])
+    labels: list[list[str]] = finding.evidence.get("labels", [[""] * len(group) for group in groups])
+    return [
+        [path if not label or _tells(path, label) else f"{path} ({label})" for path, label in zip(*one, strict=True)]
+        for one in zip(groups, labels, strict=True)
+    ]
+
+
+def _tells(path: str, label: str) -> bool:
+    return f"/{label}/" in f"/{path.replace('::', '/')}"

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from retop.errors import UsageError
 from retop.events import Notice, ignore
 from retop.recipe import DataRecipe
 from retop.records import leaked_test_images
+from retop.records.audit import captions
 
 from .pictures import encoded, picture, write_classes
-from .places import write_folder
+from .places import write_embedded, write_folder
 
 
 @pytest.fixture
@@ -78,6 +80,16 @@ def test_one_image_in_two_classes_is_a_conflict(split):
     assert findings["D03"].evidence["files"] == [["train/cat/0.jpg", "train/dog/again.jpg"]]
     assert sorted(findings["D03"].evidence["exclude"]) == ["train/cat/0.jpg", "train/dog/again.jpg"]
     assert findings.keys() == {"D03"}
+
+
+def test_classes_stand_beside_the_names_that_do_not_tell_them(tmp_path):
+    images = {f"{n}.jpg": (("cat", "dog")[n % 2], encoded(big(n // 2), "JPEG", quality=92)) for n in range(20)}
+    write_embedded(tmp_path / "x.parquet", images)
+    (finding,) = (one for code, one in found(tmp_path / "x.parquet").items() if code == "D03")
+    assert captions(finding)[0] == ["x.parquet::0 (cat)", "x.parquet::1 (dog)"]
+    assert captions(replace(finding, evidence={"files": [["a", "b"]]})) == [["a", "b"]]
+    said = {"files": [["x.zip::train/a/b/1.jpg", "x.parquet::10"]], "labels": [["a/b", "1"]]}
+    assert captions(replace(finding, evidence=said)) == [["x.zip::train/a/b/1.jpg", "x.parquet::10 (1)"]]
 
 
 def test_copies_across_splits_are_an_error_and_the_copy_that_training_sees_is_to_go(split):

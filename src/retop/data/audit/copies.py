@@ -40,7 +40,8 @@ def find_copies(images: Examined) -> Iterator[Finding]:
             f"{len(conflicts):,} images stand in more than one class ({count:,} of {len(images):,} files)",
             "move each file to the class that it shows, or leave out all of them: --write-exclusions FILE, then "
             "--exclude FILE",
-            _evidence(images, conflicts, {"images": len(conflicts)}, np.concatenate(conflicts)),
+            _evidence(images, conflicts, {"images": len(conflicts)}, np.concatenate(conflicts))
+            | _labels(images, conflicts),
         )
     yield from _leaks(images, groups, LEAK, "exact copies")
     within = [part for group in groups for part in _same_label_and_side(group, labels, sides)]
@@ -66,7 +67,7 @@ def find_near_copies(images: Examined) -> Iterator[Finding]:
             f"{len(conflicts):,} groups of images that look alike stand in more than one class "
             f"({count:,} of {len(images):,} files)",
             "look at them (--page FILE) and move or remove those with a wrong label",
-            _evidence(images, conflicts, {"groups": len(conflicts)}),
+            _evidence(images, conflicts, {"groups": len(conflicts)}) | _labels(images, conflicts),
             suspected=True,
             isolating_test="look at the pairs side by side on the page",
         )
@@ -164,6 +165,12 @@ def _same_label_and_side(group: Rows, labels: Rows, sides: Rows) -> Iterator[Row
         part = group[keys == key]
         if len(part) > 1:
             yield part
+
+
+def _labels(images: Examined, groups: list[Rows]) -> dict[str, object]:
+    """The class of each file; in a table or a Parquet file, its name does not tell."""
+    labels = images.table["label"]
+    return {"labels": [labels.take(group).to_pylist() for group in groups[:SHOWN_GROUPS]]}
 
 
 def _evidence(

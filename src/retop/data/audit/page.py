@@ -12,6 +12,7 @@ from retop.data.decoding import decode_image
 from retop.data.sources import ImageSource
 from retop.errors import UnreadableImageError, UsageError
 from retop.records import AuditRecord, Finding
+from retop.records.audit import captions
 
 THUMBNAIL = 112
 GROUPS = 12
@@ -23,8 +24,8 @@ _TEMPLATE = Path(__file__).with_name("page.html.j2")
 class Picture:
     """One file on the page."""
 
-    path: str
-    """As the source names it."""
+    caption: str
+    """Its name, and its class where the name does not tell it."""
 
     address: str | None
     """The picture itself as a data address; None where it cannot be read."""
@@ -56,7 +57,11 @@ def write_page(file: Path, record: AuditRecord, source: ImageSource) -> None:
 
 def _pictures(finding: Finding, source: ImageSource) -> list[list[Picture]]:
     groups: Sequence[Sequence[str]] = finding.evidence.get("files", ())
-    return [[_picture(path, source) for path in group[:OF_GROUP]] for group in groups[:GROUPS]]
+    named = zip(groups[:GROUPS], captions(finding), strict=False)
+    return [
+        [Picture(caption, _address(path, source)) for path, caption in list(zip(*one, strict=True))[:OF_GROUP]]
+        for one in named
+    ]
 
 
 def _rows_of(groups: list[list[Picture]]) -> list[list[Picture]]:
@@ -65,12 +70,12 @@ def _rows_of(groups: list[list[Picture]]) -> list[list[Picture]]:
     return [[picture for group in groups for picture in group]] if groups and single else groups
 
 
-def _picture(path: str, source: ImageSource) -> Picture:
+def _address(path: str, source: ImageSource) -> str | None:
     try:
         image = decode_image(source.read(path), path, THUMBNAIL)
     except UnreadableImageError:
-        return Picture(path, None)
+        return None
     image.thumbnail((2 * THUMBNAIL, THUMBNAIL))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=80)
-    return Picture(path, "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode())
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
