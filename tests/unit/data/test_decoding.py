@@ -55,6 +55,11 @@ def test_32_bit_integer_within_16_bits_equals_16_bit():
     assert np.array_equal(pixels(encoded(Image.fromarray(levels), "TIFF"))[..., 1], np.arange(256).reshape(16, 16))
 
 
+@pytest.mark.parametrize(("values", "grey"), [(np.uint16([[2570, 5140]]), 257), (np.float32([[0.2, 0.4]]), 1 / 255)])
+def test_a_dim_picture_is_not_stretched(values, grey):
+    assert pixels(encoded(Image.fromarray(values), "TIFF"))[0, :, 0].tolist() == np.rint(values[0] / grey).tolist()
+
+
 def test_floating_point_from_0_to_1_fills_all_levels_and_nan_is_black():
     values = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
     got = pixels(encoded(Image.fromarray(values), "TIFF"))
