@@ -10,6 +10,8 @@ import torch
 from retop.errors import MemoryRunError, UsageError
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+# In errors of torch's allocator, of the C++ library, and of the system, which also refuses maps and stacks of threads.
+NO_MEMORY = ("DefaultCPUAllocator", "bad_alloc", "Cannot allocate memory", "can't start new thread")
 
 
 def choose_device(device: str = "auto") -> str:
@@ -78,9 +80,7 @@ def seed_generators(seed: int, device: torch.device) -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that there is no memory: a device's own, Python's, or what torch says of a CPU."""
-    said = isinstance(error, RuntimeError) and any(
-        words in str(error) for words in ("DefaultCPUAllocator", "bad_alloc")
-    )
+    said = isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
     return said or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 

@@ -1,7 +1,7 @@
 """How much more memory this process may take, and who says so: the machine, or a control group.
 
-RLIMIT_AS (``ulimit -v``) is none of them: it counts addresses, and libraries, stacks and a mapped store take many of
-those without memory. Where it strikes, batches are halved or the run ends with an error of ours, as without memory.
+RLIMIT_AS (``ulimit -v``) is neither: it counts addresses, and libraries, stacks and a mapped store take many of those
+without memory. Nothing is predicted from it; where it strikes, some libraries do not say that memory was the reason.
 """
 
 from collections.abc import Iterator

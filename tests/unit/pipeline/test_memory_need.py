@@ -92,15 +92,13 @@ def test_a_run_with_fewer_images_at_once_learns_the_same(
 
 
 LIMITED = """
-import resource, sys
+import sys
 import torch, retop, retop.pipeline.plan, retop.pipeline.run
 from retop.pipeline.memory_need import AtOnce
 torch.set_num_threads(1)
 images, weights, out, kind, thaw = sys.argv[1:]
 if kind == "blind":
     retop.pipeline.run.fit_into_memory = retop.pipeline.plan.fit_into_memory = lambda *_: AtOnce()
-if kind == "addresses":
-    resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
 try:
     retop.compare(images, ["test_resnet"], weights=weights, out=out, device="cpu", cache=False,
         listener=lambda event: print(getattr(event, "message", "")), settings={"stage1.epochs": 0, "stage2.epochs": 1,
