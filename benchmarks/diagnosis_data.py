@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 SIDE = 64
-MOST_PER_CLASS = 260
+MOST_PER_CLASS = 400
 Pictures = dict[str, list[Image.Image]]
 
 

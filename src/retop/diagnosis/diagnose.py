@@ -8,14 +8,14 @@ from retop.diagnosis.evidence import Evidence
 from retop.diagnosis.features import BoundaryTooDeep, BoundaryTooShallow, FeaturesDestroyed, WrongStatistics
 from retop.diagnosis.fitting import NotConverged, Overfitting, TooManyEpochs, Underfitting
 from retop.diagnosis.rule import Rule
-from retop.diagnosis.splits import GiveAway, Leak, OtherPreprocessing, Shift, ShuffledLearnt, SmallTest
+from retop.diagnosis.splits import GiveAway, Leak, OtherPreprocessing, Shift, SmallTest, UnrelatedLabels
 from retop.diagnosis.steps import OnlyNoise, StepsTooLarge, StepsTooSmall, ValidationAboveTraining
 from retop.records import ComparisonRecord, Finding
 
 RULES: tuple[type[Rule], ...] = (
     Overfitting, Underfitting, NotConverged, TooManyEpochs, StepsTooLarge, StepsTooSmall, OnlyNoise,
     ValidationAboveTraining, FeaturesDestroyed, WrongStatistics, Collapse, ClassesPermuted, TwinClasses,
-    ImbalanceHidden, LabelNoise, OtherPreprocessing, Shift, Leak, ShuffledLearnt, GiveAway, SmallTest, DifferenceOpen,
+    ImbalanceHidden, LabelNoise, OtherPreprocessing, Shift, Leak, UnrelatedLabels, GiveAway, SmallTest, DifferenceOpen,
     BoundaryTooDeep, BoundaryTooShallow,
 )  # fmt: skip
 """By code."""
@@ -24,10 +24,12 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "R05": ("R01", "R02"),
     "R06": ("R02", "R03", "R13"),
     "R10": ("R01", "R08", "R17"),
-    "R11": ("R02", "R13", "R14", "R17"),
+    "R11": ("R02", "R13", "R17"),
+    "R14": ("R15", "R19"),
     "R15": ("R02", "R08"),
     "R12": ("R17", "R11", "R13"),
     "R16": ("R17", "R11"),
+    "R19": ("R02", "R13", "R15"),
     "R03": ("R02",),
 }
 """A cause, and the findings that are only its consequences and would lead astray beside it."""

@@ -70,8 +70,9 @@ class Underfitting(Rule):
     why = "What limits accuracy is what the trained part can express or was allowed to learn, not the number of images."
     looks_for = (
         "At the last epoch the training images themselves, under evaluation conditions, are less than half way from "
-        "chance to certainty, or cost more than 60 % of what guessing costs (the log loss); validation is as good as "
-        "training; and the training loss has stopped falling."
+        "chance to certainty, or cost more than 60 % of what guessing costs (the log loss), where a logistic "
+        "regression on the frozen features has less than four fifths of the loss on validation, or was not fitted; "
+        "validation is as good as training; and the training loss has stopped falling."
     )
     fixes = "Thaw more (--thaw 2), weaken the penalty (--set stage1.weight_decay=0.0001), or take a larger backbone."
     references = ()
@@ -89,7 +90,9 @@ class Underfitting(Rule):
         error = standard_error(train, n, last.validation_accuracy, n)
         half_way = evidence.chance + 0.5 * (1 - evidence.chance)
         wrong = train < half_way - CERTAIN * error / 2
-        costly = evidence.num_classes > 1 and loss > 0.6 * math.log(evidence.num_classes)
+        refit = evidence.isolation.head_refit if evidence.isolation else None
+        attainable = refit is None or refit.log_loss < 0.8 * last.validation_loss
+        costly = evidence.num_classes > 1 and loss > 0.6 * math.log(evidence.num_classes) and attainable
         if not (wrong or costly) or train - last.validation_accuracy > CERTAIN * error or loss < 0.95 * before:
             return None
         return self.found(

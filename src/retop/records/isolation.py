@@ -69,7 +69,7 @@ class IsolationRecord:
     """The same images with batch norm on the statistics of their batch; None for networks without batch norm."""
 
     border: SampleResult
-    """The same images with their middle greyed out, so that only a border is left."""
+    """The same images with the middles of images of other classes; right are the answers that follow the border."""
 
     thumbnail: SampleResult
     """The same images reduced to 8 pixels and enlarged again."""
@@ -79,7 +79,7 @@ class IsolationRecord:
     like the rest, where these features were not stored."""
 
     shuffled_labels: SampleResult | None
-    """The same fitted to shuffled training labels: above chance, something other than the labels tells the classes."""
+    """The same fitted to shuffled training labels: what can be had without knowing anything."""
 
     cross_validated: SampleResult | None
     """The same in five-fold cross-validation over training images."""

@@ -22,7 +22,7 @@ from retop.training.depth import probe_depths
 from retop.training.order import derive_seed
 from retop.training.probing import FOLDS, FrozenFeatures, count_right, cross_validate, fit_logits
 
-FEWEST_IMAGES, MOST_IMAGES, PASSES_PER_IMAGE = 32, 256, 100
+FEWEST_IMAGES, MOST_IMAGES, PASSES_PER_IMAGE = 64, 256, 100
 NUM_PASSES = 5
 """One image in 100 of those that pass the network in a run keeps all passes over the sample at 5 % of
 those, which are but a part of its time."""
@@ -66,7 +66,11 @@ def isolate(
     rows = generator.permutation(len(validation))[:wanted]
     labels_n = validation.labels_n[rows]
     images_nchw = _decode(predictor, validation, rows)
-    border = _answer(predictor, _border(images_nchw), labels_n)
+    donor_n = other_donors(labels_n)
+    other_n = labels_n[donor_n] != labels_n
+    exchanged_nchw = exchange_middles(images_nchw, donor_n)[other_n]
+    # Where all images are of one class there is none of another to take a middle from.
+    border = _answer(predictor, exchanged_nchw, labels_n[other_n]) if other_n.any() else SampleResult(0, 0, 0.0)
     thumbnail = _answer(predictor, _thumbnail(images_nchw), labels_n)
     own = count_right(predictions.logits_nk[rows], labels_n)
     refit = shuffled = crossed = None
@@ -116,12 +120,33 @@ def sample_size(num_train: int, num_views: int, num_validation: int) -> int:
     return min(num_validation, max(FEWEST_IMAGES, min(MOST_IMAGES, share)))
 
 
-def _border(images_nchw: torch.Tensor) -> torch.Tensor:
+def other_donors(labels_n: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """For every image another one, of another class unless a class has more than half of the images.
+
+    Args:
+        labels_n: [N].
+
+    Returns:
+        [N] places; each occurs once.
+    """
+    order, donor_n = np.argsort(labels_n, kind="stable"), np.empty(len(labels_n), dtype=np.int64)
+    donor_n[order] = np.roll(order, int(np.bincount(labels_n).max()))
+    return donor_n
+
+
+def exchange_middles(images_nchw: torch.Tensor, donor_n: npt.NDArray[np.int64]) -> torch.Tensor:
+    """Give every image the middle of another one; its border stays.
+
+    Args:
+        images_nchw: [N, C, H, W].
+        donor_n: [N] whose middle each gets.
+    """
     height, width = images_nchw.shape[2:]
     top, left = max(1, round(BORDER_FRACTION * height)), max(1, round(BORDER_FRACTION * width))
-    masked = images_nchw.clone()
-    masked[:, :, top : height - top, left : width - left] = 127
-    return masked
+    middle = slice(None), slice(None), slice(top, height - top), slice(left, width - left)
+    exchanged = images_nchw.clone()
+    exchanged[middle] = images_nchw[torch.from_numpy(donor_n)][middle]
+    return exchanged
 
 
 def _thumbnail(images_nchw: torch.Tensor) -> torch.Tensor:

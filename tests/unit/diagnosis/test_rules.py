@@ -21,7 +21,7 @@ from retop.records import (
 )
 
 HEALTHY_TESTS = IsolationRecord(
-    SampleResult(100, 95, 0.2), SampleResult(100, 94, 0.2), SampleResult(100, 60, 0.8), SampleResult(100, 55, 0.8),
+    SampleResult(100, 95, 0.2), SampleResult(100, 94, 0.2), SampleResult(100, 30, 2.8), SampleResult(100, 55, 0.8),
     SampleResult(300, 285, 0.2), SampleResult(300, 150, 0.8), SampleResult(1000, 950, 0.2), (),
 )  # fmt: skip
 
@@ -93,6 +93,13 @@ def test_training_images_that_stay_wrong_are_underfitting() -> None:
     assert codes(replace(run(history), isolation=None)) & {"R02", "R06"}
     falling = curve(1, (0.9, 0.5, 0.9, 0.5), *[(0.66, 0.60, 0.66, 0.60)] * 8)
     assert "R02" in codes(run(falling))
+
+
+def test_a_loss_that_no_regression_on_the_features_beats_is_not_underfitting() -> None:
+    slow = curve(1, (0.9, 0.5, 0.9, 0.5), *[(0.48, 0.80, 0.48, 0.80)] * 8)
+    assert "R02" in codes(run(slow))
+    alike = replace(HEALTHY_TESTS, head_refit=SampleResult(300, 240, 0.45))
+    assert "R02" not in codes(run(slow, isolation=alike))
 
 
 def test_a_run_that_ends_while_it_learns_has_not_converged() -> None:
@@ -200,6 +207,12 @@ def test_the_same_images_answered_otherwise_mean_other_preprocessing() -> None:
     assert "R16" not in codes(run(CALM, test_predictions=own, other_predictions=own))
 
 
+def test_one_answer_to_all_test_images_is_a_shift_where_validation_has_several() -> None:
+    collapsed = answered([[100, 0], [100, 0]], split="test")
+    found = graver(run(CALM, test=measure(collapsed, "float32"), test_predictions=collapsed))
+    assert found == {"R17"}
+
+
 def test_worse_answers_on_test_are_a_shift() -> None:
     test = answers(np.arange(400) % 4 > 0)
     assert "R17" in graver(run(CALM, test=measure(test, "float32"), test_predictions=test))
@@ -211,12 +224,23 @@ def test_copies_that_the_audit_found_are_weighed() -> None:
     assert "R18" in codes(run(CALM, test_predictions=test, audit=(copies,)))
 
 
-def test_shuffled_labels_that_can_be_learned_are_impossible() -> None:
-    assert "R19" in codes(run(CALM, isolation=replace(HEALTHY_TESTS, shuffled_labels=SampleResult(300, 240, 0.5))))
+def test_labels_that_no_image_tells_are_unrelated() -> None:
+    guessed = answers(np.arange(400) % 2 > 0, split="validation")
+    tests = replace(HEALTHY_TESTS, head_refit=SampleResult(400, 205, 0.7), shuffled_labels=SampleResult(400, 195, 0.7))
+    blind = run(CALM, validation=measure(guessed, "float32"), validation_predictions=guessed, isolation=tests)
+    assert "R19" in graver(blind)
+    # A regression that can tell the classes means that the model is at fault, not the labels.
+    able = replace(tests, head_refit=SampleResult(400, 320, 0.5))
+    assert "R19" not in codes(replace(blind, isolation=able))
+
+
+def test_shuffled_labels_that_answer_some_images_by_chance_are_no_finding() -> None:
+    # Images of one class share an answer, so accuracies of shuffled labels scatter as those of few images do.
+    assert graver(run(CALM, isolation=replace(HEALTHY_TESTS, shuffled_labels=SampleResult(300, 240, 0.5)))) == set()
 
 
 def test_borders_that_suffice_are_give_aways() -> None:
-    assert "R20" in graver(run(CALM, isolation=replace(HEALTHY_TESTS, border=SampleResult(100, 93, 0.3))))
+    assert "R20" in graver(run(CALM, isolation=replace(HEALTHY_TESTS, border=SampleResult(100, 85, 0.5))))
 
 
 def test_thumbnails_that_suffice_are_a_note() -> None:

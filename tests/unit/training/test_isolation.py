@@ -11,6 +11,7 @@ from retop.backbones import build_backbone
 from retop.data import Dataset
 from retop.predictor import Predictor
 from retop.training.depth import group_outputs, run_batches
+from retop.training.isolation import exchange_middles, other_donors
 from retop.training.probing import FrozenFeatures, count_right, fit_logits
 from small_runs import model_bytes, run_small, saved_epochs, without_clock
 
@@ -23,7 +24,8 @@ def test_depths_are_those_of_the_frozen_groups(small_weights: Path, shapes: Data
     assert [one.group for one in tests.depths] == groups[: groups.index(record.network.boundary or "")]
     # All depths are compared with the same regression, so what they gained and lost leads back to one number.
     assert len({one.result.num_right - one.only_here + one.only_last for one in tests.depths}) == 1
-    assert {one.result.n for one in tests.depths} == {tests.validation.n} == {tests.border.n} == {15}
+    assert {one.result.n for one in tests.depths} == {tests.validation.n} == {tests.thumbnail.n} == {15}
+    assert tests.border.n <= 15
 
 
 def test_all_groups_are_probed_where_none_is_thawed(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
@@ -80,6 +82,25 @@ def test_every_family_has_outputs_of_its_groups(backbone: str) -> None:
     # Averaged over places, never over channels: as many values as the widest of the group's parameters has channels.
     widths = {parameter.shape[0] for parameter in built.network.parameters()}
     assert all(output.shape[1] in widths for output in pooled.values())
+
+
+def test_middles_come_from_images_of_other_classes() -> None:
+    labels_n = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [10, 12, 9]))
+    donor_n = other_donors(labels_n)
+    assert sorted(donor_n) == list(range(31))
+    assert (labels_n[donor_n] != labels_n).all()
+    images = torch.arange(31, dtype=torch.uint8).reshape(31, 1, 1, 1).expand(31, 3, 20, 30)
+    exchanged = exchange_middles(images, donor_n)
+    assert (exchanged[:, :, 10, 15] == torch.from_numpy(donor_n)[:, None]).all()
+    for row, column in ((0, 15), (19, 15), (10, 0), (10, 29)):
+        assert (exchanged[:, :, row, column] == images[:, :, 0, 0]).all()
+
+
+def test_of_a_class_with_most_images_some_find_no_other() -> None:
+    labels_n = np.repeat([0, 1], [8, 3])
+    donor_n = other_donors(labels_n)
+    assert sorted(donor_n) == list(range(11))
+    assert (labels_n[donor_n] != labels_n).sum() == 6
 
 
 def test_a_regression_on_features_that_say_nothing_stays_at_chance() -> None:
