@@ -7,6 +7,7 @@ import operator
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,16 @@ from retop.activations import ActivationStore
 from retop.comparison import ComparisonRequest
 from retop.comparison.request import Baseline
 from retop.device import DeviceName
-from retop.errors import UsageError
+from retop.errors import RetopError, UsageError
 from retop.events import Listener
-from retop.pipeline import Setting
+from retop.pipeline import Setting, is_held
 from retop.recipe import Recipe, apply_settings, load_recipe
+from retop.records import PlanRecord, read_record
+from retop.records.finished import COMPARISON, PLAN
 from retop.schema import to_plain
 from retop.training import choose_runtime
+
+RUNS = Path("runs")
 
 
 def settings_as_yaml(settings: Mapping[str, Any] | None) -> dict[str, str]:
@@ -129,8 +134,27 @@ def build_setting(
 
 def default_folder(data: str | Path) -> Path:
     """``runs/<name of the data>-<time>``."""
-    name = re.sub(r"[^\w.-]+", "-", Path(str(data)).resolve().name) or "data"
-    return Path("runs") / f"{name}-{datetime.datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    return RUNS / f"{_name(data)}-{datetime.datetime.now().astimezone():%Y%m%d-%H%M%S}"
+
+
+def interrupted_folder(data: str | Path, arguments: dict[str, Any]) -> Path | None:
+    """The newest folder of `default_folder` in which the same call was interrupted and nobody is at work.
+
+    Args:
+        data: of the call.
+        arguments: from `repeatable_arguments`.
+    """
+    said = json.loads(json.dumps(arguments))
+    for folder in sorted(RUNS.glob(f"{_name(data)}-{'[0-9]' * 8}-{'[0-9]' * 6}"), reverse=True):
+        with suppress(RetopError):
+            finished = (folder / COMPARISON).is_file()
+            if not finished and read_record(PlanRecord, folder / PLAN).arguments == said and not is_held(folder):
+                return folder
+    return None
+
+
+def _name(data: str | Path) -> str:
+    return re.sub(r"[^\w.-]+", "-", Path(str(data)).resolve().name) or "data"
 
 
 def repeatable_arguments(arguments: dict[str, Any], request: ComparisonRequest) -> dict[str, Any]:

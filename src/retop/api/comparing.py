@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from retop.api.arguments import build_request, build_setting, default_folder, repeatable_arguments
+from retop.api.arguments import build_request, build_setting, default_folder, interrupted_folder, repeatable_arguments
 from retop.api.notices import warn
 from retop.comparison import compare_backbones, make_plan
 from retop.comparison.compare import AUDIT, PLAN, check_folder, claim_folder
-from retop.comparison.request import Baseline
-from retop.data import open_dataset
+from retop.comparison.request import Baseline, ComparisonRequest
+from retop.data import Dataset, open_dataset
 from retop.data.audit import audit_dataset, say_findings
 from retop.device import DeviceName
 from retop.errors import RetopError, RunError, SchemaError, UsageError
 from retop.events import Listener, Notice
-from retop.pipeline import only_process_in
+from retop.pipeline import Setting, only_process_in
 from retop.predictor import Predictor
 from retop.recipe import Recipe
 from retop.records import ComparisonRecord, PlanRecord, read_record, write_record, write_split
@@ -91,7 +91,7 @@ def compare(
         seeds: how many, or which.
         baselines: ``"probe"``, ``"scratch"``.
         out: folder of the comparison; None for ``runs/<data>-<time>``. An interrupted comparison goes on in its
-            folder.
+            folder; without `out`, in the newest one that the same call has begun.
         device: ``auto`` takes a GPU if there is one.
         cache: True or ``"on"`` for the usual activation store, False or ``"off"`` for none, or a folder.
         cache_limit_bytes: most that the store may hold; None for half of the free disk.
@@ -114,13 +114,13 @@ def compare(
     setting = build_setting(request.recipe, device, cache, cache_limit_bytes, listener)
     setting = replace(setting, log=check_trackers(log))
     dataset = open_dataset(data, request.recipe.data, listener)
-    folder = Path(out) if out is not None else default_folder(data)
     request = replace(request, folds=len(dataset.folds) or None)
+    begun_with = repeatable_arguments(arguments, request)
+    folder = Path(out) if out is not None else _folder(data, begun_with, request, dataset, setting)
     audit = audit_dataset(dataset)
     say_findings(audit, listener)
     prepared = check_folder(folder, request, dataset, setting)
     if prepared is None:
-        begun_with = repeatable_arguments(arguments, request)
         prepared = replace(make_plan(request, dataset, setting, folder), arguments=begun_with)
     with only_process_in(folder, setting.command, listener), stop_on_signals() as stop:
         claim_folder(folder, prepared)
@@ -168,6 +168,22 @@ def resume(
             f"--out {folder}"
         ) from error
     return compare(**arguments, out=folder, listener=listener, on_plan=on_plan)
+
+
+def _folder(
+    data: str | Path, begun_with: dict[str, Any], request: ComparisonRequest, dataset: Dataset, setting: Setting
+) -> Path:
+    """Where the same call was interrupted, or a new folder."""
+    found = interrupted_folder(data, begun_with)
+    if found is None:
+        return default_folder(data)
+    try:
+        check_folder(found, request, dataset, setting)
+    except RunError as error:
+        setting.listener(Notice("note", f"begun anew, since what the same call began cannot go on: {error}"))
+        return default_folder(data)
+    setting.listener(Notice("note", f"goes on where the same call was interrupted: {found}. --out (out=) begins anew"))
+    return found
 
 
 def _write_page(folder: Path, listener: Listener) -> None:

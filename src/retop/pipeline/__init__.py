@@ -1,7 +1,16 @@
 """One run from data to model folder."""
 
-from retop.pipeline.lock import only_process_in
+from retop.pipeline.lock import is_held, only_process_in
 from retop.pipeline.request import RunFolder, RunRequest, Setting, probe_request, scratch_request
 from retop.pipeline.run import run_backbone
 
-__all__ = ["RunFolder", "RunRequest", "Setting", "only_process_in", "probe_request", "run_backbone", "scratch_request"]
+__all__ = [
+    "RunFolder",
+    "RunRequest",
+    "Setting",
+    "is_held",
+    "only_process_in",
+    "probe_request",
+    "run_backbone",
+    "scratch_request",
+]

@@ -63,6 +63,18 @@ def only_process_in(folder: Path, command: str, listener: Listener) -> Iterator[
         file.close()
 
 
+def is_held(folder: Path) -> bool:
+    """Whether another process is at work in a folder."""
+    try:
+        with (folder / LOCK).open("r+", encoding="utf-8") as file:
+            _take(file)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
 def is_leftover(path: Path) -> bool:
     """Whether a file is what a killed process leaves: a lock that nobody holds, or one that is half written."""
     return path.name == LOCK or (path.name.startswith(".") and path.name.endswith(PARTIAL))

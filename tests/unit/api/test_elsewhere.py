@@ -1,4 +1,4 @@
-"""What was named by relative paths is found again from every working folder."""
+"""What was begun is found again: relative paths from every working folder, interrupted runs by the same call."""
 
 import shutil
 
@@ -30,3 +30,23 @@ def test_a_comparison_of_relative_paths_is_resumed_from_another_folder(
     assert again.record.rows[0].metrics == made.record.rows[0].metrics and again.record.data.excluded == 1
     assert list(there.iterdir()) == []
     assert read_record(PlanRecord, here / "run/plan.json").arguments["cache"] == str(here / "store")
+
+
+def test_the_same_call_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, shapes_folder, small_weights):
+    monkeypatch.chdir(tmp_path)
+    settings = {"stage1.epochs": 1, "stage2.epochs": 0}
+
+    def call(seeds: int = 1):
+        return compare(
+            shapes_folder, ["test_resnet"], weights=small_weights, settings=settings, seeds=seeds, listener=ignore
+        )
+
+    begun = call().folder
+    weights = (begun / "test_resnet-0/model/model.safetensors").stat().st_mtime_ns
+    (begun / "comparison.json").unlink()
+    another = call(seeds=2)
+    assert another.folder != begun
+    again = call()
+    assert again.folder == begun
+    assert (begun / "test_resnet-0/model/model.safetensors").stat().st_mtime_ns == weights
+    assert call().folder not in (begun, another.folder)
