@@ -1,5 +1,6 @@
 """The command `retop` and what its exit codes mean."""
 
+import os
 import sys
 import warnings
 
@@ -21,7 +22,7 @@ from retop.cli.report import report
 from retop.cli.resume import resume
 from retop.cli.serve import serve
 from retop.cli.train import train
-from retop.errors import RetopError
+from retop.errors import OutputError, RetopError
 from retop.memory import keep_memory
 from retop.stopping import INTERRUPTED, leave_on_second_signal
 from retop.version import __version__
@@ -88,8 +89,23 @@ def main() -> None:
     except RetopError as error:
         typer.echo(f"retop: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError:
+        _leave_if_output_is_full()
+        raise
     except SystemExit as ending:
         # Typer turns Ctrl-C into this exit and says nothing.
         if ending.code == INTERRUPTED:
             typer.echo("retop: interrupted", err=True)
         raise
+
+
+def _leave_if_output_is_full() -> None:
+    """End with a message where standard output takes no line more."""
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError as error:
+        # Python would try once more while it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        typer.echo(f"retop: standard output cannot be written: {error.strerror}; send it somewhere else", err=True)
+        sys.exit(OutputError.exit_code)

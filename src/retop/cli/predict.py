@@ -1,8 +1,10 @@
 """`retop predict`."""
 
+import io
 import json
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,11 +13,11 @@ from rich.console import Console
 
 from retop.cli.options import Device, DeviceOption, JsonOption, RejectOption, TargetOption
 from retop.cli.progress import ProgressDisplay
-from retop.errors import DataError
-from retop.events import Listener, PartAdvanced, PartFinished, PartStarted
+from retop.errors import DataError, StoppedError, UsageError
+from retop.events import Listener, Notice, PartAdvanced, PartFinished, PartStarted
 
 if TYPE_CHECKING:
-    from retop.predictor import Prediction
+    from retop.predictor import Prediction, Predictor
 
 ModelArgument = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A model folder, or a run's folder.", show_default=False)
@@ -42,60 +44,123 @@ def predict(
             "--output", "-o", metavar="FILE", help="Write .csv, .jsonl or .parquet; the same command again goes on."
         ),
     ] = None,
-    top: Annotated[int, typer.Option("--top", metavar="K", min=1, help="Classes to print for each image.")] = 1,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            "--top",
+            metavar="K",
+            min=1,
+            help="Classes of each image, the most probable first. Without it: one; all of them with --json.",
+        ),
+    ] = None,
     reject_below: RejectOption = None,
     target_accuracy: TargetOption = None,
     explain: Annotated[
-        Path | None, typer.Option("--explain", metavar="DIR", help="Write a heat map of every image's answer.")
+        Path | None,
+        typer.Option(
+            "--explain", metavar="DIR", help="Write a heat map of every image's answer, and maps.csv that lists them."
+        ),
     ] = None,
     device: DeviceOption = Device.AUTO,
     json_: JsonOption = False,
 ) -> None:
     """Classify images with a trained model; one line each."""
     from retop import api
+    from retop.evaluation.numerals import count
     from retop.predictor.inputs import find_inputs
+
+    if output is not None and json_:
+        raise UsageError("--json prints the answers, --output writes them; give one (--output FILE.jsonl holds JSON)")
+    predictor = api.load(model, device.value, reject_below=reject_below, target_accuracy=target_accuracy)
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # Names of files may be any bytes.
+        sys.stdin.reconfigure(errors="surrogateescape")
+    # The pages of images to come are read as they are needed: there may be any number.
+    paths = find_inputs(images, recursive, sys.stdin, apart=explain)
+    with ProgressDisplay(Console(stderr=True)) as listener:
+        if reject_below is not None or target_accuracy is not None:
+            listener(Notice("note", _threshold(predictor)))
+        listener(PartStarted(PART, None, "images"))
+        if output is not None:
+            answered, unreadable = _write(predictor, paths, output, top or 1, explain, listener)
+        else:
+            answered = unreadable = 0
+            for prediction in _answers(predictor, paths, explain, listener):
+                answered, unreadable = answered + 1, unreadable + (prediction.error is not None)
+                typer.echo(_as_json(prediction, top) if json_ else _as_line(prediction, top or 1))
+        listener(PartFinished(PART, 0.0))
+    if unreadable:
+        lines = "line says" if unreadable == 1 else "lines say"
+        raise DataError(f"{unreadable:,} of {count(answered, 'image')} cannot be read; the {lines} why")
+
+
+def _write(
+    predictor: "Predictor", paths: Iterable[str], output: Path, top: int, explain: Path | None, listener: Listener
+) -> tuple[int, int]:
+    """Write answers to a file; how many there are, and how many of the images cannot be read."""
+    from retop.evaluation.numerals import count
     from retop.predictor.output import PredictionFile
 
-    predictor = api.load(model, device.value, reject_below=reject_below, target_accuracy=target_accuracy)
-    # The pages of images to come are read as they are needed: there may be any number.
-    paths: Iterator[str] = iter(find_inputs(images, recursive, sys.stdin))
-    file = PredictionFile(output, predictor, top) if output is not None else None
-    with ProgressDisplay(Console(stderr=True)) as listener:
-        listener(PartStarted(PART, None, "images"))
-        if file is not None:
-            listener(PartAdvanced(PART, file.num_done))
-            answers = file.gather(predictor.stream(file.remaining(paths)))
-        else:
-            answers = predictor.stream(paths)
-        unreadable = 0
-        for prediction in _advancing(answers, listener):
-            unreadable += prediction.error is not None
-            if file is None:
-                typer.echo(_as_json(prediction) if json_ else _as_line(prediction, top))
-            if explain is not None and prediction.error is None:
-                api.explain(predictor, prediction.path, explain)
-        listener(PartFinished(PART, 0.0))
-    if file is not None:
-        file.finish()
-    if unreadable:
-        raise DataError(f"{unreadable} of the images cannot be read; their lines say why")
+    with PredictionFile(output, predictor, top, listener) as file:
+        listener(PartAdvanced(PART, file.num_done))
+        try:
+            for _ in file.gather(_answers(predictor, file.remaining(paths), explain, listener)):
+                pass
+            file.finish()
+        except KeyboardInterrupt as stop:
+            raise StoppedError(
+                f"interrupted; {count(file.num_done, 'answer')} kept in {shlex.quote(str(file.partial))}: the same "
+                f"command goes on from there"
+            ) from stop
+        return file.num_done, file.num_unreadable
 
 
-def _advancing(predictions: "Iterator[Prediction]", listener: Listener) -> "Iterator[Prediction]":
-    for prediction in predictions:
+def _answers(
+    predictor: "Predictor", paths: Iterable[str], explain: Path | None, listener: Listener
+) -> "Iterator[Prediction]":
+    """Answers, with the heat map of each where they are asked for."""
+    from retop.explanation.folder import MapFolder
+
+    maps = MapFolder(explain) if explain is not None else None
+    for prediction in predictor.stream(paths):
+        if maps is not None and prediction.error is None:
+            maps.write(predictor, prediction.path, prediction.best(1)[0][0])
         yield prediction
         listener(PartAdvanced(PART, 1))
 
 
+def _threshold(predictor: "Predictor") -> str:
+    """What the threshold means by the validation images."""
+    from retop.evaluation.numerals import count, percent, percent_range
+
+    said = f"answers with a confidence below {predictor.reject_below:.4f} are refused"
+    known = predictor.acceptance
+    if known is None:
+        return said
+    covered = f"{percent(known.coverage.value, known.n)} ({percent_range(known.coverage, known.n)})"
+    right = "none"
+    if known.accuracy is not None:
+        n = known.num_accepted
+        right = f"{percent(known.accuracy.value, n)} ({percent_range(known.accuracy, n)})"
+    return f"{said}; of {count(known.n, 'validation image')} that answers {covered}, {right} of them rightly"
+
+
 def _as_line(prediction: "Prediction", top: int) -> str:
+    from retop.data.sources.names import shown
+
+    path = shown(prediction.path)
     if prediction.error is not None:
-        return f"{prediction.path}\tunreadable: {prediction.error}"
+        return f"{path}\tunreadable: {prediction.error}"
     refused = ["none of these"] if prediction.rejected else []
     best = [f"{label} {probability:.4f}" for label, probability in prediction.best(top)]
-    return "\t".join([prediction.path, *refused, *best])
+    return "\t".join([path, *refused, *best])
 
 
-def _as_json(prediction: "Prediction") -> str:
+def _as_json(prediction: "Prediction", top: int | None) -> str:
+    from retop.data.sources.names import shown
     from retop.schema import to_plain
 
-    return json.dumps(to_plain(prediction), ensure_ascii=False)
+    plain = to_plain(prediction) | {"path": shown(prediction.path)}
+    if top is not None:
+        plain["probabilities"] = dict(prediction.best(top)) if prediction.probabilities else {}
+    return json.dumps(plain, ensure_ascii=False)

@@ -15,7 +15,6 @@ from retop.errors import OutputError, RunError, RunExistsError, StoppedError
 from retop.events import Notice
 from retop.pipeline import RunFolder, RunRequest, Setting, run_backbone
 from retop.pipeline.environment import describe_environment
-from retop.pipeline.lock import is_leftover
 from retop.records import (
     AuditRecord,
     ComparisonRecord,
@@ -31,6 +30,7 @@ from retop.records import (
     read_record,
     write_record,
 )
+from retop.records.lock import is_leftover
 from retop.records.storing import writing
 from retop.schema import differences, to_plain
 

@@ -1,8 +1,8 @@
 """One run from data to model folder."""
 
-from retop.pipeline.lock import is_held, only_process_in
 from retop.pipeline.request import RunFolder, RunRequest, Setting, probe_request, scratch_request
 from retop.pipeline.run import run_backbone
+from retop.records.lock import is_held, only_process_in
 
 __all__ = [
     "RunFolder",

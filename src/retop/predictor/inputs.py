@@ -2,12 +2,10 @@
 
 import csv
 import glob
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from retop.data.sources import find_image_files
-from retop.data.sources.folders import _could_be_image
 from retop.errors import DataError, UsageError
 
 STANDARD_INPUT = "-"
@@ -15,7 +13,9 @@ TABLES = (".csv", ".tsv", ".parquet")
 PATH_COLUMNS = ("path", "file", "filename", "image", "image_path")
 
 
-def find_inputs(named: Iterable[str], recursive: bool, lines: Iterable[str]) -> Iterator[str]:
+def find_inputs(
+    named: Iterable[str], recursive: bool, lines: Iterable[str], apart: Path | None = None
+) -> Iterator[str]:
     """The image files that were named.
 
     Args:
@@ -23,6 +23,7 @@ def find_inputs(named: Iterable[str], recursive: bool, lines: Iterable[str]) -> 
             standard input, one path a line.
         recursive: folders with all their sub-folders.
         lines: standard input.
+        apart: a folder for pictures made of the images; None for none.
 
     Yields:
         Paths, in the order in which they were named, those of a folder sorted. Files that do not exist are among them:
@@ -30,32 +31,35 @@ def find_inputs(named: Iterable[str], recursive: bool, lines: Iterable[str]) -> 
 
     Raises:
         DataError: a folder holds no image, a pattern fits nothing, or a table has no column of paths.
+        UsageError: the folder of pictures lies among the images, so that they would be images of the next command.
     """
     for name in named:
         path = Path(name)
         if name == STANDARD_INPUT:
             yield from (line for line in (line.rstrip("\r\n") for line in lines) if line)
         elif path.is_dir():
-            yield from map(str, find_image_files(path) if recursive else _list_images(path))
+            place = apart.resolve() if apart else None
+            if place is not None and (place == path.resolve() or (recursive and path.resolve() in place.parents)):
+                raise _among(place, name)
+            yield from map(str, find_image_files(path, recursive))
         elif path.suffix.lower() in TABLES:
             yield from _read_table(path)
         elif glob.has_magic(name) and not path.exists():
             found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - absolute patterns, too
             if not found:
                 raise DataError(f"nothing fits {name}; check the pattern and where the command runs")
+            if apart is not None and any(Path(file).resolve().parent == apart.resolve() for file in found):
+                raise _among(apart, name)
             yield from found
         else:
             yield name
 
 
-def _list_images(folder: Path) -> list[Path]:
-    try:
-        found = sorted(Path(folder, entry.name) for entry in os.scandir(folder) if _could_be_image(Path(entry.path)))
-    except OSError as error:
-        raise DataError(f"{folder} cannot be listed: {error.strerror}; check its permissions") from error
-    if not found:
-        raise DataError(f"{folder} itself holds no images; --recursive looks into its sub-folders")
-    return found
+def _among(apart: Path, name: str) -> UsageError:
+    return UsageError(
+        f"the folder {apart} of heat maps (--explain) lies in {name}, where the images are: the maps would be images "
+        f"of the next command. Choose a folder beside it"
+    )
 
 
 def _read_table(path: Path) -> Iterator[str]:

@@ -1,47 +1,59 @@
 """Answers in a file: written as they come, so that an interrupted prediction goes on where it was.
 
 The answers are gathered in ``.NAME.partial`` beside the file, one JSON object a line under a first line that says whose
-answers they are. When all are there, the file is written from it, whole, and the gathering goes.
+answers they are. When all are there, the file is written from it, whole, and the gathering goes. One process at a time
+does so, and a file that appeared under the name in the meantime is not touched.
 """
 
-import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, Self
 
+from retop.data.sources.names import shown
 from retop.errors import UsageError
+from retop.events import Listener, ignore
 from retop.predictor.prediction import Prediction
 from retop.predictor.predictor import Predictor
+from retop.predictor.rows import WRITERS, Row, as_line, as_row, columns
+from retop.records.lock import only_process_at
+from retop.records.storing import writing
+from retop.schema import PARTIAL, sync_folder
 from retop.version import __version__
 
-SUFFIXES = (".csv", ".jsonl", ".parquet")
-_ROWS_AT_ONCE = 10_000
-
-Row = dict[str, Any]
+SUFFIXES = tuple(WRITERS)
+OPTION = "--output"
 
 
 class PredictionFile:
-    """One file of answers.
+    """One file of answers; use it as a context, which keeps other processes away.
 
     Args:
         path: ``.csv``, ``.jsonl`` or ``.parquet``.
         predictor: whose answers it holds.
         top: classes in each row.
+        listener: receives a warning where the file system knows no locks.
+
+    Attributes:
+        partial: where answers are gathered.
+        num_done: answers that are gathered.
+        num_unreadable: those among them that say why an image cannot be read.
 
     Raises:
-        UsageError: the file exists, its name has another ending, or the gathering beside it is of something else.
+        UsageError: the file exists, or its name has another ending.
     """
 
-    def __init__(self, path: Path, predictor: Predictor, top: int) -> None:
+    def __init__(self, path: Path, predictor: Predictor, top: int, listener: Listener = ignore) -> None:
         if path.suffix.lower() not in SUFFIXES:
-            raise UsageError(f"--output must end in {', '.join(SUFFIXES)}; received {path}")
-        if path.exists():
-            raise UsageError(f"{path} exists already, and nothing is overwritten; choose another --output")
+            raise UsageError(f"{OPTION} must end in {', '.join(SUFFIXES)}; received {path}")
         self._path = path
+        self._refuse_existing()
         self._top = top
-        self.partial = path.with_name(f".{path.name}.partial")
+        self.partial = path.with_name(f".{path.name}{PARTIAL}")
         trained = predictor.trained
         self._header: Row = {
             "weights_sha256": trained.weights_sha256,
@@ -50,7 +62,32 @@ class PredictionFile:
             "top": top,
             "retop": __version__,
         }
-        self.num_done = self._recover()
+        self.num_done = self.num_unreadable = 0
+        self._listener = listener
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Take the file for this process and find the answers that are there.
+
+        Raises:
+            UsageError: the file exists, or the answers are another model's.
+            RunBusyError: another process is writing it.
+            OutputError: its folder cannot be written.
+        """
+        command = " ".join([Path(sys.argv[0]).name, *map(shown, sys.argv[1:])])
+        with ExitStack() as held:
+            held.enter_context(only_process_at(self._path, OPTION, command, self._listener))
+            # Another process may have finished it before it was ours.
+            self._refuse_existing()
+            with self._writing():
+                self._recover()
+            self._held = held.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.close()
 
     def remaining(self, paths: Iterable[str]) -> Iterator[str]:
         """The images that have no answer yet.
@@ -67,10 +104,11 @@ class PredictionFile:
         coming = iter(paths)
         for number, row in enumerate(self._rows(), 1):
             path = next(coming, None)
-            if path != row["path"]:
+            if path is None or shown(path) != row["path"]:
                 raise UsageError(
                     f"{self.partial} holds answers for other images: number {number} was {row['path']}, now it is "
-                    f"{path}. Name the same images in the same order, choose another --output, or delete that file"
+                    f"{path and shown(path)}. Name the same images in the same order, choose another {OPTION}, or "
+                    f"delete that file"
                 )
         yield from coming
 
@@ -82,122 +120,107 @@ class PredictionFile:
 
         Yields:
             The same.
+
+        Raises:
+            OutputError: they cannot be written.
         """
-        with self.partial.open("a", encoding="utf-8") as file:
+        # Begun with the first answer: a command that ends before it leaves nothing.
+        opened: IO[str] | None = None
+        try:
             for prediction in predictions:
-                file.write(json.dumps(as_row(prediction, self._top), ensure_ascii=False) + "\n")
-                file.flush()
+                with self._writing():
+                    opened = opened or self._begin()
+                    opened.write(as_line(as_row(prediction, self._top)))
+                    opened.flush()
+                self.num_done += 1
+                self.num_unreadable += prediction.error is not None
                 yield prediction
+        finally:
+            if opened is not None:
+                with self._writing():
+                    os.fsync(opened.fileno())
+                    opened.close()
 
     def finish(self) -> None:
-        """Write the file and let the gathering go."""
-        whole = self._path.with_name(f".{self._path.name}.whole")
-        _WRITERS[self._path.suffix.lower()](whole, self._rows())
-        whole.replace(self._path)
-        self.partial.unlink()
+        """Write the file and let the gathering go.
 
-    def _recover(self) -> int:
-        if not self.partial.exists():
-            self.partial.parent.mkdir(parents=True, exist_ok=True)
-            self.partial.write_text(json.dumps(self._header) + "\n", encoding="utf-8")
-            return 0
-        content = self.partial.read_bytes()
-        kept = content.rfind(b"\n") + 1
-        with self.partial.open("r+b") as file:
-            # A line that was being written when the process ended is answered again.
-            file.truncate(kept)
-        first, _, _ = content[:kept].partition(b"\n")
+        Raises:
+            UsageError: a file of this name appeared in the meantime; the answers stay in `partial`.
+            OutputError: it cannot be written.
+        """
+        whole = self._path.with_name(f".{self._path.name}.whole")
+        with self._writing():
+            WRITERS[self._path.suffix.lower()](whole, self._rows(), columns(self._top))
+            with whole.open("rb+") as file:
+                os.fsync(file.fileno())
+            self._publish(whole)
+            sync_folder(self._path.parent)
+            self.partial.unlink(missing_ok=True)
+
+    def _publish(self, whole: Path) -> None:
+        """Give a file its name, unless something has it: a second name, then the first one goes."""
         try:
-            header = json.loads(first or b"null")
-        except ValueError:
-            header = None
-        if header != self._header:
+            os.link(whole, self._path)
+        except FileExistsError:
+            whole.unlink()
+            self._refuse_existing(f"; all answers are in {self.partial}: move {self._path.name} away and repeat")
+        except OSError:
+            # A file system without second names.
+            self._refuse_existing()
+            whole.rename(self._path)
+            return
+        whole.unlink()
+
+    def _refuse_existing(self, way_out: str = f"; choose another {OPTION}") -> None:
+        if os.path.lexists(self._path):
+            raise UsageError(f"{self._path} exists already, and nothing is overwritten{way_out}")
+
+    def _writing(self) -> Any:
+        return writing(self._path.parent, OPTION)
+
+    def _begin(self) -> IO[str]:
+        # Whatever is there without an answer may be another command's.
+        mode = "a" if self.num_done else "w"
+        opened = self.partial.open(mode, encoding="utf-8")
+        if not self.num_done:
+            opened.write(as_line(self._header))
+        return opened
+
+    def _recover(self) -> None:
+        """Count the answers that are there; what a process left half written is answered again."""
+        if not self.partial.exists():
+            return
+        with self.partial.open("rb") as file:
+            first = file.readline()
+            kept = len(first)
+            for line in file:
+                row = _parse(line)
+                if row is None:
+                    break
+                kept += len(line)
+                self.num_done += 1
+                self.num_unreadable += row.get("error") is not None
+        if self.num_done and _parse(first) != self._header:
             raise UsageError(
-                f"{self.partial} holds answers of another model, threshold, --top or version; choose another --output, "
-                f"or delete that file"
+                f"{self.partial} holds answers of another model, threshold, --top or version; choose another "
+                f"{OPTION}, or delete that file"
             )
-        return content[:kept].count(b"\n") - 1
+        if self.num_done:
+            os.truncate(self.partial, kept)
 
     def _rows(self) -> Iterator[Row]:
+        if self.num_done == 0:
+            return
         with self.partial.open(encoding="utf-8") as file:
             next(file, None)
             for line in file:
                 yield json.loads(line)
 
 
-def as_row(prediction: Prediction, top: int) -> Row:
-    """An answer as a flat row.
-
-    Args:
-        prediction: the answer.
-        top: classes to name.
-
-    Returns:
-        ``path``, ``label``, ``confidence``, ``rejected``, ``error``, then ``class_1``, ``probability_1`` and so on.
-    """
-    row: Row = {
-        "path": prediction.path,
-        "label": prediction.label,
-        "confidence": prediction.confidence,
-        "rejected": prediction.rejected,
-        "error": prediction.error,
-    }
-    best = prediction.best(top) if prediction.probabilities else []
-    for place in range(top):
-        label, probability = best[place] if place < len(best) else (None, None)
-        row |= {f"class_{place + 1}": label, f"probability_{place + 1}": probability}
-    return row
-
-
-def _write_jsonl(path: Path, rows: Iterator[Row]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def _write_csv(path: Path, rows: Iterator[Row]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        _write_csv_rows(file, rows)
-
-
-def _write_csv_rows(file: IO[str], rows: Iterator[Row]) -> None:
-    first = next(rows, None)
-    if first is None:
-        return
-    writer = csv.DictWriter(file, list(first), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(chain([first], rows))
-
-
-def _write_parquet(path: Path, rows: Iterator[Row]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    writer, batch = None, []
-    for row in chain(rows, [None]):
-        if row is not None:
-            batch.append(row)
-        if not batch or (row is not None and len(batch) < _ROWS_AT_ONCE):
-            continue
-        schema = pa.schema([(name, _column_type(name)) for name in batch[0]])
-        writer = writer or pq.ParquetWriter(path, schema)
-        writer.write_table(pa.Table.from_pylist(batch, schema))
-        batch = []
-    if writer is None:
-        pq.write_table(pa.table({"path": pa.array([], pa.string())}), path)
-    else:
-        writer.close()
-
-
-def _column_type(name: str) -> Any:
-    import pyarrow as pa
-
-    if name == "rejected":
-        return pa.bool_()
-    return pa.float64() if name == "confidence" or name.startswith("probability_") else pa.string()
-
-
-_WRITERS: dict[str, Callable[[Path, Iterator[Row]], None]] = {
-    ".csv": _write_csv,
-    ".jsonl": _write_jsonl,
-    ".parquet": _write_parquet,
-}
+def _parse(line: bytes) -> Row | None:
+    """An object on a whole line; None for anything else."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if line.endswith(b"\n") and isinstance(row, dict) else None

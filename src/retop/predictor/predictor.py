@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 import torch
 
 from retop.artifact import Classifier, LoadedModel, load_model_folder
@@ -244,7 +245,7 @@ class Predictor:
         try:
             coming = iter(images)
             while batch := list(islice(coming, batch_size)):
-                pending.append(([describe(i) for i in batch], [pool.submit(self._read, image) for image in batch]))
+                pending.append(([describe(i) for i in batch], [self._begin(pool, image) for image in batch]))
                 if len(pending) > 1:
                     names, futures = pending.popleft()
                     yield names, [future.result() for future in futures]
@@ -253,6 +254,14 @@ class Predictor:
                 yield names, [future.result() for future in futures]
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def _begin(self, pool: ThreadPoolExecutor, image: Image) -> Future[Pixels | UnreadableImageError]:
+        if not isinstance(image, PIL.Image.Image):
+            return pool.submit(self._read, image)
+        # One that is not loaded yet reads its file here: the caller may have given it twice, or may go on using it.
+        done: Future[Pixels | UnreadableImageError] = Future()
+        done.set_result(self._read(image))
+        return done
 
     def _read(self, image: Image) -> Pixels | UnreadableImageError:
         try:

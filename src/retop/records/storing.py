@@ -39,11 +39,12 @@ def read_record(kind: type[R], path: Path) -> R:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path, option: str = "--out (out=)") -> Iterator[None]:
     """Turn what the system says about a folder that cannot be written into an error of ours.
 
     Args:
         folder: where the body writes.
+        option: that chose it.
 
     Raises:
         OutputError: no space, no permission, read-only, or the folder is gone.
@@ -53,5 +54,5 @@ def writing(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(
             f"{folder} cannot be written: {error.strerror or error}. Make it writable or free some space and go on "
-            f"with the same --out (out=), or choose another one"
+            f"with the same {option}, or choose another one"
         ) from error

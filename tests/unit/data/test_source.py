@@ -231,10 +231,26 @@ def test_folders_are_expanded_to_the_files_that_could_be_images(tmp_path):
         (tmp_path / name).write_bytes(b"x")
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
-    assert find_image_files(tmp_path) == [tmp_path / "a" / "a.jpg", tmp_path / "b.png"]
+    assert list(find_image_files(tmp_path)) == [tmp_path / "a" / "a.jpg", tmp_path / "b.png"]
+    assert list(find_image_files(tmp_path, recursive=False)) == [tmp_path / "b.png"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no images"):
-        find_image_files(tmp_path / "empty")
+        list(find_image_files(tmp_path / "empty"))
+
+
+def test_folders_are_listed_one_at_a_time_in_the_order_of_sorted_paths(tmp_path):
+    names = ("a/z.jpg", "a.jpg", "a-b/1.jpg", "a/b/1.jpg", "a/b.jpg", "b/1.jpg", "b/10.jpg", "b/2.jpg", "B.png")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    walk = find_image_files(tmp_path)
+    first = next(walk)
+    for name in names:
+        if name.startswith("b/"):
+            (tmp_path / name).rename(tmp_path / name.replace("/", "/later-"))
+    found = [first, *walk]
+    assert found == sorted(tmp_path / name.replace("b/", "b/later-") if name.startswith("b/") else tmp_path / name
+                           for name in names)  # fmt: skip
 
 
 @pytest.mark.parametrize(

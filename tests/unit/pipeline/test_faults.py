@@ -33,8 +33,8 @@ from retop.errors import (
     UnreadableImageError,
 )
 from retop.events import Event, Notice, ignore
-from retop.pipeline import only_process_in
 from retop.recipe import DataRecipe
+from retop.records.lock import only_process_in
 from retop.stopping import Stop
 from retop.training import Checkpoints
 from small_runs import model_bytes, run_small

@@ -126,6 +126,17 @@ def test_a_large_photo_is_predicted_as_it_is_evaluated_in_every_form_of_its_file
     np.testing.assert_allclose(probabilities(answers, predictor.classes), expected_nk, atol=0.02)
 
 
+def test_one_opened_picture_may_stand_in_a_list_many_times(predictor: Predictor, tmp_path: Path) -> None:
+    draw_shape("stripes", 5, 1200).save(tmp_path / "a.png", compress_level=9)
+    expected = predictor.predict(tmp_path / "a.png")
+    assert isinstance(expected, Prediction)
+    for _ in range(3):
+        with Image.open(tmp_path / "a.png") as opened:
+            answers = predictor.predict([opened] * 16)
+        assert isinstance(answers, list)
+        assert all(answer.probabilities == pytest.approx(expected.probabilities, abs=1e-5) for answer in answers)
+
+
 def test_grey_and_transparent_arrays_are_images_too(predictor: Predictor) -> None:
     grey = np.asarray(draw_shape("disc", 1).convert("L"))
     clear = np.asarray(draw_shape("disc", 1).convert("RGBA"))

@@ -3,6 +3,7 @@
 import os
 import stat
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from retop.data.decoding import BYTES_LIMIT
@@ -166,37 +167,49 @@ def read_regular_file(file: Path | str, name: str) -> bytes:
         os.close(descriptor)
 
 
-def find_image_files(folder: Path) -> list[Path]:
-    """All files at any depth that could be images: what a scan of class folders would take, whatever the classes.
+def find_image_files(folder: Path, recursive: bool = True) -> Iterator[Path]:
+    """All files that could be images: what a scan of class folders would take, whatever the classes.
+
+    One folder is listed at a time, so that memory depends on the largest one, not on how many files there are.
 
     Args:
         folder: an existing folder.
+        recursive: with its sub-folders, at any depth.
 
-    Returns:
+    Yields:
         The files in the order of their paths, without hidden files, those of tools, and those that are no images by
         their name or kind.
 
     Raises:
         DataError: a folder cannot be listed, or there is no such file.
     """
-
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename} cannot be listed: {error.strerror}; check its permissions") from error
-
-    found: list[Path] = []
-    for here, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        place = Path(here).resolve()
-        # A link back to a folder that contains it would never end.
-        above = {place, *place.parents}
-        folders[:] = [f for f in folders if not is_tool_name(shown(f)) and (place / f).resolve() not in above]
-        found += [Path(here, name) for name in files if _could_be_image(Path(here, name))]
+    found = False
+    for file in _walk_images(folder, recursive, frozenset()):
+        found = True
+        yield file
     if not found:
-        raise DataError(f"{folder} holds no images; give image files, or a folder that has some")
-    return sorted(found)
+        below = "give image files, or a folder that has some" if recursive else "--recursive looks into its sub-folders"
+        raise DataError(f"{folder} {'' if recursive else 'itself '}holds no images; {below}")
 
 
-def _could_be_image(file: Path) -> bool:
-    return not is_tool_name(shown(file.name)) and not is_other_file(file.suffix.lower()) and file.is_file()
+def _walk_images(folder: Path, recursive: bool, above: _Seen) -> Iterator[Path]:
+    try:
+        status = folder.stat()
+        # A link back to a folder that contains it would never end.
+        if (status.st_dev, status.st_ino) in above:
+            return
+        with os.scandir(folder) as entries:
+            named = sorted((entry.name, _is_folder(entry)) for entry in entries)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error.strerror}; check its permissions") from error
+    inside = above | {(status.st_dev, status.st_ino)}
+    for name, is_folder in named:
+        if is_tool_name(shown(name)):
+            continue
+        if is_folder and recursive:
+            yield from _walk_images(folder / name, recursive, inside)
+        elif not is_folder and not is_other_file(extension_of(name)) and (folder / name).is_file():
+            yield folder / name
 
 
 def _list_folder(folder: Path) -> tuple[list[str], list[str], Counter[str]]:

@@ -1,4 +1,4 @@
-"""One process at a time in an output folder."""
+"""One process at a time in an output folder, or at one file."""
 
 import json
 import os
@@ -43,15 +43,38 @@ def only_process_in(folder: Path, command: str, listener: Listener) -> Iterator[
         RunBusyError: another process is at work there; the message names it.
         OutputError: the folder cannot be made or written.
     """
-    path = folder / LOCK
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        file = _open(path, listener)
+    with _holding(folder / LOCK, folder, "--out (out=)", command, listener):
+        yield
+
+
+@contextmanager
+def only_process_at(file: Path, option: str, command: str, listener: Listener) -> Iterator[None]:
+    """Hold a file that is to be, for this process, as `only_process_in` holds a folder.
+
+    Args:
+        file: that is written; its folder is made where it is missing.
+        option: that names it, for messages.
+        command: see `only_process_in`.
+        listener: see `only_process_in`.
+
+    Raises:
+        RunBusyError: another process is writing it.
+        OutputError: its folder cannot be made or written.
+    """
+    with _holding(file.with_name(f".{file.name}{LOCK}"), file, option, command, listener):
+        yield
+
+
+@contextmanager
+def _holding(path: Path, held: Path, option: str, command: str, listener: Listener) -> Iterator[None]:
+    with writing(path.parent, option):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = _open(path, held, option, listener)
     if file is None:
         yield
         return
     try:
-        with writing(folder):
+        with writing(path.parent, option):
             file.truncate(0)
             file.write(json.dumps({"host": platform.node(), "process": os.getpid(), "command": command}))
             file.flush()
@@ -80,7 +103,7 @@ def is_leftover(path: Path) -> bool:
     return path.name == LOCK or (path.name.startswith(".") and path.name.endswith(PARTIAL))
 
 
-def _open(path: Path, listener: Listener) -> IO[str] | None:
+def _open(path: Path, held: Path, option: str, listener: Listener) -> IO[str] | None:
     while True:
         file = path.open("a+", encoding="utf-8")
         try:
@@ -88,16 +111,16 @@ def _open(path: Path, listener: Listener) -> IO[str] | None:
         except (BlockingIOError, PermissionError) as error:
             file.close()
             raise RunBusyError(
-                f"{path.parent} is being worked on by {_owner(path)}. Wait for it, stop it, or choose another folder "
-                f"with --out (out=)"
+                f"{held} is being worked on by {_owner(path)}. Wait for it, stop it, or choose another one with "
+                f"{option}"
             ) from error
         except OSError as error:
             file.close()
             listener(
                 Notice(
                     "warning",
-                    f"{path.parent} lies on a file system without locks ({error.strerror}): make sure that no other "
-                    f"process works there",
+                    f"{held} lies on a file system without locks ({error.strerror}): make sure that no other "
+                    f"process works at it",
                 )
             )
             return None
