@@ -2,19 +2,38 @@
 
 import argparse
 import json
+import struct
 import sys
+import zlib
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from retop.data.colour import to_rgb
 from retop.data.orientation import read_orientation, turn_size, turn_upright
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
 MOST_PIXELS = 200_000_000
+# What Pillow's decoders raise on files that are damaged or hostile.
+FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 def read_image(content: bytes, shorter_side: int) -> dict[str, np.ndarray]:
@@ -23,12 +42,14 @@ def read_image(content: bytes, shorter_side: int) -> dict[str, np.ndarray]:
         if image.width * image.height > MOST_PIXELS:
             raise ValueError(f"{image.width} x {image.height} pixels are too many")
         stored = image.size
-        if image.format == "JPEG":
+        # A phone's JPEG with a second picture behind the first is called MPO.
+        reducible = image.format in ("JPEG", "MPO")
+        if reducible:
             image.draft(None, (2 * shorter_side, 2 * shorter_side))
         image.load()
         orientation = read_orientation(image)
         pixels = np.asarray(turn_upright(to_rgb(image), orientation))
-        full = turn_size(stored, orientation) if image.format == "JPEG" else pixels.shape[1::-1]
+        full = turn_size(stored, orientation) if reducible else pixels.shape[1::-1]
         return {"image": pixels, "full_size": np.array(full[::-1], np.int64)}
 
 
@@ -46,7 +67,7 @@ def main() -> int:
     for photo in arguments.photos:
         try:
             inputs = read_image(Path(photo).read_bytes(), about["shorter_side"])
-        except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+        except FAILURES as error:
             sys.stdout.write(f"{photo}\tunreadable: {error}\n")
             unreadable += 1
             continue
