@@ -13,6 +13,8 @@ from retop.events import Listener, Notice
 from retop.records import SPLIT_SCHEMA, read_split
 
 EXCLUSION_COLUMNS = ("path", "code", "reason")
+FEWEST_FOLDS = 3
+"""One is tested, one validates, one is learned from."""
 
 
 def write_exclusions(file: Path, rows: Iterable[tuple[str, str, str]]) -> int:
@@ -59,12 +61,12 @@ def read_exclusions(file: Path) -> list[str]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
             lines = list(opened)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--exclude {file} cannot be read: {error} (DataRecipe.exclude)") from error
-    said = [place for place, line in enumerate(lines) if line.strip() and not line.startswith("#")]
-    if said and "path" in next(csv.reader([lines[said[0]]])):
-        # Names may have line breaks and begin with any sign: below the header nothing is a comment.
-        return [row["path"] for row in csv.DictReader(lines[said[0] :]) if row["path"]]
+        said = [place for place, line in enumerate(lines) if line.strip() and not line.startswith("#")]
+        if said and "path" in next(csv.reader([lines[said[0]]])):
+            # Names may have line breaks and begin with any sign: below the header nothing is a comment.
+            return [row["path"] for row in csv.DictReader(lines[said[0] :]) if row["path"]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"--exclude {file} cannot be read: {_reason(error)} (DataRecipe.exclude)") from error
     return [lines[place].strip() for place in said]
 
 
@@ -106,31 +108,46 @@ def read_split_file(file: str) -> pa.Table:
         file: which.
 
     Returns:
-        The columns of `SPLIT_SCHEMA`; ``label`` and ``content`` may be empty where a CSV lacks them.
+        The columns of `SPLIT_SCHEMA`, each path once; ``label`` and ``content`` may be empty where a CSV lacks them.
 
     Raises:
-        UsageError: it cannot be read, or a split is unknown.
+        UsageError: it cannot be read, a split is unknown, an image has two, or the folds are not 0, 1, 2 and on.
     """
     path = Path(file)
     try:
         if path.suffix.lower() == ".parquet":
-            return read_split(path)
-        with path.open(encoding="utf-8-sig", newline="") as opened:
-            rows = list(csv.DictReader(opened))
-        return pa.Table.from_pylist([_split_row(row, file) for row in rows], SPLIT_SCHEMA)
-    except (OSError, UnicodeDecodeError, ValueError, pa.ArrowException, KeyError, RetopError) as error:
+            said = read_split(path)
+        else:
+            said = pa.Table.from_pylist([_split_row(row, file) for row in _read_rows(path)], SPLIT_SCHEMA)
+    except (OSError, UnicodeDecodeError, ValueError, csv.Error, pa.ArrowException, RetopError) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(
-            f"--split-file {file} cannot be read: {error}; give a split.parquet, or a CSV with the columns path and "
-            f"split (DataRecipe.split_file)"
+            f"--split-file {file} cannot be read: {_reason(error)}; give a split.parquet, or a CSV with the columns "
+            f"path and split (DataRecipe.split_file)"
         ) from error
+    _refuse_odd_folds(said, file)
+    return _each_once(said, file)
 
 
-def _split_row(row: dict[str, str], file: str) -> dict[str, object]:
-    split, fold = row.get("split"), row.get("fold")
+def _read_rows(file: Path) -> list[dict[str, str | None]]:
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        reader = csv.DictReader(opened)
+        names = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = names
+        if "path" not in names:
+            raise UsageError(
+                f"--split-file {file} has no column 'path'; its columns are {', '.join(map(repr, names)) or 'none'}"
+            )
+        return list(reader)
+
+
+def _split_row(row: dict[str, str | None], file: str) -> dict[str, object]:
+    split, fold = ((row.get(column) or "").strip() for column in ("split", "fold"))
     if split and split.casefold() not in SPLIT_NAMES:
         raise UsageError(f"--split-file {file}: the split {split!r} is none of {', '.join(SPLIT_NAMES)}")
+    if not row["path"]:
+        raise UsageError(f"--split-file {file}: there is a row without a path; fill it in or remove it")
     return {
         "path": row["path"],
         "label": row.get("label") or "",
@@ -138,3 +155,37 @@ def _split_row(row: dict[str, str], file: str) -> dict[str, object]:
         "fold": int(fold) if fold else None,
         "content": row.get("content") or "",
     }
+
+
+def _refuse_odd_folds(said: pa.Table, file: str) -> None:
+    folds = sorted(pc.unique(said["fold"].drop_null()).to_pylist())
+    if folds and (len(folds) < FEWEST_FOLDS or folds != list(range(len(folds)))):
+        raise UsageError(
+            f"--split-file {file} has the folds {', '.join(map(str, folds[:5]))}; give at least {FEWEST_FOLDS}, "
+            f"numbered 0, 1, 2 and on without a gap"
+        )
+
+
+def _each_once(said: pa.Table, file: str) -> pa.Table:
+    """One row for each path; an image on two sides would be learned from and tested."""
+    if pc.count_distinct(said["path"]).as_py() == said.num_rows:
+        return said
+    first: dict[str, tuple[object, object]] = {}
+    kept = []
+    for at, row in enumerate(said.select(["path", "split", "fold"]).to_pylist()):
+        side = (row["split"], row["fold"])
+        if row["path"] not in first:
+            kept.append(at)
+        elif first[row["path"]] != side:
+            role = "splits" if first[row["path"]][0] != side[0] else "folds"
+            raise UsageError(
+                f"--split-file {file} has {row['path']!r} twice, in different {role}; keep one of the rows"
+            )
+        first.setdefault(row["path"], side)
+    return said.take(kept)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8 text ({error}); save it as UTF-8"
+    return str(error)

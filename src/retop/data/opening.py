@@ -264,6 +264,9 @@ def _take_again(table: pa.Table, file: str, listener: Listener) -> pa.Table:
     joined = table.drop_columns(["split"]).join(said, "path", join_type="inner")
     if joined.num_rows == 0:
         raise UsageError(f"--split-file {file} names no image of the data; it was made for another folder")
+    lost_folds = set(said["fold"].to_pylist()) - set(joined["fold"].to_pylist())
+    if lost_folds:
+        raise UsageError(f"--split-file {file}: no image of fold {min(lost_folds)} is in the data, or can be read")
     now = [content.as_py().hex() for content in joined["content"]]
     changed = sum(bool(then) and then != here for then, here in zip(joined["known"].to_pylist(), now, strict=True))
     unnamed, lost = table.num_rows - joined.num_rows, said.num_rows - joined.num_rows

@@ -294,3 +294,56 @@ def test_awkward_files_are_reported_as_what_they_are(shared):
 
 def test_write_classes_of_the_other_tests_is_sound(tmp_path):
     assert not {"D03", "D04"} & found(write_classes(tmp_path, {"a": 20, "b": 20})).keys()
+
+
+def test_an_option_that_does_not_fit_is_never_an_all_clear(split):
+    with pytest.raises(UsageError, match=r"none\.csv cannot be read"):
+        check(split, settings={"data.split_file": str(split / "none.csv")}, listener=ignore)
+
+
+def test_what_cannot_be_split_is_said_and_what_needs_a_split_is_not_checked(tmp_path):
+    events = []
+    record = check(write_classes(tmp_path, {"a": 30, "b": 1}), listener=events.append)
+    said = [event.message for event in events if isinstance(event, Notice)]
+    assert any("D04, D06, D08, D15 are not checked" in text and "'b'" in text for text in said)
+    assert not {"D04", "D06", "D08", "D13", "D15", "D17"} & set(record.checked)
+    assert {"D03", "D05", "D07", "D09"} <= set(record.checked)
+
+
+def test_without_groups_and_below_60_images_nothing_is_said_of_them(split, tmp_path):
+    checked = set(check(split, listener=ignore).checked)
+    assert {"D04", "D06", "D08", "D13"} <= checked and "D15" not in checked
+    assert "D15" in check(split, settings={"data.group_pattern": r"(\d+)\."}, listener=ignore).checked
+    assert "D13" not in check(write_classes(tmp_path / "few", {"a": 20, "b": 20}), listener=ignore).checked
+
+
+def test_copies_and_groups_across_the_folds_of_a_file_are_found(tmp_path):
+    write_big(tmp_path / "data", {"cat": 12, "dog": 12})
+    shutil.copy(tmp_path / "data/cat/0.jpg", tmp_path / "data/cat/1.jpg")
+    image = Image.open(tmp_path / "data/dog/12.jpg")
+    (tmp_path / "data/dog/13.jpg").write_bytes(CHANGES["re-encoded"](image))
+    rows = [f"{'cat' if n < 12 else 'dog'}/{n}.jpg,{n % 3}" for n in range(24)]
+    (tmp_path / "folds.csv").write_text("\n".join(["path,fold", *rows]))
+    findings = found(tmp_path / "data", split_file=str(tmp_path / "folds.csv"), group_pattern="(?:/)(2|3|5|8)[.]")
+    assert findings["D04"].evidence["files"] == [["cat/0.jpg", "cat/1.jpg"]]
+    assert findings["D04"].evidence["test"] == ["cat/0.jpg", "cat/1.jpg"] and "fold" in findings["D04"].seen
+    assert findings["D04"].evidence["exclude"] == ["cat/1.jpg"]
+    assert findings["D06"].evidence["files"] == [["dog/12.jpg", "dog/13.jpg"]]
+    grouped = found(tmp_path / "data", split_file=str(tmp_path / "folds.csv"), group_pattern="/[23](?=[.])|/1(?=0)")
+    assert "D15" not in grouped
+    crossing = found(tmp_path / "data", split_file=str(tmp_path / "folds.csv"), group_pattern="dog/1")
+    assert "D15" in crossing
+
+
+@pytest.mark.parametrize("existing", ["list.csv", "page.html"])
+def test_a_file_that_exists_is_refused_before_anything_is_read_or_written(tmp_path, existing):
+    (tmp_path / existing).write_text("mine")
+    files = {"write_exclusions": tmp_path / "list.csv", "page": tmp_path / "page.html"}
+    with pytest.raises(UsageError, match=f"{existing} exists already; choose another name"):
+        # There is no data: what is read first would be said first.
+        check(tmp_path / "none", listener=ignore, **files)
+    assert [file.name for file in tmp_path.iterdir()] == [existing]
+    with pytest.raises(UsageError, match="is given twice"):
+        check(tmp_path / "none", listener=ignore, page=tmp_path / "x", write_exclusions=tmp_path / "x")
+    with pytest.raises(UsageError, match="there is no folder"):
+        check(tmp_path / "none", listener=ignore, page=tmp_path / "no/x")

@@ -162,3 +162,50 @@ def test_a_list_that_says_no_split_is_refused_as_a_split_file(tmp_path):
     (tmp_path / "list.csv").write_text("path,code,reason\na/0.png,D04,copies\nb/4.png,D04,copies\n")
     with pytest.raises(UsageError, match="says no split and no fold; give it a column split"):
         open_dataset(tmp_path / "data", DataRecipe(split_file=str(tmp_path / "list.csv")))
+
+
+def given_split(tmp_path, text):
+    (tmp_path / "split.csv").write_text(text)
+    return open_dataset(tmp_path / "data", DataRecipe(split_file=str(tmp_path / "split.csv")))
+
+
+def test_an_image_that_a_split_file_puts_on_two_sides_is_refused_and_a_repeated_row_counts_once(tmp_path):
+    write_classes(tmp_path / "data", {"a": 4, "b": 4})
+    rows = [f"{'ab'[n // 4]}/{n}.png, {('train', 'val', 'test', 'test')[n % 4]}" for n in range(8)]
+    with pytest.raises(UsageError, match=r"has 'a/0\.png' twice, in different splits"):
+        given_split(tmp_path, "\n".join(["path,split", *rows, "a/0.png,test"]))
+    data = given_split(tmp_path, "\n".join(["path, split", *rows, "a/0.png,train"]))
+    assert data.split_table().num_rows == 8
+    with pytest.raises(UsageError, match="twice, in different folds"):
+        given_split(tmp_path, "path,fold\na/0.png,0\na/1.png,1\na/2.png,2\na/0.png,1\n")
+
+
+@pytest.mark.parametrize("folds", [(0, 1), (-1, 0, 1), (0, 1, 3), (0, 1, 10**8)])
+def test_folds_of_a_split_file_are_numbered_from_0_and_at_least_three(tmp_path, folds):
+    write_classes(tmp_path / "data", {"a": 4, "b": 4})
+    rows = [f"{'ab'[n // 4]}/{n}.png,{folds[n % len(folds)]}" for n in range(8)]
+    with pytest.raises(UsageError, match=f"has the folds {min(folds)}, .*at least 3, numbered 0, 1, 2"):
+        given_split(tmp_path, "\n".join(["path,fold", *rows]))
+
+
+def test_a_fold_of_which_no_image_is_there_is_refused(tmp_path):
+    write_classes(tmp_path / "data", {"a": 4, "b": 4})
+    rows = [f"{'ab'[n // 4]}/{n}.png,{n % 2}" for n in range(8)]
+    with pytest.raises(UsageError, match="no image of fold 2 is in the data"):
+        given_split(tmp_path, "\n".join(["path,fold", *rows, "a/gone.png,2"]))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"file,split\na/0.png,train\n", "no column 'path'; its columns are 'file', 'split'"),
+        ("path,split\na/0.png,train\n".encode("utf-16"), "not UTF-8 text .* save it as UTF-8"),
+        (b'path,split\n"a/0.png,train\n' + b"x" * 200_000, "field larger than field limit"),
+        (b"path,split\n,train\n", "a row without a path"),
+    ],
+)
+def test_what_is_wrong_with_a_split_file_is_named(tmp_path, content, reason):
+    write_classes(tmp_path / "data", {"a": 4, "b": 4})
+    (tmp_path / "split.csv").write_bytes(content)
+    with pytest.raises(UsageError, match=reason):
+        open_dataset(tmp_path / "data", DataRecipe(split_file=str(tmp_path / "split.csv")))

@@ -38,3 +38,12 @@ def test_what_is_left_out_and_what_is_not_there_is_said_and_not_everything_may_g
         open_dataset(tmp_path / "data", DataRecipe(exclude=str(tmp_path / "all.txt")))
     with pytest.raises(UsageError, match=r"--exclude .*none\.txt cannot be read"):
         open_dataset(tmp_path / "data", DataRecipe(exclude=str(tmp_path / "none.txt")))
+
+
+def test_an_unbalanced_quote_and_another_encoding_are_said(tmp_path):
+    (tmp_path / "list.csv").write_text('path,code\n"a/0.png,D01\n' + "x" * 200_000)
+    with pytest.raises(UsageError, match=r"--exclude .* cannot be read: field larger"):
+        read_exclusions(tmp_path / "list.csv")
+    (tmp_path / "list.csv").write_bytes("path\n\u00e9.png\n".encode("latin-1"))
+    with pytest.raises(UsageError, match="save it as UTF-8"):
+        read_exclusions(tmp_path / "list.csv")

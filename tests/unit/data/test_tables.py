@@ -1,5 +1,7 @@
 """Tables, Parquet and archives: what they say is taken, what they get wrong is named."""
 
+import zipfile
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -144,3 +146,54 @@ def test_tiny_imagenet_is_a_source(shared):
     listing = source.scan(ignore)
     assert len(listing.table) == 50_000 and len(set(listing.table["label"].to_pylist())) == 200
     assert listing.split_by == "retop" and source.read("train.parquet::49999")[:4] == b"RIFF"
+
+
+def test_a_member_whose_lzma_is_damaged_is_unreadable(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_LZMA) as archive:
+        for name, (_, content) in IMAGES.items():
+            archive.writestr(name, content)
+    content = bytearray((tmp_path / "x.zip").read_bytes())
+    for at in range(60, 140):
+        content[at] ^= 0xFF
+    (tmp_path / "x.zip").write_bytes(content)
+    source = open_source(tmp_path / "x.zip")
+    with pytest.raises(UnreadableImageError, match="the member of the archive cannot be read"):
+        [source.read(path) for path in sorted(source.scan(ignore).table["path"].to_pylist())]
+
+
+@pytest.mark.parametrize("change", ["\\", "/", "./"])
+def test_members_may_have_backslashes_and_begin_with_a_slash_or_a_dot(tmp_path, change):
+    named = {n: n.replace("/", "\\") if change == "\\" else change + n for n in IMAGES}
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name, (_, content) in IMAGES.items():
+            archive.writestr(named[name], content)
+    source = open_source(tmp_path / "x.zip")
+    rows = source.scan(ignore).table.to_pylist()
+    assert {row["path"]: row["label"] for row in rows} == {f"x.zip::{n}": label for n, (label, _) in IMAGES.items()}
+    again = open_source(tmp_path / "x.zip")
+    assert all(again.read(f"x.zip::{name}") == content for name, (_, content) in IMAGES.items())
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_two_columns_of_one_name_are_refused(tmp_path, suffix):
+    if suffix == ".csv":
+        (tmp_path / "t.csv").write_text("path,label,label\na.png,x,y\n")
+    else:
+        table = pa.Table.from_arrays([pa.array(["a"])] * 3, names=["path", "label", "label"])
+        pq.write_table(table, tmp_path / "t.parquet")
+    assert "has 2 columns 'label'" in refused(tmp_path / f"t{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"path,label", "has no rows"),
+        (b"path,label\n", "has no rows"),
+        ("path,label\na.png,x\n".encode("utf-16"), "save it as UTF-8"),
+        ("path,label\na.png,x\n".encode("utf-16-le"), "save it as UTF-8"),
+        ("path,label\na.png,caf\u00e9\n".encode("latin-1"), "save it as UTF-8"),
+    ],
+)
+def test_tables_without_rows_or_of_another_encoding_say_so(tmp_path, content, reason):
+    (tmp_path / "t.csv").write_bytes(content)
+    assert reason in refused(tmp_path / "t.csv")

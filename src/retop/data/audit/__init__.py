@@ -11,13 +11,23 @@ from retop.data.audit.classes import find_class_troubles, find_empty_folders
 from retop.data.audit.copies import find_alike_embeddings, find_copies, find_group_leaks, find_near_copies
 from retop.data.audit.examined import Examined
 from retop.data.audit.files import find_left_out, find_lying_names, find_small, find_unreadable
-from retop.data.audit.giveaway import find_give_aways
-from retop.data.audit.rules import ALIKE_EMBEDDINGS, NEAR_CONFLICT, NEAR_LEAK, RULES
+from retop.data.audit.giveaway import FEWEST_IMAGES, find_give_aways
+from retop.data.audit.rules import (
+    ALIKE_EMBEDDINGS,
+    GIVE_AWAY,
+    GROUP_LEAK,
+    LEAK,
+    MISSING_CLASS,
+    NEAR_CONFLICT,
+    NEAR_LEAK,
+    RULES,
+    Rule,
+)
 from retop.data.dataset import Dataset
 from retop.data.opening import split_survey
 from retop.data.survey import Survey
-from retop.errors import RetopError
-from retop.events import Listener, Notice
+from retop.errors import DataError
+from retop.events import Listener, Notice, ignore
 from retop.recipe import DataRecipe
 from retop.records import AuditRecord, Finding
 
@@ -25,27 +35,35 @@ __all__ = ["RULES", "audit_dataset", "audit_survey", "exclusions", "say_findings
 
 _GRAVITY = ("error", "warning", "note")
 _BEFORE_RUNS = {rule.code: rule.before_runs for rule in RULES}
+_OF_SPLITS = (LEAK, NEAR_LEAK, MISSING_CLASS, GROUP_LEAK)
 Embeddings = tuple[Sequence[str], NDArray[np.float32]]
 
 
-def audit_survey(survey: Survey, recipe: DataRecipe, embeddings: Embeddings | None = None) -> AuditRecord:
+def audit_survey(
+    survey: Survey, recipe: DataRecipe, embeddings: Embeddings | None = None, listener: Listener = ignore
+) -> AuditRecord:
     """Audit what was surveyed, whether or not it can be trained on.
 
     Args:
         survey: the images.
         recipe: how they would be split, where they have no split of their own.
         embeddings: paths and vectors [N, F] of a network, to find copies that the hash misses.
+        listener: is told why the images cannot be split, where they cannot.
 
     Returns:
         The findings.
+
+    Raises:
+        UsageError: an option does not fit the data.
     """
     own_split = pc.unique(survey.table["split"]).to_pylist() != [None]
     if not own_split or recipe.split_file is not None:
         try:
             return audit_dataset(split_survey(survey, recipe), embeddings)
-        except RetopError:
+        except DataError as error:
             # What cannot be split can be audited all the same, but for what concerns splits.
-            pass
+            unchecked = ", ".join(rule.code for rule in _OF_SPLITS)
+            listener(Notice("warning", f"A run could not split these images, so {unchecked} are not checked: {error}"))
     return _audit(survey, Examined(survey.readable.sort_by("path")), embeddings)
 
 
@@ -60,7 +78,7 @@ def audit_dataset(dataset: Dataset, embeddings: Embeddings | None = None) -> Aud
         The findings.
     """
     survey = dataset.survey
-    sides = dataset.split_table().select(["path", "split"])
+    sides = dataset.split_table().select(["path", "split", "fold"])
     if dataset.folds:
         # Every image is tested in one fold: there are no sides.
         sides = sides.set_column(1, "split", pa.nulls(sides.num_rows, pa.string()))
@@ -109,9 +127,7 @@ def _audit(survey: Survey, images: Examined, embeddings: Embeddings | None) -> A
     ]
     if embeddings is not None:
         findings += find_alike_embeddings(images, *embeddings)
-    unknown = [] if survey.decoded else [NEAR_LEAK, NEAR_CONFLICT]
-    if embeddings is None:
-        unknown.append(ALIKE_EMBEDDINGS)
+    unknown = _not_checked(survey, images, embeddings)
     return AuditRecord(
         location=survey.source.location,
         images=len(images),
@@ -119,3 +135,18 @@ def _audit(survey: Survey, images: Examined, embeddings: Embeddings | None) -> A
         findings=tuple(sorted(findings, key=lambda finding: (_GRAVITY.index(finding.severity), finding.code))),
         checked=tuple(rule.code for rule in RULES if rule not in unknown),
     )
+
+
+def _not_checked(survey: Survey, images: Examined, embeddings: Embeddings | None) -> list[Rule]:
+    """Rules that lack what they look at: their silence says nothing."""
+    classes = pc.count_distinct(images.table["label"]).as_py()
+    split = bool((images.parts() >= 0).any())
+    grouped = images.table["group"].null_count < len(images)
+    lacking = {
+        (NEAR_LEAK, NEAR_CONFLICT): not survey.decoded,
+        (ALIKE_EMBEDDINGS,): embeddings is None,
+        (*_OF_SPLITS, ALIKE_EMBEDDINGS): not split,
+        (GROUP_LEAK,): not grouped,
+        (GIVE_AWAY,): len(images) < FEWEST_IMAGES or classes < 2,
+    }
+    return [rule for rules, lacks in lacking.items() if lacks for rule in rules]

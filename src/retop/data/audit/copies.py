@@ -32,7 +32,7 @@ _LEAVE_OUT = "leave out the copies that training sees: --write-exclusions FILE, 
 def find_copies(images: Examined) -> Iterator[Finding]:
     """D03, D04, D05: images with equal contents."""
     groups = groups_of(images.numbers("content"))
-    labels, sides = images.numbers("label"), images.sides()
+    labels, sides = images.numbers("label"), images.parts()
     conflicts = [group for group in groups if len(set(labels[group])) > 1]
     if conflicts:
         count = sum(map(len, conflicts))
@@ -57,7 +57,7 @@ def find_copies(images: Examined) -> Iterator[Finding]:
 def find_near_copies(images: Examined) -> Iterator[Finding]:
     """D06, D07: images that look alike but have other contents."""
     pairs = _near_pairs(images)
-    labels, sides = images.numbers("label"), images.sides()
+    labels, sides = images.numbers("label"), images.parts()
     across = pairs[(sides[pairs[:, 0]] != sides[pairs[:, 1]]) & (sides[pairs] >= 0).all(axis=1)]
     yield from _leaks(images, bind_pairs(across), NEAR_LEAK, "near copies")
     conflicts = bind_pairs(pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]])
@@ -86,7 +86,7 @@ def find_alike_embeddings(images: Examined, paths: Sequence[str], embeddings_nf:
     rows = np.array([row for row, _ in known], dtype=np.int64)
     unit_nf = embeddings_nf[[at for _, at in known]].astype(np.float32)
     unit_nf /= np.maximum(np.linalg.norm(unit_nf, axis=1, keepdims=True), 1e-12)
-    sides, contents = images.sides()[rows], images.numbers("content")[rows]
+    sides, contents = images.parts()[rows], images.numbers("content")[rows]
     found = [np.zeros((0, 2), np.int64)]
     for start in range(0, len(unit_nf), _BLOCK):
         first, second = np.nonzero(unit_nf[start : start + _BLOCK] @ unit_nf.T >= SIMILARITY)
@@ -99,22 +99,26 @@ def find_alike_embeddings(images: Examined, paths: Sequence[str], embeddings_nf:
 
 
 def find_group_leaks(images: Examined) -> Iterator[Finding]:
-    """D15: groups with images on several sides."""
-    sides = images.sides()
+    """D15: groups with images on several sides, or in several folds."""
+    sides = images.parts()
     crossing = [group for group in groups_of(images.numbers("group")) if len(set(sides[group]) - {-1}) > 1]
     if crossing:
         count = sum(map(len, crossing))
         yield GROUP_LEAK.finding(
-            f"{len(crossing):,} groups ({count:,} of {len(images):,} images) have images in more than one split",
-            "put each group into one split, or let retop split by group: give the images without a split",
+            f"{len(crossing):,} groups ({count:,} of {len(images):,} images) have images in more than one split or "
+            f"fold",
+            "put each group into one split or fold, or let retop split by group: give the images without a split",
             _evidence(images, crossing, {"groups": len(crossing)}),
         )
 
 
 def _leaks(images: Examined, groups: list[Rows], rule: Rule, what: str) -> Iterator[Finding]:
-    sides = images.sides()
+    sides = images.parts()
     crossing = [group for group in groups if len(set(sides[group]) - {-1}) > 1]
     if not crossing:
+        return
+    if (images.sides() < 0).all():
+        yield _fold_leak(images, crossing, rule, what)
         return
     spoilt = np.concatenate([group[sides[group] == sides[group].max()] for group in crossing])
     # What is kept is what is measured on: the copy in test before that in validation, that before training.
@@ -130,6 +134,22 @@ def _leaks(images: Examined, groups: list[Rows], rule: Rule, what: str) -> Itera
     yield rule.finding(
         f"{len(crossing):,} sets of {what} lie in more than one split ({said}); "
         f"{len(spoilt_tests):,} of {int((sides == 2).sum()):,} test images are concerned",
+        _LEAVE_OUT,
+        evidence,
+        suspected=rule is not LEAK,
+        isolating_test=None if rule is LEAK else "look at the pairs side by side on the page (--page FILE)",
+    )
+
+
+def _fold_leak(images: Examined, crossing: list[Rows], rule: Rule, what: str) -> Finding:
+    """Every image is tested in its fold and learned from in others: all copies are concerned, and one is enough."""
+    spoilt = np.concatenate(crossing)
+    spare = np.concatenate([group[1:] for group in crossing])
+    evidence = _evidence(images, crossing, {"groups": len(crossing)}, spare)
+    evidence["test"] = images.paths_of(spoilt)
+    return rule.finding(
+        f"{len(crossing):,} sets of {what} lie in more than one fold; {len(spoilt):,} of {len(images):,} images are "
+        f"concerned",
         _LEAVE_OUT,
         evidence,
         suspected=rule is not LEAK,
@@ -160,7 +180,7 @@ def _values(images: Examined, column: str, rows: Rows) -> list[bytes]:
 
 
 def _same_label_and_side(group: Rows, labels: Rows, sides: Rows) -> Iterator[Rows]:
-    keys = labels[group] * 4 + sides[group] + 1
+    keys = labels[group] * (sides.max(initial=0) + 2) + sides[group] + 1
     for key in np.unique(keys):
         part = group[keys == key]
         if len(part) > 1:

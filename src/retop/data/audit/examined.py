@@ -44,6 +44,13 @@ class Examined:
         """0 train, 1 validation, 2 test, -1 none."""
         return np.array([_SIDES.get(split or "", -1) for split in self.texts("split")], dtype=np.int64)
 
+    def parts(self) -> NDArray[np.int64]:
+        """What may share no image: the sides, or the folds where there are folds; -1 none."""
+        if "fold" in self.table.column_names and self.table["fold"].null_count < len(self):
+            folds = pc.fill_null(self.table["fold"], -1)
+            return folds.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+        return self.sides()
+
 
 def groups_of(values: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Rows of each value that several rows have; -1 is none."""

@@ -1,6 +1,7 @@
 """One ZIP file of class folders as a source of images, read without extracting."""
 
 import calendar
+import lzma
 import zipfile
 import zlib
 from pathlib import Path
@@ -12,7 +13,7 @@ from retop.data.sources.source import Listing
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Listener
 
-_FAILURES = (zipfile.BadZipFile, OSError, RuntimeError, ValueError, zlib.error, EOFError)
+_FAILURES = (zipfile.BadZipFile, OSError, RuntimeError, ValueError, zlib.error, lzma.LZMAError, EOFError)
 
 
 class ZipSource:
@@ -32,6 +33,8 @@ class ZipSource:
         self._name = f"{file.name}::"
         self._lock = Lock()
         self._archive: zipfile.ZipFile | None = None
+        # Names as they are shown; those in the archive may begin with ./ or have backslashes.
+        self._members: dict[str, zipfile.ZipInfo] = {}
 
     def scan(self, listener: Listener) -> Listing:
         """List the members; see `ImageSource.scan`. A folder around everything is looked through.
@@ -39,13 +42,13 @@ class ZipSource:
         Raises:
             DataError: the archive is damaged, holds no class folders, or no image in them.
         """
-        members = {info.filename.replace("\\", "/"): info for info in self._open().infolist()}
+        self._open()
         files = (
-            Member(name.strip("/"), info.file_size, _modified_ns(info))
-            for name, info in members.items()
-            if not info.is_dir()
+            Member(name, info.file_size, _modified_ns(info))
+            for name, info in self._members.items()
+            if not name.endswith("/")
         )
-        folders = [name for name, info in members.items() if info.is_dir()]
+        folders = [name for name in self._members if name.endswith("/")]
         return arrange(self.location, files, folders, self._name, listener)
 
     def read(self, path: str) -> bytes:
@@ -56,7 +59,7 @@ class ZipSource:
         """
         try:
             archive = self._open()
-            info = archive.getinfo(path.removeprefix(self._name))
+            info = self._members[path.removeprefix(self._name)]
             if info.file_size > BYTES_LIMIT:
                 raise UnreadableImageError(path, f"{info.file_size:,} bytes; at most {BYTES_LIMIT:,} are read")
             with archive.open(info) as member:
@@ -78,10 +81,18 @@ class ZipSource:
         with self._lock:
             if self._archive is None:
                 try:
-                    self._archive = zipfile.ZipFile(self._file)
+                    archive = zipfile.ZipFile(self._file)
                 except _FAILURES as error:
                     raise DataError(f"{self.location} is not a ZIP file that can be read: {error}") from error
+                self._members = {_shown(info.filename): info for info in archive.infolist()}
+                self._archive = archive
             return self._archive
+
+
+def _shown(name: str) -> str:
+    """A member's name as a path below the archive: with slashes, without those that lead nowhere."""
+    plain = name.replace("\\", "/")
+    return "/".join(part for part in plain.split("/") if part not in ("", ".")) + ("/" if plain.endswith("/") else "")
 
 
 def _modified_ns(info: zipfile.ZipInfo) -> int:

@@ -171,6 +171,11 @@ def find_columns(schema: pa.Schema, given: Mapping[str, str], where: str) -> _Co
                 f"{where} has no column of {role}s; its columns are {', '.join(map(repr, schema.names))}. Say which is "
                 f"which with --columns {role}=NAME (DataRecipe.columns)"
             )
+    for column in (image, label):
+        if schema.names.count(column) > 1:
+            raise DataError(
+                f"{where} has {schema.names.count(column)} columns {column!r}; keep one, or rename the others"
+            )
     others = {role: given.get(role, role) for role in ("split", "group")}
     found = {role: name if name in schema.names else None for role, name in others.items()}
     for role in given.keys() & found.keys():

@@ -56,7 +56,7 @@ class TableSource:
             path, label, split, group = row
             rows.add(path, label, split, *self._stat(path), group)
         if not len(rows):
-            raise DataError(f"{self.location} has no rows; give one row per image, with the columns path and label")
+            raise DataError(_no_rows(self.location))
         if leftovers.repeated_rows.count:
             listener(
                 Notice(
@@ -137,10 +137,19 @@ def read_columns(file: Path, location: str, columns: Mapping[str, str]) -> pa.Ta
     try:
         table = _read(file)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"{location} cannot be read as a table: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        if isinstance(error, UnicodeDecodeError) or "UTF8" in reason:
+            reason = f"it is not UTF-8 text ({reason}); save it as UTF-8"
+        elif "Empty CSV" in reason:
+            raise DataError(_no_rows(location)) from error
+        raise DataError(f"{location} cannot be read as a table: {reason}") from error
     chosen = {}
     for role in ROLES[:4]:
         name = columns.get(role, role)
+        if table.column_names.count(name) > 1:
+            raise DataError(
+                f"{location} has {table.column_names.count(name)} columns {name!r}; keep one, or rename the others"
+            )
         if name in table.column_names:
             chosen[role] = _as_text(table[name], location, name)
         elif role in columns or role in ("path", "label"):
@@ -151,6 +160,10 @@ def read_columns(file: Path, location: str, columns: Mapping[str, str]) -> pa.Ta
         else:
             chosen[role] = pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
     return pa.table(chosen)
+
+
+def _no_rows(location: str) -> str:
+    return f"{location} has no rows; give one row per image, with the columns path and label"
 
 
 def _as_text(column: pa.ChunkedArray, location: str, name: str) -> pa.ChunkedArray:
@@ -165,7 +178,7 @@ def _as_text(column: pa.ChunkedArray, location: str, name: str) -> pa.ChunkedArr
 def _read(file: Path) -> pa.Table:
     with file.open("rb") as opened:
         if opened.read(4) == b"PAR1":
-            return pq.read_table(file)
+            return pq.ParquetFile(file).read()
     header = _header(file)
     parse = csv.ParseOptions(delimiter=_delimiter(file, header), newlines_in_values=True)
     # Everything is text: a class "007" is not 7, and a class "NA" is not nothing.
@@ -176,7 +189,10 @@ def _read(file: Path) -> pa.Table:
 
 def _header(file: Path) -> str:
     with file.open(encoding="utf-8-sig") as opened:
-        return opened.readline()
+        line = opened.readline()
+    if "\0" in line:
+        raise UnicodeDecodeError("utf-8", line.encode(), line.index("\0"), line.index("\0") + 1, "it has zero bytes")
+    return line
 
 
 def _delimiter(file: Path, header: str) -> str:
