@@ -1,6 +1,6 @@
 """Decoding against torchvision's transforms in a DataLoader with two workers, and the largest difference in pixels.
 
-python benchmarks/data_decoding.py [--images 64]
+python benchmarks/data_decoding.py [--images 32]
 
 Both sides give 8-bit batches of 224 x 224 pixels, resized to 256 and cropped at the centre with bicubic resampling.
 """
@@ -100,7 +100,7 @@ def difference(folder: Path) -> tuple[float, int]:
 def main() -> int:
     """Print the table; 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     torch.set_num_threads(1)

@@ -24,7 +24,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     profile = image.info.get("icc_profile")
     if image.mode in _WIDE_MODES:
+        clear = _clear(image)
         image = _narrow(image)
+        if clear is not None:
+            return _over_white(Image.merge("LA", (image, clear)).convert("RGBA"), profile)
     elif image.has_transparency_data:
         return _over_white(image.convert("RGBA"), profile)
     elif image.mode == "1":
@@ -39,6 +42,14 @@ def _over_white(image: Image.Image, profile: bytes | None) -> Image.Image:
     white = Image.new("RGB", image.size, (255, 255, 255))
     white.paste(_to_srgb(image.convert("RGB"), profile), mask=alpha)
     return white
+
+
+def _clear(image: Image.Image) -> Image.Image | None:
+    """Opacity of grey of 16 bits of which one value is transparent, as PNG may say it."""
+    value = image.info.get("transparency")
+    if not isinstance(value, int):
+        return None
+    return Image.fromarray(np.where(np.asarray(image) == value, 0, 255).astype(np.uint8), "L")
 
 
 def _narrow(image: Image.Image) -> Image.Image:

@@ -91,7 +91,7 @@ def find_near(hashes: Bytes, colours: Bytes) -> NDArray[np.int64]:
     """Pairs of pictures that look alike, as they are or one of them mirrored.
 
     Two hashes that differ in at most 15 bits agree in at least one of their 16 words of 16 bits. So only pictures that
-    share such a word are compared, and every such pair is found.
+    share such a word are compared, and every such pair is found, unless more than `MOST_SHARING` share the word.
 
     Args:
         hashes: [N, 32].

@@ -336,3 +336,13 @@ def test_damage_anywhere_gives_an_image_or_the_one_error(kind):
             assert decode_image(bytes(content), "damaged").mode == "RGB"
         except UnreadableImageError as error:
             assert error.path == "damaged" and error.reason
+
+
+def test_16_bit_grey_with_a_transparent_value_lies_over_white():
+    values = np.array([[0, 2570, 5140], [65535, 2570, 2571]], dtype=np.uint16)
+    plain = encoded(Image.fromarray(values))
+    body = b"tRNS" + struct.pack(">H", 2570)
+    chunk = struct.pack(">I", 2) + body + struct.pack(">I", zlib.crc32(body))
+    at = plain.index(b"IDAT") - 4
+    assert pixels(plain[:at] + chunk + plain[at:])[..., 1].tolist() == [[0, 255, 20], [255, 255, 10]]
+    assert pixels(plain)[..., 1].tolist() == [[0, 10, 20], [255, 10, 10]]

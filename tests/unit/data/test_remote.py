@@ -3,17 +3,20 @@
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 
+import fsspec
 import pytest
 
 from retop.data import open_dataset, open_source
+from retop.data.decoding import BYTES_LIMIT
 from retop.data.sources.remote import change_number
 from retop.errors import DataError
 from retop.events import ignore
 from retop.recipe import DataRecipe
 
 from .pictures import encoded, picture
-from .places import some_images, write_embedded, write_folder
+from .places import some_images, write_embedded, write_folder, write_memory
 from .stores import ANYBODY, hub, s3_server, store, without_accounts, write_store
 
 IMAGES = some_images()
@@ -152,3 +155,16 @@ def test_a_number_changes_with_the_checksum_or_without_one_with_the_time():
     assert change_number({"ETag": "a", "mtime": 5}) != change_number({"ETag": "b", "mtime": 5})
     assert change_number({"mtime": 5}) == 5_000_000_000 and change_number({}) == 0
     assert change_number({"Last-Modified": "x"}) != change_number({"Last-Modified": "y"})
+
+
+def test_an_object_that_is_too_large_is_refused_before_it_is_fetched():
+    files = fsspec.filesystem("memory")
+    write_memory(IMAGES)
+    source = open_source("memory://bucket/photos")
+    source.scan(ignore)
+    member = source._members_by_path["cat/000.png"]
+    source._members_by_path["cat/000.png"] = replace(member, size_bytes=BYTES_LIMIT + 1)
+    files.rm("/bucket/photos/cat/000.png")
+    # It is not even asked for: else it would be found gone.
+    with pytest.raises(DataError, match="536,870,913 bytes; at most"):
+        source.read("cat/000.png")

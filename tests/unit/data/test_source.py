@@ -162,6 +162,8 @@ def test_loops_pipes_and_broken_links_do_no_harm(tmp_path):
     found = scanned(tmp_path)
     assert found["a/0.png"] == (None, "a") and found["b/c/1.png"] == (None, "b/c")
     assert not any("pipe" in path or "gone" in path for path in found)
+    kinds = open_source(tmp_path).scan(ignore).leftovers.by_kind
+    assert kinds["loops of links"] == 2 and kinds["broken links"] == kinds["pipes and devices"] == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links of POSIX")

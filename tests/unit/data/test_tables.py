@@ -197,3 +197,28 @@ def test_two_columns_of_one_name_are_refused(tmp_path, suffix):
 def test_tables_without_rows_or_of_another_encoding_say_so(tmp_path, content, reason):
     (tmp_path / "t.csv").write_bytes(content)
     assert reason in refused(tmp_path / "t.csv")
+
+
+def test_of_a_sample_the_plain_extension_is_the_image_and_two_images_are_refused(tmp_path):
+    image, mask, other = (encoded(picture(n)) for n in range(3))
+    members = {"k.seg.png": mask, "k.png": image, "k.z.png": mask, "k.cls": b"cat", "m.in.png": other, "m.cls": b"dog"}
+    write_tar(tmp_path / "s.tar", members)
+    source, events = open_source(tmp_path / "s.tar"), []
+    listing = source.scan(events.append)
+    found = {row["label"]: source.read(row["path"]) for row in listing.table.to_pylist()}
+    assert found == {"cat": image, "dog": other}
+    assert listing.leftovers.by_kind == {".seg.png": 1, ".z.png": 1}
+    assert any("1 .seg.png" in event.message for event in events)
+    write_tar(tmp_path / "two.tar", {"k.jpg": image, "k.png": mask, "k.cls": b"cat"})
+    assert "two.tar::k.jpg, two.tar::k.png are images of one sample" in refused(tmp_path / "two.tar")
+
+
+def test_an_unknown_split_beside_image_bytes_is_refused_by_name(tmp_path):
+    content = pa.array([encoded(picture(n)) for n in range(4)])
+    columns = {"image": content, "label": list("aabb")}
+    for last, said in (("holdout", None), ("Val ", "validation")):
+        pq.write_table(pa.table(columns | {"split": ["train", "test", None, last]}), tmp_path / "x.parquet")
+        if said is None:
+            assert "x.parquet: the split 'holdout' is none of train" in refused(tmp_path / "x.parquet")
+        else:
+            assert [row["split"] for row in rows(tmp_path / "x.parquet")] == ["train", "test", None, said]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retop.data.decoding import BYTES_LIMIT
-from retop.data.sources.names import name_below, split_of_file, splits_of_files
+from retop.data.sources.names import SPLIT_NAMES, name_below, split_named, splits_of_files
 from retop.data.sources.source import Leftovers, Listing, Rows, SplitBy
 from retop.data.sources.tables import split_by_table
 from retop.errors import DataError, UnreadableImageError
@@ -103,8 +103,8 @@ class ParquetImages:
             labels = _labels(batch.column(columns.label), columns.names, f"{self.location}: {name}")
             splits = _texts(batch, columns.split) or [split] * len(labels)
             groups = _texts(batch, columns.group) or [None] * len(labels)
-            for label, said, group in zip(labels, splits, groups, strict=True):
-                known = split if columns.split is None else split_of_file(said or "")
+            known_splits = splits if columns.split is None else _known_splits(splits, f"{self.location}: {name}")
+            for label, known, group in zip(labels, known_splits, groups, strict=True):
                 rows.add(f"{name}::{number}", label, known, int(sizes[number]), modified, group)
                 number += 1
 
@@ -234,6 +234,19 @@ def _labels(column: pa.Array, names: tuple[str, ...] | None, where: str) -> list
             raise DataError(f"{where}: the label {unknown[0]} has no name; there are names for 0 to {len(names) - 1}")
         return [names[value] for value in values]
     return [str(value) for value in values]
+
+
+def _known_splits(said: list[str | None], where: str) -> list[str | None]:
+    by_name: dict[str | None, str | None] = {}
+    for name in set(said):
+        try:
+            by_name[name] = split_named(name)
+        except KeyError:
+            raise DataError(
+                f"{where}: the split {name!r} is none of {', '.join(SPLIT_NAMES)}; correct it, or name another column "
+                f"with --columns split=NAME"
+            ) from None
+    return [by_name[name] for name in said]
 
 
 def _texts(batch: pa.RecordBatch, column: str | None) -> list[str | None] | None:

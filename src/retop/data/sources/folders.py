@@ -80,6 +80,7 @@ class FolderSource:
                     status = Path(here).stat()
                     # A link back to a folder that contains it would never end.
                     if (status.st_dev, status.st_ino) in above:
+                        leftovers.by_kind["loops of links"] += 1
                         continue
                     inside = above | {(status.st_dev, status.st_ino)}
                     for entry in entries:

@@ -62,6 +62,16 @@ def split_of_file(name: str) -> str | None:
     return SPLIT_NAMES[found[1].lower()] if found else None
 
 
+def split_named(text: str | None) -> str | None:
+    """The split that a table means; none where it says nothing.
+
+    Raises:
+        KeyError: it is no split.
+    """
+    said = (text or "").strip().casefold()
+    return SPLIT_NAMES[said] if said else None
+
+
 def splits_of_files(names: Sequence[str]) -> dict[str, str | None]:
     """The split of each shard by its name; none for any where one says nothing, or all say ``train``."""
     splits = {name: split_of_file(name.rpartition("/")[2]) for name in names}

@@ -63,7 +63,7 @@ class RemoteFolder:
         self.identity = address.rstrip("/")
         self._files, self._root = files, root
         self._listed: Mapping[str, Mapping[str, Any]] | None = listed
-        self._versions: dict[str, int] | None = None
+        self._members_by_path: dict[str, Member] | None = None
         self._lock = Lock()
 
     def scan(self, listener: Listener) -> Listing:
@@ -75,7 +75,7 @@ class RemoteFolder:
         found = self._list()
         folders = [path for path in found if path.endswith("/")]
         members = list(self._members(found))
-        self._versions = {member.path: member.modified_ns for member in members}
+        self._members_by_path = {member.path: member for member in members}
         return arrange(self.location, members, folders, "", listener)
 
     def read(self, path: str) -> bytes:
@@ -84,8 +84,11 @@ class RemoteFolder:
         Raises:
             UnreadableImageError: it vanished, cannot be fetched or is too large.
         """
-        version = self._version(path)
-        kept = _kept(f"{self.identity}/{path}\n{version}")
+        member = self._member(path)
+        if member.size_bytes > BYTES_LIMIT:
+            # Before it is fetched: it may be larger than memory.
+            raise UnreadableImageError(path, f"{member.size_bytes:,} bytes; at most {BYTES_LIMIT:,} are read")
+        kept = _kept(f"{self.identity}/{path}\n{member.modified_ns}")
         try:
             if kept.exists():
                 return kept.read_bytes()
@@ -117,13 +120,13 @@ class RemoteFolder:
             return facts
         return file_facts(self._files, f"{self._root.rstrip('/')}/{path}", f"{self.location}/{path}")
 
-    def _version(self, path: str) -> int:
+    def _member(self, path: str) -> Member:
         with self._lock:
-            if self._versions is None:
-                self._versions = {member.path: member.modified_ns for member in self._members(self._list())}
-        if path not in self._versions:
+            if self._members_by_path is None:
+                self._members_by_path = {member.path: member for member in self._members(self._list())}
+        if path not in self._members_by_path:
             raise UnreadableImageError(path, f"{self.location} has no such file")
-        return self._versions[path]
+        return self._members_by_path[path]
 
 
 def open_address(address: str) -> tuple[Any, str]:

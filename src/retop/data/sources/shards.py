@@ -11,7 +11,7 @@ from threading import Lock
 from retop.data.decoding import BYTES_LIMIT
 from retop.data.sources.layout import Member, arrange
 from retop.data.sources.names import extension_of, is_other_file, is_tool_name, name_below, splits_of_files
-from retop.data.sources.source import Leftovers, Listing, Rows
+from retop.data.sources.source import Leftovers, Listing, Rows, few
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Listener, Notice
 
@@ -31,9 +31,9 @@ class _Place:
 
 @dataclass
 class _Sample:
-    """What belongs together in a WebDataset: one image and what is said about it."""
+    """What belongs together in a WebDataset: an image, what else looks like one, and what is said about it."""
 
-    image: str | None = None
+    images: list[str] = field(default_factory=list)
     said: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -129,7 +129,7 @@ class TarSource:
             if extension in _SIDECARS and place.size_bytes <= _SIDECAR_BYTES:
                 samples.setdefault(key, _Sample()).said[extension] = self._bytes(place)
             elif not is_other_file(extension):
-                samples.setdefault(key, _Sample()).image = path
+                samples.setdefault(key, _Sample()).images.append(path)
         return samples
 
     def _webdataset(self, places: Mapping[str, _Place], samples: Mapping[str, _Sample], listener: Listener) -> Listing:
@@ -145,19 +145,43 @@ class TarSource:
                     f"{leftovers.outside_classes}",
                 )
             )
+        if leftovers.by_kind:
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in leftovers.by_kind.most_common(6))
+            listener(
+                Notice("note", f"Beside the image of a sample, {self.location} has others, which are ignored: {kinds}")
+            )
         if not len(rows):
             raise DataError(f"{self.location} holds no labelled image; put key.cls or key.json beside each image")
         return Listing(rows.table(), "folders" if "validation" in splits.values() else "retop", leftovers)
 
     def _labelled(self, samples: Mapping[str, _Sample], leftovers: Leftovers) -> Iterator[tuple[str, str, str | None]]:
         for sample in samples.values():
-            if sample.image is None:
+            if not sample.images:
                 continue
+            image = self._image_of(sample, leftovers)
             label, group = _read_said(sample.said, self._columns)
             if label:
-                yield sample.image, label, group
+                yield image, label, group
             else:
-                leftovers.outside_classes.add(sample.image)
+                leftovers.outside_classes.add(image)
+
+    def _image_of(self, sample: _Sample, leftovers: Leftovers) -> str:
+        """The image: ``key.jpg``; what has a longer extension, such as ``key.seg.png``, belongs to it."""
+        plain = [path for path in sample.images if "." not in _extensions(path)] or sample.images
+        if len(plain) > 1:
+            raise DataError(
+                f"{self.location}: {few(plain)} are images of one sample; keep one of them, or give each a key and a "
+                f"label of its own"
+            )
+        for path in sample.images:
+            if path != plain[0]:
+                leftovers.by_kind[f".{_extensions(path)}"] += 1
+        return plain[0]
+
+
+def _extensions(path: str) -> str:
+    """What follows the key: all of a name after its first dot."""
+    return path.partition("::")[2].rpartition("/")[2].partition(".")[2]
 
 
 def is_tar(file: Path) -> bool:
