@@ -59,7 +59,8 @@ def export(
 def parity_table(exported: "Exported") -> Table:
     """What the parity check found, one row per file."""
     table = Table(title=f"{exported.folder}: equal to the model", title_justify="left")
-    for name in ("file", "part", "precision", "images", "largest difference", "other class", "accuracy"):
+    table.add_column("file", no_wrap=True, min_width=max(len(row.file) for row in exported.rows))
+    for name in ("part", "precision", "images", "largest difference", "other class", "accuracy"):
         table.add_column(name)
     for row in exported.rows:
         drop = "" if row.accuracy is None else f"{row.accuracy:.3f} -> {row.accuracy_exported:.3f}"

@@ -1,5 +1,6 @@
 """One export from model to proven files, in reading order."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,14 @@ from retop.events import Listener, Notice, PartFinished, PartStarted, ignore
 from retop.export.parity import ExportedPart, ParityRow, Part, Precision, check_parity
 from retop.export.sample import Sample, find_dataset, read_pixels, take_sample
 from retop.predictor import Predictor
+from retop.records.storing import writing
 from retop.schema import write_bytes, write_json
 
 Format = Literal["onnx", "torch", "timm", "openvino"]
 FORMATS: tuple[Format, ...] = ("onnx", "torch", "timm", "openvino")
 CALIBRATION_IMAGES = 128
+UNCHECKED = ".unchecked"
+"""Folder of what has not passed the check yet."""
 
 
 @dataclass(frozen=True)
@@ -90,43 +94,55 @@ def export_model(
             ``.failed``.
     """
     folder = out if out is not None else predictor.folder.parent / request.name
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(
-            f"{folder} holds something already, and nothing is overwritten; choose another --out (out=...)"
-        )
+    with writing(folder):
+        # What an interrupted export left unchecked is nobody's.
+        if folder.exists() and any(entry.name != UNCHECKED for entry in folder.iterdir()):
+            raise UsageError(
+                f"{folder} holds something already, and nothing is overwritten; choose another --out (out=...)"
+            )
     dataset = find_dataset(predictor, data, listener)
     sample = take_sample(predictor, dataset, request.images)
-    folder.mkdir(parents=True, exist_ok=True)
     rows = []
     listener(PartStarted(f"export to {request.name}", None, "files"))
-    for exported in _write(predictor, request, folder, dataset, listener):
-        rows.append(check_parity(exported, sample, request.precision, request.allowed_drop))
-        if not rows[-1].passed:
-            exported.file.rename(exported.file.with_name(f"{exported.file.name}.failed"))
+    with writing(folder):
+        shutil.rmtree(folder / UNCHECKED, ignore_errors=True)
+        (folder / UNCHECKED).mkdir(parents=True)
+        for exported in _write(predictor, request, folder, dataset, listener):
+            rows.append(check_parity(exported, sample, request.precision, request.allowed_drop))
+            _name(folder, rows[-1].passed)
+        (folder / UNCHECKED).rmdir()
+        write_json(folder / "parity.json", {"format": request.format, "rows": rows})
     listener(PartFinished(f"export to {request.name}", 0.0))
-    write_json(folder / "parity.json", {"format": request.format, "rows": rows})
     _refuse_failures(folder, rows)
     return Exported(folder, tuple(rows))
+
+
+def _name(folder: Path, passed: bool) -> None:
+    """Give what was written and checked last its name, with all that belongs to it."""
+    for entry in (folder / UNCHECKED).iterdir():
+        entry.rename(folder / (entry.name if passed else f"{entry.name}.failed"))
 
 
 def _write(
     predictor: Predictor, request: ExportRequest, folder: Path, dataset: Dataset, listener: Listener
 ) -> Iterator[ExportedPart]:
-    """Write the files one after the other, each opened in its own runtime."""
+    """Write the files one after the other below `UNCHECKED`, each opened in its own runtime."""
     try:
         if request.format == "timm":
             from retop.export.timm_folder import open_timm, write_timm
 
-            write_timm(predictor, folder / "timm")
-            yield open_timm(folder / "timm")
+            write_timm(predictor, folder / UNCHECKED / "timm")
+            with open_timm(folder / UNCHECKED / "timm", predictor) as exported:
+                yield exported
             return
         from retop.export.onnx_files import describe_model
 
         if request.format == "torch":
             from retop.export.torch_file import open_torch, write_torch
 
-            write_torch(predictor, folder / "network.pt2", describe_model(predictor, "network", "fp32"))
-            yield open_torch(folder / "network.pt2")
+            file = folder / UNCHECKED / "network.pt2"
+            write_torch(predictor, file, describe_model(predictor, "network", "fp32"))
+            yield open_torch(file)
             return
         yield from _write_onnx(predictor, request, folder, dataset, listener)
     except ImportError as error:
@@ -158,11 +174,11 @@ def _write_onnx(
         if request.format == "openvino":
             from retop.export.openvino_files import open_openvino, write_openvino
 
-            write_openvino(model, folder / f"{which}.xml")
-            yield open_openvino(folder / f"{which}.xml", which)
+            write_openvino(model, folder / UNCHECKED / f"{which}.xml")
+            yield open_openvino(folder / UNCHECKED / f"{which}.xml", which)
         else:
-            write_bytes(folder / f"{which}.onnx", model.SerializeToString())
-            yield open_onnx(folder / f"{which}.onnx", which)
+            write_bytes(folder / UNCHECKED / f"{which}.onnx", model.SerializeToString())
+            yield open_onnx(folder / UNCHECKED / f"{which}.onnx", which)
     if (folder / "whole.onnx").exists():
         write_script(folder / "predict.py")
 

@@ -1,11 +1,20 @@
 """The Hugging Face hub: a model folder in the form in which the hub shows models."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import yaml
 
+from retop.artifact.config import read_config, seal
 from retop.errors import ExportError, UsageError
+from retop.export.timm_folder import has_plain_timm
 from retop.predictor import Predictor
+
+_TIMM = """
+timm loads the network, too: `timm.create_model("hf-hub:{repository}", pretrained=True)`. Its logits come without
+temperature and threshold: probabilities are softmax(logits / {temperature:.4f}).
+"""
 
 
 @dataclass(frozen=True)
@@ -75,17 +84,25 @@ def hub_files(predictor: Predictor, repository: str) -> dict[str, bytes]:
         Contents by name: the model folder, its card as README.md under the hub's heading.
     """
     folder = predictor.folder
+    config = read_config(folder)
+    place = predictor.trained.weights.location
+    public = place
+    if predictor.trained.weights.source in ("folder", "file"):
+        # A path of this machine is nobody else's business, and of no use to them.
+        public = Path(place).name
+        weights = config["retop"]["weights"] | {"location": public}
+        config = seal(config | {"retop": config["retop"] | {"weights": weights}})
     return {
-        "README.md": _card(predictor, repository).encode(),
-        "config.json": (folder / "config.json").read_bytes(),
+        "README.md": _card(predictor, repository, config["architecture"]).replace(place, public).encode(),
+        "config.json": (json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
         "model.safetensors": (folder / "model.safetensors").read_bytes(),
     }
 
 
-def _card(predictor: Predictor, repository: str) -> str:
+def _card(predictor: Predictor, repository: str, architecture: str) -> str:
     trained = predictor.trained
     heading: dict[str, object] = {
-        "library_name": "timm",
+        "library_name": "retop",
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "retop", trained.backbone],
     }
@@ -95,4 +112,6 @@ def _card(predictor: Predictor, repository: str) -> str:
         heading["license"] = trained.weights.license
     card = (predictor.folder / "card.md").read_text(encoding="utf-8").replace("<this folder>", "FOLDER")
     use = f"\n    hf download {repository} --local-dir FOLDER\n"
+    if trained.head.kind == "linear" and has_plain_timm(architecture):
+        use += _TIMM.format(repository=repository, temperature=predictor.temperature)
     return f"---\n{yaml.safe_dump(heading, sort_keys=False, allow_unicode=True)}---\n\n{card.rstrip()}\n{use}"

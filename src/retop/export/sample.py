@@ -12,13 +12,14 @@ import numpy.typing as npt
 from retop.data import Dataset, ImageSet, decode_image, evaluation_view, open_dataset
 from retop.data.decoding import full_size
 from retop.data.views import shorter_side
-from retop.errors import ExportError, RunError, UsageError
+from retop.errors import DataError, ExportError, RunError, UsageError
 from retop.events import Listener
 from retop.predictor import Predictor
 from retop.recipe import DataRecipe
 from retop.records import Preprocessing, RunRecord, read_record
 
 LEAST_IMAGES = 64
+RUN = "run.json"
 
 
 @dataclass(frozen=True)
@@ -82,21 +83,32 @@ def find_dataset(predictor: Predictor, data: str | Path | None, listener: Listen
         UsageError: nothing says where images are.
         DataError: the images cannot be used.
     """
-    run, recipe = predictor.folder.parent / "run.json", DataRecipe()
-    if run.is_file():
-        try:
-            record = read_record(RunRecord, run)
-        except RunError:
-            record = None
-        if record is not None:
-            recipe = record.recipe.data
-            data = data if data is not None else record.data.location
-    if data is None:
+    record = _run_of(predictor)
+    recipe = record.recipe.data if record is not None else DataRecipe()
+    if data is not None:
+        return open_dataset(data, recipe, listener)
+    if record is None:
         raise UsageError(
             f"{predictor.folder} has no run.json beside it that says where its images are; an export is checked on "
             f"real images, so give a folder of them: --data FOLDER (data=...)"
         )
-    return open_dataset(data, recipe, listener)
+    place = record.data.location
+    way_out = f"{predictor.folder.parent / RUN} names {place} as its images. Give them where they are: --data FOLDER"
+    try:
+        dataset = open_dataset(place, recipe, listener).in_fold(record.data.fold)
+    except (DataError, UsageError) as error:
+        kind = UsageError if isinstance(error, UsageError) else DataError
+        raise kind(f"{error}. {way_out} (data=...)") from error
+    if dataset.record.fingerprint != record.data.fingerprint:
+        raise DataError(f"{place} holds other images than the model was trained on. {way_out} (data=...)")
+    return dataset
+
+
+def _run_of(predictor: Predictor) -> RunRecord | None:
+    try:
+        return read_record(RunRecord, predictor.folder.parent / RUN)
+    except RunError:
+        return None
 
 
 def take_sample(predictor: Predictor, dataset: Dataset, count: int) -> Sample:

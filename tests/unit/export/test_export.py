@@ -1,13 +1,17 @@
 """Exported files answer as the model does, and say so when they do not."""
 
+import copy
 import dataclasses
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +19,7 @@ from PIL import Image
 
 from images import draw_shape, write_large_photos
 from retop.data.views import evaluation_view
-from retop.errors import ExportError, UsageError
+from retop.errors import DataError, ExportError, OutputError, UsageError
 from retop.export import ExportRequest, export_model, exporting
 from retop.export.parity import ExportedPart, check_parity
 from retop.export.sample import Sample, decode_for_whole, find_dataset, take_sample
@@ -143,6 +147,46 @@ def test_the_script_beside_the_file_needs_no_retop_and_gives_the_same(
         assert given == pytest.approx(expected.probabilities, abs=5e-3)
 
 
+def test_the_script_reads_what_we_read_and_survives_what_we_refuse() -> None:
+    from malformed import malformed_files
+    from retop.data import decode_image
+    from retop.errors import UnreadableImageError
+
+    script: dict[str, Any] = {"__name__": "script"}
+    exec(compile(compose_script(), "predict.py", "exec"), script)
+    small, large = (draw_shape("stripes", seed, 900) for seed in range(2))
+    buffer = io.BytesIO()
+    large.save(buffer, "MPO", save_all=True, append_images=[small])
+    assert Image.open(io.BytesIO(buffer.getvalue())).format == "MPO"
+    given = script["read_image"](buffer.getvalue(), 64)
+    expected = decode_for_whole(buffer.getvalue(), "x", PREPARED)
+    assert given["image"].shape[0] < 900
+    assert np.array_equal(given["image"], decode_image(buffer.getvalue(), "x", 64))
+    assert list(given["full_size"]) == list(expected[1])
+    read = refused = 0
+    for name, content in malformed_files(700):
+        try:
+            ours = np.asarray(decode_image(content, name, 64))
+        except UnreadableImageError:
+            continue
+        finally:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    theirs = script["read_image"](content, 64)["image"]
+                except script["FAILURES"]:
+                    theirs = None
+        if theirs is None:
+            # Pillow looks closer at the first bytes of an AVIF before it opens it.
+            assert "avif" in name
+            refused += 1
+        else:
+            assert np.array_equal(ours, theirs), name
+            read += 1
+    assert read > 50
+    assert refused <= 5
+
+
 def test_the_script_imports_nothing_of_ours() -> None:
     text = compose_script()
     compile(text, "predict.py", "exec")
@@ -181,6 +225,34 @@ def test_other_formats_answer_alike(predictor: Predictor, tmp_path: Path, kind: 
     rows = export_model(predictor, ExportRequest(kind), out=tmp_path / kind).rows  # type: ignore[arg-type]
     assert [row.part for row in rows] == ["network"]
     assert rows[0].largest_difference < 1e-5
+    names = {"torch": {"network.pt2"}, "timm": {"timm"}}[kind]
+    assert {path.name for path in (tmp_path / kind).iterdir()} == {"parity.json", *names}
+    if kind == "timm":
+        card = (tmp_path / kind / "timm" / "README.md").read_text()
+        assert f"temperature ({predictor.temperature:.4f})" in card
+
+
+def test_what_timm_alone_cannot_load_is_refused(predictor: Predictor, tmp_path: Path) -> None:
+    """In a process that knows no network of ours."""
+    from retop.export.timm_folder import has_plain_timm, open_timm, write_timm
+
+    assert not has_plain_timm("pocket_resnet")
+    assert has_plain_timm("resnet50")
+    write_timm(predictor, tmp_path / "timm")
+    config = json.loads((tmp_path / "timm" / "config.json").read_text())
+    (tmp_path / "timm" / "config.json").write_text(json.dumps(config | {"architecture": "pocket_resnet"}))
+    with (
+        pytest.raises(ExportError, match=r"Unknown model \(pocket_resnet\).*--format onnx"),
+        open_timm(tmp_path / "timm", predictor),
+    ):
+        pass
+    shutil.copytree(predictor.folder, tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"architecture": "pocket_resnet"}))
+    foreign = copy.copy(predictor)
+    foreign.folder = tmp_path / "model"
+    with pytest.raises(ExportError, match=r"timm alone does not know .* pocket_resnet.*--format onnx or torch"):
+        write_timm(foreign, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_openvino_answers_alike(
@@ -194,23 +266,42 @@ def test_openvino_answers_alike(
     monkeypatch.setattr(onnx_files, "convert_network", lambda predictor: onnx.load(exported / "network.onnx"))
     rows = export_model(predictor, ExportRequest("openvino"), out=tmp_path / "openvino").rows
     assert [row.part for row in rows] == ["network", "whole"]
+    names = {path.name for path in (tmp_path / "openvino").iterdir()}
+    assert names == {"network.xml", "network.bin", "whole.xml", "whole.bin", "parity.json"}
 
 
 def test_a_file_that_answers_otherwise_is_kept_under_another_name(
     predictor: Predictor, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write(*_: object) -> list[ExportedPart]:
-        shutil.copy(exported / "network.onnx", tmp_path / "out" / "network.onnx")
+    def write(predictor: Predictor, request: ExportRequest, folder: Path, *_: object) -> list[ExportedPart]:
+        file = folder / exporting.UNCHECKED / "network.onnx"
+        shutil.copy(exported / "network.onnx", file)
+        file.with_suffix(".bin").write_bytes(b"weights")
 
         def answer(pixels: np.ndarray) -> np.ndarray:
             return np.tile(np.array([0.2, 0.3, 0.5]), (len(pixels), 1))
 
-        return [ExportedPart(tmp_path / "out" / "network.onnx", "network", answer)]
+        return [ExportedPart(file, "network", answer)]
 
     monkeypatch.setattr(exporting, "_write", write)
     with pytest.raises(ExportError, match=r"network.onnx: probabilities differ by up to"):
         export_model(predictor, ExportRequest("onnx"), out=tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["network.onnx.failed", "parity.json"]
+    names = ["network.bin.failed", "network.onnx.failed", "parity.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+
+
+def test_an_export_that_is_interrupted_gives_no_name_to_what_is_unchecked(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(exporting, "check_parity", interrupt)
+        export_model(predictor, ExportRequest("torch"), out=tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").rglob("*")] == [".unchecked", "network.pt2"]
+    assert export_model(predictor, ExportRequest("torch"), out=tmp_path / "out").rows[0].passed
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == ["network.pt2", "parity.json"]
 
 
 def test_a_changed_top_class_fails_only_where_its_margin_is_clear(sample: Sample) -> None:
@@ -230,11 +321,34 @@ def test_a_changed_top_class_fails_only_where_its_margin_is_clear(sample: Sample
     assert not check_parity(shifted(2e-4), sample, "fp32", 0).passed
 
 
+def test_images_of_the_run_are_taken_only_where_they_are_the_same(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from images import write_split_shapes
+
+    place = Path(json.loads((predictor.folder.parent / "run.json").read_text())["data"]["location"]).name
+    run = tmp_path / "run"
+    shutil.copytree(predictor.folder.parent, run)
+    record = json.loads((run / "run.json").read_text())
+    record["data"]["location"] = place
+    (run / "run.json").write_text(json.dumps(record))
+    elsewhere = Predictor(run)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((UsageError, DataError), match=rf"run.json names {place} as its images.*--data FOLDER"):
+        find_dataset(elsewhere, None, lambda event: None)
+    write_split_shapes(tmp_path / place, train=14, validation=5, test=7)
+    with pytest.raises(DataError, match=r"other images than the model was trained on.*--data FOLDER"):
+        find_dataset(elsewhere, None, lambda event: None)
+    assert len(find_dataset(elsewhere, place, lambda event: None).train) == 42
+
+
 def test_what_cannot_be_is_refused(predictor: Predictor, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="nothing is overwritten"):
         export_model(predictor, ExportRequest("onnx"), out=tmp_path / "full")
+    with pytest.raises(OutputError, match=r"cannot be written.*--out"):
+        export_model(predictor, ExportRequest("onnx"), out=tmp_path / "full" / "mine.txt")
     with pytest.raises(UsageError, match="at least 64"):
         export_model(predictor, ExportRequest("onnx", images=10), out=tmp_path / "x")
     with pytest.raises(UsageError, match="exists for --format onnx"):

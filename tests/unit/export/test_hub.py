@@ -2,16 +2,20 @@
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
+import timm
+import torch
 import yaml
 
 from retop.errors import ExportError, UsageError
-from retop.export.hub import push_model
+from retop.export.hub import hub_files, push_model
 from retop.predictor import Predictor
 
 TOKEN = "hf_stand_in"
@@ -83,9 +87,29 @@ def test_what_arrives_is_the_model_folder_with_a_card(hub: type[StandIn], traine
         (tmp_path / name).write_bytes(content)
     assert (tmp_path / "model.safetensors").read_bytes() == (trained_run / "model" / "model.safetensors").read_bytes()
     heading = yaml.safe_load(hub.received["README.md"].decode().split("---")[1])
-    assert heading["library_name"] == "timm"
+    assert heading["library_name"] == "retop"
     assert heading["pipeline_tag"] == "image-classification"
     assert Predictor(tmp_path).classes == predictor.classes
+    # The weights came from a folder of this machine; the hub hears of its name alone.
+    place = predictor.trained.weights.location
+    assert Path(place).is_absolute()
+    assert not any(place.encode() in content for content in hub.received.values())
+    assert Predictor(tmp_path).trained.weights.location == Path(place).name
+
+
+def test_the_card_says_how_timms_probabilities_become_ours(trained_run: Path, tmp_path: Path) -> None:
+    predictor = Predictor(trained_run)
+    files = hub_files(predictor, "user/model")
+    said = re.search(r"softmax\(logits / ([\d.]+)\)", files["README.md"].decode())
+    assert said is not None
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    network = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    mean, std = (torch.tensor(network.pretrained_cfg[key]).reshape(3, 1, 1) for key in ("mean", "std"))
+    with torch.inference_mode():
+        given = torch.softmax(network((images.float() / 255 - mean) / std) / float(said[1]), 1).numpy()
+    np.testing.assert_allclose(given, predictor.probabilities(predictor.logits(images)), atol=1e-4)
 
 
 def test_a_dry_run_sends_nothing(hub: type[StandIn], trained_run: Path) -> None:
