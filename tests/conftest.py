@@ -1,10 +1,14 @@
 """Fixtures for every test."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from retop import stopping
 
 if TYPE_CHECKING:
     from retop.data import Dataset
@@ -72,3 +76,12 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory, small_weights: Path) -
     data = open_dataset(write_split_shapes(root / "shapes", train=15, validation=5, test=7), DataRecipe())
     run_small(root / "test_resnet-0", data, weights=small_weights, store=ActivationStore(root / "store"))
     return root / "test_resnet-0"
+
+
+@pytest.fixture(autouse=True)
+def signals_as_they_were() -> Iterator[None]:
+    """A command that runs in this process decides what the next signal does; the next test has its own."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    stopping._after_first = None
+    signal.signal(signal.SIGINT, before)

@@ -190,7 +190,9 @@ class Checkpoints:
         return self._spent_seconds + expected_seconds <= LARGEST_OVERHEAD * elapsed_seconds
 
     def _save_if(self, due: bool, work: Resumable | None) -> None:
-        if self._folder is not None and (due or self._stop.requested is not None):
+        # Asked once: a signal that comes after this finds its save at the next step, not an end without one.
+        stopping = self._stop.requested is not None
+        if self._folder is not None and (due or stopping):
             started = time.perf_counter()
             num_bytes = self._save(self._folder, work)
             self._saved_at = time.perf_counter()
@@ -198,7 +200,8 @@ class Checkpoints:
             self._spent_seconds += self._last_seconds
             if num_bytes >= TELLING_BYTES:
                 self._bytes_per_second = num_bytes / self._last_seconds
-        self._stop.check()
+        if stopping:
+            self._stop.check()
 
     def _save(self, folder: Path, work: Resumable | None) -> int:
         finished = sorted(self._finished)
