@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from retop.activations.store import PART_BYTES, PREFIX_BATCH
-from retop.backbones.footprint import peak_bytes
+from retop.backbones.footprint import Shapes, peak_bytes
 from retop.backbones.head import build_head
 from retop.data import Dataset
 from retop.errors import MemoryRunError
@@ -44,7 +45,7 @@ class AtOnce:
 
     Attributes:
         images: that go through the network at once; None for whole batches.
-        reason: why fewer than whole batches, for people; None where they are whole.
+        reason: why fewer than whole batches, or why nothing could be predicted, for people; else None.
     """
 
     images: int | None = None
@@ -69,6 +70,8 @@ def fit_into_memory(prepared: PreparedRun, dataset: Dataset, runtime: Runtime, r
         return AtOnce()
     most = images = _largest_batch(prepared)
     wanted = needed = predict(prepared, dataset, runtime)
+    if not needed.num_bytes:
+        return AtOnce(reason=f"{prepared.request.name}: its memory is not predicted: {needed.part}")
     while needed.num_bytes > room.left_bytes and images > 1:
         images //= 2
         needed = predict(prepared, dataset, runtime, images)
@@ -100,11 +103,22 @@ def predict(prepared: PreparedRun, dataset: Dataset, runtime: Runtime, at_once: 
     """
     try:
         return max(_Needs(prepared, dataset, runtime, at_once), key=lambda need: need.num_bytes)
-    # A network that cannot run without content may raise anything; it is run all the same.
-    except Exception:  # noqa: BLE001
-        return Need("what cannot be predicted", 0)
+    except _UncountableError as error:
+        return Need(f"what cannot be counted ({error})", 0)
     finally:
         prepared.network.eval()
+
+
+class _UncountableError(Exception):
+    """A network does not run on tensors without content."""
+
+
+def _counted_bytes(network: nn.Module, inputs: Shapes, *, train: bool) -> int:
+    try:
+        return peak_bytes(network, inputs, train=train)
+    # Somebody else's network may raise anything there; it is run all the same, and the user is told.
+    except Exception as error:
+        raise _UncountableError(f"{type(error).__name__}: {error}") from error
 
 
 class _Needs:
@@ -141,7 +155,7 @@ class _Needs:
         """The whole network without gradients."""
         with only_head(self._prepared):
             inputs = [((min(batch, self._at_once), *self._image_shape), torch.uint8)]
-            return round(KERNELS_FACTOR * peak_bytes(self._prepared.network, inputs, train=False))
+            return round(KERNELS_FACTOR * _counted_bytes(self._prepared.network, inputs, train=False))
 
     def _store_buffers(self) -> int:
         """A part of the store in the making: its rows, their bytes, and both joined."""
@@ -157,7 +171,7 @@ class _Needs:
         network, shapes = LateNetwork(prepared.late_suffix, head), self._late_shapes()
         training_mode(network, prepared.boundary, prepared.updates_statistics)()
         inputs = [((min(recipe.batch_size, self._at_once), *shape), dtype) for shape, dtype in shapes]
-        step = peak_bytes(network, inputs, train=True)
+        step = _counted_bytes(network, inputs, train=True)
         network.eval()
         trained = 4 * sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
         moments = 2 if recipe.optimiser != "sgd" else int(recipe.momentum > 0)

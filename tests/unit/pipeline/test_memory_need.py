@@ -67,6 +67,16 @@ def test_what_does_not_fit_at_all_is_refused_with_the_way_out(large: tuple[Path,
         fit_into_memory(run, large[1], runtime, room(REST_BYTES // 2))
 
 
+def test_a_network_that_cannot_be_counted_is_run_whole_and_the_user_is_told(large: tuple[Path, Dataset]) -> None:
+    run, runtime = prepared_run(large), small_setting(small_recipe(), None).runtime
+    hook = run.network.register_forward_pre_hook(lambda _, inputs: (inputs[0] + float(inputs[0].flatten()[0]),))
+    found = fit_into_memory(run, large[1], runtime, room(REST_BYTES // 2))
+    hook.remove()
+    assert found.images is None
+    assert found.reason is not None
+    assert "its memory is not predicted: what cannot be counted (" in found.reason
+
+
 def test_prediction_leaves_the_network_as_it_was(large: tuple[Path, Dataset]) -> None:
     run, runtime = prepared_run(large), small_setting(small_recipe(), None).runtime
     before = [(p.requires_grad, p.is_meta) for p in run.network.parameters()]
