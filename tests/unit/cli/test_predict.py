@@ -113,7 +113,11 @@ def test_names_that_are_not_utf_8_are_printed(predict: Callable[..., Answer], ph
 
 def test_ctrl_c_says_how_to_go_on(trained_run: Path, photos: Path, tmp_path: Path) -> None:
     command = [Path(sys.executable).with_name("retop"), "predict", trained_run, "-", "-o", tmp_path / "a.csv"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell that runs the tests in the background has them ignore this signal, and their children with them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     assert process.stdin is not None
     paths = sorted(map(str, photos.glob("*/*.png")))
     # Two batches are answered once a third has begun.

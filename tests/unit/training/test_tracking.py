@@ -87,7 +87,7 @@ def test_trackers_receive_the_numbers_of_the_run(
 ) -> None:
     folder, store = tmp_path / "photos" / "small-0", ActivationStore(tmp_path / "store")
     for piece in range(pieces):
-        stop = StopAfter(40) if piece < pieces - 1 else None
+        stop = StopAfter(20) if piece < pieces - 1 else None
         try:
             record = run_small(
                 folder, shapes, store=store, weights=small_weights, settings=SETTINGS, stop=stop,
