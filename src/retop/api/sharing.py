@@ -94,6 +94,7 @@ def serve(
         if name in predictors:
             raise UsageError(f"two models are called {name!r}; name them: retop serve first={folder} second=...")
         predictors[name] = Predictor(folder, device, reject_below=reject_below, target_accuracy=target_accuracy)
+        predictors[name].fold()
     key_file = None if api_key_file is None else Path(api_key_file)
     serve_models(predictors, host, port, key_file, Limits(**dict(limits or {})))  # type: ignore[arg-type]
 

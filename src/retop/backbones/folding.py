@@ -10,6 +10,28 @@ import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from retop.backbones.network import ImageNetwork
+from retop.backbones.tracing import trace
+from retop.errors import NotTraceableError
+
+
+def fold_network(network: ImageNetwork, image_size: tuple[int, int]) -> nn.Module:
+    """A whole network in its faster form, for a process that answers for long.
+
+    Args:
+        network: in evaluation mode. It is not changed, and keeps weights of its own.
+        image_size: height and width in pixels.
+
+    Returns:
+        A graph that computes the same up to rounding; the network itself where there is nothing to fold or no graph.
+    """
+    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        return network
+    try:
+        return fold_batch_norms(trace(network, image_size).module).eval()
+    except NotTraceableError:
+        return network
+
 
 def fold_batch_norms(part: fx.GraphModule) -> fx.GraphModule:
     """A copy in which every batch norm that directly follows a convolution is part of it.

@@ -5,7 +5,7 @@ import torch
 from torch import fx, nn
 
 from retop.backbones import ImageNetwork, build_backbone
-from retop.backbones.folding import fold_batch_norms
+from retop.backbones.folding import fold_batch_norms, fold_network
 from retop.backbones.tracing import trace
 
 
@@ -56,3 +56,19 @@ def test_a_convolution_whose_result_is_used_twice_keeps_its_batch_norm() -> None
     images = torch.randn(2, 3, 8, 8)
     with torch.inference_mode():
         assert torch.equal(fold_batch_norms(part)(images), part(images))
+
+
+def test_a_network_without_batch_norms_or_without_a_graph_stays_as_it_is() -> None:
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.norm(images.float()) if images.float().sum() > 0 else images.float()
+
+    plain = ImageNetwork(build_backbone("test_vit", "random")).eval()
+    assert fold_network(plain, (64, 64)) is plain
+    branching = ImageNetwork(build_backbone("test_resnet", "random"))
+    branching.body = Branching().eval()
+    assert fold_network(branching.eval(), (64, 64)) is branching

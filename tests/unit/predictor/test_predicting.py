@@ -72,6 +72,17 @@ def test_logits_of_the_folder_equal_the_network_in_memory(run: Path, predictor: 
     np.testing.assert_allclose(predictor.logits(images), whole, rtol=1e-5, atol=1e-5)
 
 
+def test_a_folded_predictor_gives_the_same_answers(run: Path, predictor: Predictor, shapes_folder: Path) -> None:
+    paths = sorted(map(str, (shapes_folder / "test").rglob("*.png")))
+    folded = Predictor(run)
+    folded.fold()
+    modules = list(folded._image_network.modules())
+    assert modules != list(folded.classifier.image_network.modules())
+    for before, after in zip(predictor.stream(paths), folded.stream(paths), strict=True):
+        assert before.label == after.label
+        assert after.probabilities == pytest.approx(before.probabilities, abs=1e-5)
+
+
 def test_evaluation_counts_every_image_exactly_once(
     predictor: Predictor, measured: Predictions, shapes: Dataset
 ) -> None:
