@@ -1,7 +1,7 @@
 """Runs of small networks, as the pipeline makes them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,10 +58,11 @@ def run_small(
     listener: Listener = ignore,
     stop: Stop | None = None,
     log: tuple[TrackerName, ...] = (),
+    still_ours: Callable[[], None] = lambda: None,
 ) -> RunRecord:
     recipe = small_recipe(settings)
     request = RunRequest(backbone, str(weights), recipe, seed, kind)
-    setting = replace(small_setting(recipe, store, listener, stop), log=log)
+    setting = replace(small_setting(recipe, store, listener, stop), log=log, still_ours=still_ours)
     return run_backbone(request, dataset, setting, RunFolder(folder))
 
 

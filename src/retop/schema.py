@@ -7,7 +7,7 @@ that nothing a user sets is silently dropped.
 import dataclasses
 import json
 import os
-import tempfile
+import secrets
 import types
 import typing
 from collections.abc import Iterable
@@ -176,16 +176,15 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         path: where the file shall be; its folder must exist.
         content: all of it.
     """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 

@@ -122,14 +122,15 @@ def compare(
     prepared = check_folder(folder, request, dataset, setting)
     if prepared is None:
         prepared = replace(make_plan(request, dataset, setting, folder), arguments=begun_with)
-    with only_process_in(folder, setting.command, listener), stop_on_signals() as stop:
+    with only_process_in(folder, setting.command, listener) as held, stop_on_signals() as stop:
         claim_folder(folder, prepared)
         with writing(folder):
             write_record(folder / AUDIT, audit)
             write_split(folder / SPLIT, dataset.split_table())
         if on_plan is not None:
             on_plan(prepared, folder)
-        record = compare_backbones(request, dataset, prepared, replace(setting, stop=stop), folder)
+        setting = replace(setting, stop=stop, still_ours=held.check)
+        record = compare_backbones(request, dataset, prepared, setting, folder)
         with writing(folder):
             write_all_figures(folder)
             _write_page(folder, listener)

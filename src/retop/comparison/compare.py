@@ -76,6 +76,7 @@ def compare_backbones(
     if not finished:
         raise RunError("; ".join(f"{run.name}: {run.error}" for run in failed))
     record = _rank(request, dataset, environment, folder, finished, failed)
+    setting.still_ours()
     with writing(folder):
         write_record(folder / COMPARISON, record)
     return record

@@ -98,6 +98,7 @@ class RunTrainer:
             _ = self._inputs
             network = LateNetwork(self._prepared.late_suffix, self._head)
             results.append(self._finish("stage 2", network, lambda: self._stage2(network)))
+        self._setting.still_ours()
         with writing(self._folder.path):
             write_json_lines(self._folder.epochs, (epoch for result in results for epoch in result.history))
         stages = tuple(result.record for result in results)

@@ -1,5 +1,6 @@
 """What one run is asked to do."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
@@ -56,6 +57,7 @@ class Setting:
         listener: receives progress.
         stop: says when somebody has asked the work to end.
         log: trackers that receive the numbers of every run.
+        still_ours: raises where the output folder is no longer this process's own; asked before each write.
     """
 
     runtime: Runtime
@@ -64,6 +66,7 @@ class Setting:
     listener: Listener = ignore
     stop: Stop = field(default_factory=Stop)
     log: tuple[TrackerName, ...] = ()
+    still_ours: Callable[[], None] = lambda: None
 
     def interruptible(self) -> Self:
         """The setting for work that is lost as a whole if it does not end, and can end whenever it reports progress."""

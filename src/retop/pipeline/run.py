@@ -7,7 +7,7 @@ from typing import Literal
 from retop.artifact import save_model_folder
 from retop.backbones.head import LinearHead
 from retop.data import Dataset
-from retop.errors import RunExistsError
+from retop.errors import RunExistsError, StoppedError
 from retop.evaluation import measure
 from retop.events import Event, Listener, Notice
 from retop.pipeline.calibrating import calibrate_model
@@ -71,8 +71,13 @@ def run_backbone(
     setting = _within_memory(prepared, dataset, setting, checkpoints)
     with RunTracks(setting.log, folder.path, about_run(request, dataset), setting.listener) as tracks:
         trainer = RunTrainer(prepared, dataset, setting, clock, folder, checkpoints, tracks)
-        run = _make(trainer, prepared, dataset, setting, clock, folder, environment, shown)
+        try:
+            run = _make(trainer, prepared, dataset, setting, clock, folder, environment, shown)
+        except StoppedError:
+            checkpoints.keep_finished()
+            raise
         tracks.log_result([one for one in (run.validation, run.test) if one is not None])
+        setting.still_ours()
         with writing(folder.path):
             write_record(folder.run, run)
     checkpoints.remove()
@@ -94,9 +99,11 @@ def _make(
     trained = trainer.fit_probe() if request.kind == "probe" else trainer.fit()
     record = trained_record(prepared, dataset, trained)
     head = trained.head.folded() if isinstance(trained.head, LinearHead) else trained.head
+    setting.still_ours()
     with writing(folder.path):
         save_model_folder(folder.model, prepared.backbone, head, record)
     predictions = _evaluate(folder, dataset, setting, clock)
+    setting.still_ours()
     with writing(folder.path):
         write_predictions(folder.predictions, predictions)
         calibration = calibrate_model(folder.model, predictions[0], request.recipe, setting.listener)
@@ -157,7 +164,7 @@ def _open_checkpoints(
         "versions": {"retop": environment.retop, **environment.packages},
     }
     machine = {name: getattr(environment, name) for name in ("processor", "threads", "accelerator")}
-    checkpoints = Checkpoints(folder.checkpoints, identity, machine, setting.stop, listener)
+    checkpoints = Checkpoints(folder.checkpoints, identity, machine, setting.stop, listener, setting.still_ours)
     if checkpoints.open():
         shown += [message for message in checkpoints.noted["warnings"] if message not in shown]
         clock.add(checkpoints.noted["seconds"])

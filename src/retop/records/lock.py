@@ -5,10 +5,11 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from retop.errors import RunBusyError
+from retop.errors import OutputError, RunBusyError
 from retop.events import Listener, Notice
 from retop.records.storing import writing
 from retop.schema import PARTIAL
@@ -30,8 +31,45 @@ else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+@dataclass(frozen=True)
+class Held:
+    """A folder or file that is this process's own.
+
+    Attributes:
+        what: is held.
+        path: of the lock.
+        file: the lock, open; None where the file system knows no locks.
+    """
+
+    what: Path
+    path: Path
+    file: IO[str] | None
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the lock still lies where it was put."""
+        if self.file is None:
+            return True
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(self.file.fileno()))
+        except OSError:
+            return False
+
+    def check(self) -> None:
+        """Make sure, before something is written, that it would not be written into what somebody else began since.
+
+        Raises:
+            OutputError: the folder was deleted or replaced.
+        """
+        if not self.is_in_place:
+            raise OutputError(
+                f"{self.what} was deleted or replaced while this process was at work in it, so nothing more can be "
+                f"written there. Run the same command again"
+            )
+
+
 @contextmanager
-def only_process_in(folder: Path, command: str, listener: Listener) -> Iterator[None]:
+def only_process_in(folder: Path, command: str, listener: Listener) -> Iterator[Held]:
     """Hold a folder for this process. The system lets go of it when the process ends, however it ends.
 
     Args:
@@ -39,12 +77,15 @@ def only_process_in(folder: Path, command: str, listener: Listener) -> Iterator[
         command: for the message that another process gets.
         listener: receives a warning where the file system knows no locks.
 
+    Yields:
+        What to ask before each write.
+
     Raises:
         RunBusyError: another process is at work there; the message names it.
         OutputError: the folder cannot be made or written.
     """
-    with _holding(folder / LOCK, folder, "--out (out=)", command, listener):
-        yield
+    with _holding(folder / LOCK, folder, "--out (out=)", command, listener) as held:
+        yield held
 
 
 @contextmanager
@@ -66,23 +107,25 @@ def only_process_at(file: Path, option: str, command: str, listener: Listener) -
 
 
 @contextmanager
-def _holding(path: Path, held: Path, option: str, command: str, listener: Listener) -> Iterator[None]:
+def _holding(path: Path, held: Path, option: str, command: str, listener: Listener) -> Iterator[Held]:
     with writing(path.parent, option):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = _open(path, held, option, listener)
+    ours = Held(held, path, file)
     if file is None:
-        yield
+        yield ours
         return
     try:
         with writing(path.parent, option):
             file.truncate(0)
             file.write(json.dumps({"host": platform.node(), "process": os.getpid(), "command": command}))
             file.flush()
-        yield
+        yield ours
     finally:
         # Removed while it is held: whoever opened it in the meantime finds that it is no longer the folder's.
-        with suppress(OSError):
-            path.unlink()
+        if ours.is_in_place:
+            with suppress(OSError):
+                path.unlink()
         file.close()
 
 
@@ -124,9 +167,8 @@ def _open(path: Path, held: Path, option: str, listener: Listener) -> IO[str] | 
                 )
             )
             return None
-        with suppress(OSError):
-            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
-                return file
+        if Held(held, path, file).is_in_place:
+            return file
         file.close()
 
 

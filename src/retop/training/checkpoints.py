@@ -23,7 +23,7 @@ from torch import nn
 
 from retop.errors import OutputError, RunExistsError
 from retop.events import Listener, Notice, ignore
-from retop.schema import differences, from_plain, to_plain, write_bytes
+from retop.schema import differences, from_plain, sync_folder, to_plain, write_bytes
 from retop.stopping import Stop
 from retop.training.state import State, trained_state
 
@@ -73,6 +73,7 @@ class Checkpoints:
         machine: what may change only their last digits; a change is told, not refused.
         stop: asked after every step.
         listener: receives notices.
+        still_ours: asked before every save; raises where the folder is no longer this process's own.
     """
 
     def __init__(
@@ -82,12 +83,16 @@ class Checkpoints:
         machine: Plain | None = None,
         stop: Stop | None = None,
         listener: Listener = ignore,
+        still_ours: Callable[[], None] = lambda: None,
     ) -> None:
         self._folder = folder
         self._identity = identity or {}
         self._machine = machine or {}
         self._stop = stop or Stop()
         self._listener = listener
+        self._still_ours = still_ours
+        self._damaged: list[Path] = []
+        self._is_saved = True
         self._finished: dict[str, tuple[Plain, State]] = {}
         self._at_work: tuple[str, Plain, State] | None = None
         self._number = 0
@@ -105,17 +110,18 @@ class Checkpoints:
 
         Raises:
             RunExistsError: it belongs to another run, or was made with another version.
+            OutputError: it cannot be read, whatever it holds.
         """
         for path in reversed(self._files()):
             self._number = max(self._number, int(path.name[:6]))
             content = _read_whole(path)
             if content is None:
-                self._listener(Notice("warning", f"{path} is damaged; the checkpoint before it is used"))
-                with suppress(OSError):
-                    path.unlink()
+                self._damaged.append(path)
                 continue
+            self._tell_damaged("the checkpoint before it is used")
             self._take(path, *content)
             return True
+        self._tell_damaged("there is none before it, so the run begins anew")
         return False
 
     def once(self, name: str, kind: type[T], network: nn.Module | None, action: Callable[[], T]) -> T:
@@ -139,6 +145,7 @@ class Checkpoints:
         self._finished = {key: value for key, value in self._finished.items() if not key.startswith(f"{name}/")}
         self._finished[name] = (to_plain(result), {} if network is None else trained_state(network))
         self._at_work = None
+        self._is_saved = False
         self._save_if(self._is_affordable(0), None)
         return result
 
@@ -174,6 +181,15 @@ class Checkpoints:
         due = epoch_over or time.perf_counter() - self._saved_at >= SAVE_EVERY_SECONDS
         self._save_if(due and self._is_affordable(work.num_bytes), work)
 
+    def keep_finished(self) -> None:
+        """Save what was finished since the last save: somebody asked to stop outside of a fit.
+
+        Raises:
+            OutputError: the checkpoint cannot be written.
+        """
+        if self._folder is not None and not self._is_saved:
+            self._save(self._folder, None)
+
     def remove(self) -> None:
         """Remove all checkpoints: the run is over."""
         for path in self._files():
@@ -203,7 +219,12 @@ class Checkpoints:
         if stopping:
             self._stop.check()
 
+    def _tell_damaged(self, consequence: str) -> None:
+        for path in self._damaged:
+            self._listener(Notice("warning", f"{path} is damaged; {consequence}"))
+
     def _save(self, folder: Path, work: Resumable | None) -> int:
+        self._still_ours()
         finished = sorted(self._finished)
         tensors = {
             f"finished/{number}/{key}": tensor
@@ -225,15 +246,20 @@ class Checkpoints:
         content = save({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, {"retop": json.dumps(header)})
         try:
             # The run's own folder is not made again: somebody deleted it.
-            folder.mkdir(exist_ok=True)
+            if not folder.is_dir():
+                folder.mkdir()
+                sync_folder(folder.parent)
             name = f"{self._number + 1:06d}-{hashlib.sha256(content).hexdigest()}.safetensors"
             write_bytes(folder / name, content)
         except OSError as error:
             raise OutputError(f"a checkpoint cannot be written to {folder}: {error.strerror or error}") from error
         self._number += 1
-        for path in self._files()[:-KEPT]:
+        self._is_saved = True
+        sound = [path for path in self._files() if path not in self._damaged]
+        for path in (*self._damaged, *sound[:-KEPT]):
             with suppress(OSError):
                 path.unlink()
+        self._damaged = []
         return len(content)
 
     def _files(self) -> list[Path]:
@@ -243,7 +269,7 @@ class Checkpoints:
         for path in self._folder.glob(".*.partial"):
             with suppress(OSError):
                 path.unlink()
-        return sorted(self._folder.glob("[0-9]*-*.safetensors"))
+        return sorted(self._folder.glob(f"{'[0-9]' * 6}-*.safetensors"))
 
     def _take(self, path: Path, header: Plain, tensors: State) -> None:
         if header["version"] != CHECKPOINT_VERSION:
@@ -285,10 +311,16 @@ def _read_whole(path: Path) -> tuple[Plain, dict[str, torch.Tensor]] | None:
     """Header and tensors of a checkpoint; None if it is not what it was when it was written."""
     try:
         content = path.read_bytes()
+    except OSError as error:
+        raise OutputError(
+            f"the checkpoint {path} cannot be read: {error.strerror or error}. Try again when it can; or move it away, "
+            f"and the one before it is used"
+        ) from error
+    try:
         if hashlib.sha256(content).hexdigest() != path.stem.partition("-")[2]:
             return None
         length = int.from_bytes(content[:8], "little")
         header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["retop"])
         return header, load(content)
-    except (OSError, ValueError, KeyError, SafetensorError):
+    except (ValueError, KeyError, SafetensorError):
         return None

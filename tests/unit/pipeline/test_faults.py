@@ -36,7 +36,7 @@ from retop.events import Event, Notice, ignore
 from retop.recipe import DataRecipe
 from retop.records.lock import only_process_in
 from retop.stopping import Stop
-from retop.training import Checkpoints
+from retop.training import Checkpoints, StageTrainer
 from small_runs import model_bytes, run_small
 
 BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks" / "reliability"
@@ -94,6 +94,64 @@ def test_a_second_process_is_told_who_is_at_work_and_a_dead_one_holds_nothing(tm
     with only_process_in(tmp_path, "", ignore):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_deleted_and_begun_again_by_another_stays_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with ExitStack() as later:
+        with only_process_in(folder, "first", ignore) as first:
+            first.check()
+            shutil.rmtree(folder)
+            with pytest.raises(OutputError, match="deleted or replaced"):
+                first.check()
+            second = later.enter_context(only_process_in(folder, "second", ignore))
+            with pytest.raises(OutputError, match="deleted or replaced"):
+                first.check()
+        second.check()
+        with pytest.raises(RunBusyError, match="second"), only_process_in(folder, "third", ignore):
+            pass
+
+
+def test_a_run_writes_nothing_into_a_folder_that_is_no_longer_its_own(
+    small_weights: Path, shapes: Dataset, tmp_path: Path
+) -> None:
+    folder = tmp_path / "comparison"
+    with only_process_in(folder, "", ignore) as held:
+
+        def replace_folder(event: Event) -> None:
+            if getattr(event, "part", "").endswith("stage 2") and (folder / ".lock").exists():
+                shutil.rmtree(folder)
+                (folder / "run").mkdir(parents=True)
+
+        with pytest.raises(OutputError, match="deleted or replaced"):
+            run_small(
+                folder / "run", shapes, weights=small_weights, store=ActivationStore(), listener=replace_folder,
+                still_ours=held.check,
+            )  # fmt: skip
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+def test_a_stop_in_the_evaluation_keeps_what_was_trained(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Checkpoints, "_is_affordable", lambda *_: False)
+    stop = Stop()
+
+    def ask(event: Event) -> None:
+        if getattr(event, "part", "").endswith("evaluation"):
+            stop.requested = "SIGTERM"
+
+    def forbidden(trainer: StageTrainer) -> None:
+        raise AssertionError("a stage is trained again")
+
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    arguments: dict[str, Any] = {"weights": small_weights, "store": ActivationStore()}
+    run_small(whole, shapes, **arguments)
+    with pytest.raises(StoppedError):
+        run_small(pieces, shapes, stop=stop, listener=ask, **arguments)
+    monkeypatch.setattr(StageTrainer, "run", forbidden)
+    run_small(pieces, shapes, **arguments)
+    assert model_bytes(pieces) == model_bytes(whole)
 
 
 class Asked(Stop):
