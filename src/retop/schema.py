@@ -177,8 +177,10 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         content: all of it.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+    # On Windows a file is text unless it is said to be none.
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        with temporary.open("xb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
