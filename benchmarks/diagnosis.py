@@ -29,11 +29,11 @@ STOPPED = "DivergedError"
 Known = set[tuple[str, str, int]]
 
 
-def sites(half: str, most: int) -> Iterator[tuple[DataSet, int]]:
+def sites(half: str, first: int, most: int) -> Iterator[tuple[DataSet, int]]:
     """Data sets and seeds take turns; all runs of a site share its images and its store."""
     data = usable(half)
     for place in range(most):
-        yield data[place % len(data)], place
+        yield data[place % len(data)], first + place
 
 
 def work(options: argparse.Namespace, share: int, known: Known) -> None:
@@ -41,14 +41,15 @@ def work(options: argparse.Namespace, share: int, known: Known) -> None:
     import torch
 
     torch.set_num_threads(1)
-    for data, seed in sites(options.half, max(options.per_fault, options.healthy)):
-        wanted = [fault for fault in FAULTS if seed < options.per_fault]
-        wanted += [HEALTHY] if seed < options.healthy else []
+    for data, seed in sites(options.half, options.first_seed, max(options.per_fault, options.healthy)):
+        place = seed - options.first_seed
+        wanted = [fault for fault in FAULTS if place < options.per_fault]
+        wanted += [HEALTHY] if place < options.healthy else []
         wanted = [one for one in wanted if options.only in one.name and (one.name, data.name, seed) not in known]
         if seed % options.jobs != share or not wanted:
             continue
-        with tempfile.TemporaryDirectory(prefix="retop-diagnosis-") as place:
-            site = Site(data, seed, Path(place), options.evidence)
+        with tempfile.TemporaryDirectory(prefix="retop-diagnosis-") as folder:
+            site = Site(data, seed, Path(folder), options.evidence)
             for fault in wanted:
                 result = site.run(fault)
                 with options.results.open("a") as file:
@@ -116,6 +117,7 @@ def main() -> None:
     parser.add_argument("--half", choices=("tuning", "judging"), default="judging")
     parser.add_argument("--per-fault", type=int, default=20)
     parser.add_argument("--healthy", type=int, default=100)
+    parser.add_argument("--first-seed", type=int, default=0, help="for draws of images that no rule has seen")
     parser.add_argument("--only", default="", help="faults whose name holds this")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--again", action="store_true")
