@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 
-from retop.diagnosis.answering import ClassesPermuted, Collapse, ImbalanceHidden, LabelNoise, TwinClasses
+from retop.diagnosis.answering import ClassesPermuted, Collapse
+from retop.diagnosis.classes import ImbalanceHidden, TwinClasses
 from retop.diagnosis.comparing import DifferenceOpen
 from retop.diagnosis.evidence import Evidence
 from retop.diagnosis.features import BoundaryTooDeep, BoundaryTooShallow, FeaturesDestroyed, WrongStatistics
 from retop.diagnosis.fitting import NotConverged, Overfitting, TooManyEpochs, Underfitting
+from retop.diagnosis.labels import LabelNoise, UnrelatedLabels
 from retop.diagnosis.rule import Rule
-from retop.diagnosis.splits import GiveAway, Leak, OtherPreprocessing, Shift, SmallTest, UnrelatedLabels
+from retop.diagnosis.splits import GiveAway, Leak, OtherPreprocessing, Shift, SmallTest
 from retop.diagnosis.steps import OnlyNoise, StepsTooLarge, StepsTooSmall, ValidationAboveTraining
 from retop.records import ComparisonRecord, Finding
 
@@ -25,11 +27,14 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "R06": ("R02", "R03", "R13"),
     "R10": ("R01", "R08", "R17"),
     "R11": ("R02", "R13", "R17"),
-    "R14": ("R15", "R19"),
-    "R15": ("R02", "R08"),
-    "R12": ("R17", "R11", "R13"),
+    "R14": ("R13", "R15", "R19"),
+    "R15": ("R02", "R08", "R13"),
+    "R12": ("R17", "R11", "R13", "R19"),
+    "R13": ("R19",),
     "R16": ("R17", "R11"),
-    "R19": ("R02", "R13", "R15"),
+    "R18": ("R15",),
+    "R19": ("R02", "R15"),
+    "R23": ("R13", "R19"),
     "R03": ("R02",),
 }
 """A cause, and the findings that are only its consequences and would lead astray beside it."""

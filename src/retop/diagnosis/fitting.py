@@ -6,6 +6,9 @@ from retop.diagnosis.evidence import Evidence
 from retop.diagnosis.rule import CERTAIN, Rule, standard_error, whole
 from retop.records import EpochRecord, Finding
 
+FEWEST_WRONG = 5
+"""Wrong answers on which a mean loss must rest."""
+
 
 class Overfitting(Rule):
     """The network learns its training images by heart."""
@@ -14,9 +17,9 @@ class Overfitting(Rule):
     why = "What it goes on learning holds for the training images alone; more epochs make other images worse."
     looks_for = (
         "At the stage's last epoch, training images under evaluation conditions are answered better than validation "
-        "images, and the validation loss has risen by a quarter above its minimum while the training loss fell. Either "
-        "the gap is larger than three standard errors and 5 points, or the validation loss is more than four times "
-        "the training loss and has risen by half and by more than three standard errors."
+        "images, and the validation loss has risen by a quarter above its minimum while the training loss fell or was "
+        "small already. Either the gap is larger than three standard errors and 5 points, or the validation loss is "
+        "more than four times the training loss and has risen by two fifths and by more than chance explains."
     )
     fixes = (
         "Use more views (--views 8), a stronger penalty (--set stage2.weight_decay=0.01), a later boundary (--thaw), "
@@ -47,9 +50,11 @@ class Overfitting(Rule):
         risen = last.validation_loss / max(lowest.validation_loss, 0.02)
         # A mean loss is mostly that of the wrong answers, so their number says how far chance moves it.
         wrong = max(1.0, n * (1 - last.validation_accuracy))
-        by_loss = last.train_eval_loss is not None and risen > 1 + max(0.5, CERTAIN / math.sqrt(wrong))
+        # Both losses are of the same images, so half as much is beyond chance, unless it hangs on very few of them.
+        chance = CERTAIN / math.sqrt(wrong) / (2 if wrong >= FEWEST_WRONG else 1)
+        by_loss = last.train_eval_loss is not None and risen > 1 + max(0.4, chance)
         clear = gap > max(0.05, CERTAIN * error) or (by_loss and last.validation_loss > 4 * train_loss)
-        if gap <= 0 or risen <= 1.25 or not clear or train_loss > early_loss or lowest is last:
+        if gap <= 0 or risen <= 1.25 or not clear or train_loss > max(early_loss, 0.02) or lowest is last:
             return None
         return self.found(
             f"Stage {last.stage}, epoch {last.epoch}: {whole(train)} on training images under evaluation conditions, "

@@ -144,41 +144,6 @@ class Leak(Rule):
         return None
 
 
-class UnrelatedLabels(Rule):
-    """Labels that have nothing to do with the images."""
-
-    code, name = "R19", "labels unrelated to the images"
-    why = (
-        "Nothing that is seen in the images tells the classes: labels were mixed up between files, or the classes "
-        "differ in what this backbone does not see. More epochs will not help."
-    )
-    looks_for = (
-        "On at least 50 validation images neither the model nor a logistic regression on the frozen features is above "
-        "the best constant answer by three standard errors, nor is that regression above one that learned shuffled "
-        "labels."
-    )
-    fixes = "Look at some images of every class beside their labels; then try another backbone or a larger input size."
-    references = ("Ojala and Garriga, Permutation tests for studying classifier performance, JMLR 11, 2010",)
-
-    def apply(self, evidence: Evidence) -> Finding | None:
-        """See `Rule.apply`."""
-        tests, metrics = evidence.isolation, evidence.validation
-        refit, shuffled = (tests.head_refit, tests.shuffled_labels) if tests else (None, None)
-        if metrics is None or refit is None or shuffled is None or metrics.n < 50:
-            return None
-        own, best, n = metrics.accuracy.value, accuracy(refit), metrics.n
-        above_chance = CERTAIN * standard_error(evidence.chance, n, evidence.chance, 10**9)
-        above_shuffled = CERTAIN * standard_error(best, n, accuracy(shuffled), n)
-        if max(own, best) - evidence.chance > above_chance or best - accuracy(shuffled) > above_shuffled:
-            return None
-        return self.found(
-            f"Of {n:,} validation images the model answers {whole(own)} rightly, a regression on the frozen features "
-            f"{whole(best)}, one that learned shuffled labels {whole(accuracy(shuffled))}; the best constant answer "
-            f"has {whole(evidence.chance)}.",
-            {"accuracy": own, "refit": best, "shuffled": accuracy(shuffled), "chance": evidence.chance, "n": n},
-        )
-
-
 class GiveAway(Rule):
     """A property beside the subject tells the class."""
 

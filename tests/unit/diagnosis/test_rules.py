@@ -7,6 +7,7 @@ import pytest
 
 from example_records import answers, contender, epochs
 from retop.diagnosis import RULES, Evidence, diagnose, diagnose_comparison
+from retop.diagnosis.labels import flattening, losses
 from retop.evaluation import measure
 from retop.records import (
     DepthResult,
@@ -226,9 +227,20 @@ def test_copies_that_the_audit_found_are_weighed() -> None:
 
 def test_labels_that_no_image_tells_are_unrelated() -> None:
     guessed = answers(np.arange(400) % 2 > 0, split="validation")
-    tests = replace(HEALTHY_TESTS, head_refit=SampleResult(400, 205, 0.7), shuffled_labels=SampleResult(400, 195, 0.7))
-    blind = run(CALM, validation=measure(guessed, "float32"), validation_predictions=guessed, isolation=tests)
+    tests = replace(
+        HEALTHY_TESTS, head_refit=SampleResult(400, 205, 0.7), shuffled_labels=SampleResult(400, 195, 0.7),
+        cross_validated=SampleResult(1000, 510, 0.7),
+    )  # fmt: skip
+    blind = run(
+        CALM, validation=measure(guessed, "float32"), validation_predictions=guessed, isolation=tests,
+        test=measure(guessed, "float32"), test_predictions=guessed,
+    )  # fmt: skip
     assert "R19" in graver(blind)
+    # Where training images are told, it is only the labels of the others that nothing tells.
+    assert "R19" in graver(replace(blind, isolation=replace(tests, cross_validated=SampleResult(1000, 950, 0.2))))
+    # A few points above chance are too few on each split, and enough on all of them.
+    slightly = replace(tests, head_refit=SampleResult(400, 225, 0.68), cross_validated=SampleResult(1000, 560, 0.68))
+    assert "R19" not in codes(replace(blind, isolation=slightly))
     # A regression that can tell the classes means that the model is at fault, not the labels.
     able = replace(tests, head_refit=SampleResult(400, 320, 0.5))
     assert "R19" not in codes(replace(blind, isolation=able))
@@ -254,6 +266,51 @@ def test_training_labels_confirmed_less_often_than_others_are_noisy() -> None:
     tests = replace(HEALTHY_TESTS, cross_validated=SampleResult(1000, 750, 0.6))
     assert "R15" in graver(run(CALM, isolation=tests))
     assert "R15" not in codes(run(CALM, isolation=replace(tests, cross_validated=SampleResult(1000, 920, 0.3))))
+
+
+def test_wrong_labels_are_seen_in_losses_that_chance_does_not_explain() -> None:
+    # 20 % of the training labels drawn anew: regressions that answer 85 of 100 confirm 72 of 100, and pay more.
+    noisy = replace(
+        HEALTHY_TESTS, head_refit=SampleResult(400, 340, 0.42), cross_validated=SampleResult(400, 290, 0.6)
+    )  # fmt: skip
+    assert "R15" in graver(run(CALM, isolation=noisy))
+    few = replace(noisy, head_refit=SampleResult(30, 26, 0.42), cross_validated=SampleResult(30, 22, 0.6))
+    assert "R15" not in codes(run(CALM, n=40, isolation=few))
+    # A regression that learned from a fifth fewer images pays a little more for that alone.
+    fewer_learned = replace(noisy, cross_validated=SampleResult(400, 332, 0.46))
+    assert "R15" not in codes(run(CALM, isolation=fewer_learned))
+
+
+def test_flattened_answers_cost_what_they_are_asked_to() -> None:
+    predictions = answers(np.arange(400) % 10 > 0, split="validation")
+    own = float(losses(predictions, 1.0).mean())
+    assert own == pytest.approx(measure(predictions, "float32").log_loss)
+    wanted = (own + np.log(2)) / 2
+    assert float(losses(predictions, flattening(predictions, wanted)).mean()) == pytest.approx(wanted, rel=0.03)
+    best = flattening(predictions, 0.0)
+    assert losses(predictions, best).mean() <= min(losses(predictions, best * by).mean() for by in (0.9, 1.1))
+
+
+def test_twins_need_other_pairs_that_are_told_apart() -> None:
+    twins = [[26, 24, 2, 1], [23, 27, 1, 2], [1, 2, 45, 5], [2, 1, 6, 44]]
+    assert graver(with_validation(twins)) == {"R13"}
+    assert graver(with_validation([[14, 12, 13, 14], [13, 14, 12, 14], [12, 14, 14, 13], [14, 13, 12, 14]])) == set()
+
+
+def test_twins_on_few_images_are_seen_with_test_images() -> None:
+    counts = [[5, 4, 0, 0], [4, 5, 1, 0], [0, 1, 14, 0], [1, 0, 0, 14]]
+    alone, test = with_validation(counts), answered(counts, "test")
+    assert "R13" not in codes(alone)
+    assert "R13" in codes(replace(alone, test=measure(test, "float32"), test_predictions=test))
+
+
+def test_rare_classes_that_are_right_less_often_are_hidden_by_accuracy() -> None:
+    counts = [[57, 1, 2], [4, 7, 1], [3, 1, 8]]
+    test = answered(counts, "test")
+    both = replace(with_validation(counts), test=measure(test, "float32"), test_predictions=test)
+    assert graver(both) == {"R14"}
+    even = [[57, 1, 2], [1, 11, 0], [1, 0, 11]]
+    assert graver(with_validation(even)) == set()
 
 
 def test_a_saved_model_that_answers_worse_than_in_training_has_other_statistics() -> None:
