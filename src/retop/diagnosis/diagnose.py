@@ -11,14 +11,14 @@ from retop.diagnosis.fitting import NotConverged, Overfitting, TooManyEpochs, Un
 from retop.diagnosis.labels import LabelNoise, UnrelatedLabels
 from retop.diagnosis.rule import Rule
 from retop.diagnosis.splits import GiveAway, Leak, OtherPreprocessing, Shift, SmallTest
-from retop.diagnosis.steps import OnlyNoise, StepsTooLarge, StepsTooSmall, ValidationAboveTraining
+from retop.diagnosis.steps import NotANumber, OnlyNoise, StepsTooLarge, StepsTooSmall, ValidationAboveTraining
 from retop.records import ComparisonRecord, Finding
 
 RULES: tuple[type[Rule], ...] = (
     Overfitting, Underfitting, NotConverged, TooManyEpochs, StepsTooLarge, StepsTooSmall, OnlyNoise,
     ValidationAboveTraining, FeaturesDestroyed, WrongStatistics, Collapse, ClassesPermuted, TwinClasses,
     ImbalanceHidden, LabelNoise, OtherPreprocessing, Shift, Leak, UnrelatedLabels, GiveAway, SmallTest, DifferenceOpen,
-    BoundaryTooDeep, BoundaryTooShallow,
+    BoundaryTooDeep, BoundaryTooShallow, NotANumber,
 )  # fmt: skip
 """By code."""
 
@@ -36,6 +36,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "R19": ("R02", "R15"),
     "R23": ("R13", "R19"),
     "R03": ("R02",),
+    "R25": ("R01", "R02", "R03", "R04", "R05", "R06", "R07", "R08", "R09", "R10", "R11"),
 }
 """A cause, and the findings that are only its consequences and would lead astray beside it."""
 

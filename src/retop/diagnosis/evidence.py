@@ -34,6 +34,7 @@ class Evidence:
         other_predictions: answers of another program on images of this run.
         isolation: tests that training made.
         audit: what the audit of the data found.
+        no_numbers: losses that stopped being numbers, and the first epoch of which each is none.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Evidence:
     other_predictions: Predictions | None = None
     isolation: IsolationRecord | None = None
     audit: tuple[Finding, ...] = ()
+    no_numbers: tuple[tuple[str, int], ...] = ()
 
     @property
     def last_stage(self) -> tuple[EpochRecord, ...]:

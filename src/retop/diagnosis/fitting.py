@@ -19,7 +19,9 @@ class Overfitting(Rule):
         "At the stage's last epoch, training images under evaluation conditions are answered better than validation "
         "images, and the validation loss has risen by a quarter above its minimum while the training loss fell or was "
         "small already. Either the gap is larger than three standard errors and 5 points, or the validation loss is "
-        "more than four times the training loss and has risen by two fifths and by more than chance explains."
+        "more than four times the training loss and has risen by two fifths and by more than chance explains. Where a "
+        "history has no training accuracy: the validation loss is more than twice the training loss, which fell, and "
+        "has risen by a quarter and by more than chance explains; then it is suspected."
     )
     fixes = (
         "Use more views (--views 8), a stronger penalty (--set stage2.weight_decay=0.01), a later boundary (--thaw), "
@@ -42,19 +44,18 @@ class Overfitting(Rule):
         train, train_loss = _train(last)
         early_loss = _train(lowest)[1]
         n = evidence.num_validation
-        if train is None or train_loss is None or early_loss is None or not n:
+        if train_loss is None or early_loss is None or not n or lowest is last:
             return None
+        risen = last.validation_loss / max(lowest.validation_loss, 0.02)
+        learned_on = train_loss <= max(early_loss, 0.02)
+        if train is None:
+            return self._by_losses(last, lowest, (early_loss, train_loss), n) if learned_on else None
         gap = train - last.validation_accuracy
         # After every epoch as many training images are looked at as there are validation images, if there are so many.
         error = standard_error(train, min(n, evidence.num_train or n), last.validation_accuracy, n)
-        risen = last.validation_loss / max(lowest.validation_loss, 0.02)
-        # A mean loss is mostly that of the wrong answers, so their number says how far chance moves it.
-        wrong = max(1.0, n * (1 - last.validation_accuracy))
-        # Both losses are of the same images, so half as much is beyond chance, unless it hangs on very few of them.
-        chance = CERTAIN / math.sqrt(wrong) / (2 if wrong >= FEWEST_WRONG else 1)
-        by_loss = last.train_eval_loss is not None and risen > 1 + max(0.4, chance)
+        by_loss = last.train_eval_loss is not None and risen > 1 + max(0.4, _chance_rise(last, n))
         clear = gap > max(0.05, CERTAIN * error) or (by_loss and last.validation_loss > 4 * train_loss)
-        if gap <= 0 or risen <= 1.25 or not clear or train_loss > max(early_loss, 0.02) or lowest is last:
+        if gap <= 0 or risen <= 1.25 or not clear or not learned_on:
             return None
         return self.found(
             f"Stage {last.stage}, epoch {last.epoch}: {whole(train)} on training images under evaluation conditions, "
@@ -65,6 +66,26 @@ class Overfitting(Rule):
                 "stage": last.stage, "gap": gap, "standard_error": error, "n": n,
                 "lowest_validation_loss": lowest.validation_loss, "last_validation_loss": last.validation_loss,
             },
+        )  # fmt: skip
+
+    def _by_losses(
+        self, last: EpochRecord, lowest: EpochRecord, train_losses: tuple[float, float], n: int
+    ) -> Finding | None:
+        """From losses as trained, where nothing is known of how many training images are right."""
+        early, train_loss = train_losses
+        rise = last.validation_loss / max(lowest.validation_loss, 0.02) - 1
+        if rise <= max(0.25, _chance_rise(last, n)) or last.validation_loss <= 2 * train_loss:
+            return None
+        return self.found(
+            f"From epoch {lowest.epoch} to {last.epoch} the training loss fell from {early:.3f} to {train_loss:.3f}, "
+            f"and the validation loss rose from {lowest.validation_loss:.3f} to {last.validation_loss:.3f} "
+            f"({n:,} images; chance: up to {lowest.validation_loss * (1 + _chance_rise(last, n)):.3f}).",
+            {
+                "stage": last.stage, "n": n, "train_loss": train_loss,
+                "lowest_validation_loss": lowest.validation_loss, "last_validation_loss": last.validation_loss,
+            },
+            suspected=True,
+            isolating_test="Training images in evaluation mode under evaluation preprocessing, after every epoch.",
         )  # fmt: skip
 
 
@@ -163,6 +184,14 @@ class TooManyEpochs(Rule):
                     fix=f"Stop earlier (--set stage{stage.stage}.patience=5), or plan fewer epochs (--epochs).",
                 )
         return None
+
+
+def _chance_rise(last: EpochRecord, n: int) -> float:
+    """Fraction by which chance may raise the loss of n validation images between two epochs."""
+    # A mean loss is mostly that of the wrong answers, so their number says how far chance moves it.
+    wrong = max(1.0, n * (1 - last.validation_accuracy))
+    # Both losses are of the same images, so half as much is beyond chance, unless it hangs on very few of them.
+    return CERTAIN / math.sqrt(wrong) / (2 if wrong >= FEWEST_WRONG else 1)
 
 
 def _train(epoch: EpochRecord) -> tuple[float | None, float | None]:

@@ -68,6 +68,7 @@ def import_history(
         num_validation=num_validation or (len(validation.paths) if validation else 0),
         num_classes=num_classes or next((len(one.classes) for one in predictions), 0),
         epochs=_epochs(columns),
+        no_numbers=_no_numbers(columns),
         validation=metrics.get("validation"),
         test=metrics.get("test"),
         validation_predictions=validation,
@@ -106,7 +107,9 @@ def read_answers(path: Path) -> tuple[Predictions, ...]:
 def _answers(split: str, rows: Sequence[Mapping[str, str]], classes: tuple[str, ...]) -> Predictions:
     places = {name: place for place, name in enumerate(classes)}
     answer_n = np.array([places[row["predicted"]] for row in rows])
-    confidence_n = np.clip([_number(row.get("confidence")) or 0.99 for row in rows], 1 / len(classes) + 1e-6, 1 - 1e-6)
+    confidence_n = np.clip(
+        [_finite(_number(row.get("confidence"))) or 0.99 for row in rows], 1 / len(classes) + 1e-6, 1 - 1e-6
+    )
     probability_nk = np.repeat(((1 - confidence_n) / (len(classes) - 1))[:, None], len(classes), axis=1)
     probability_nk[np.arange(len(rows)), answer_n] = confidence_n
     return Predictions(
@@ -156,7 +159,11 @@ def _merge_by_epoch(table: Sequence[Mapping[str, float | None]]) -> list[dict[st
     for row in table:
         epoch = row.get("epoch")
         if epoch is not None:
-            merged.setdefault(epoch, {}).update({key: value for key, value in row.items() if value is not None})
+            own = merged.setdefault(epoch, {})
+            # Some programs write NaN where a row of theirs has no value.
+            own.update(
+                {key: one for key, one in row.items() if one is not None and not (key in own and math.isnan(one))}
+            )
     return [merged[epoch] for epoch in sorted(merged)]
 
 
@@ -164,10 +171,9 @@ def _number(value: object) -> float | None:
     if isinstance(value, list):
         value = value[0] if value else None
     try:
-        number = float(str(value).strip())
+        return float(str(value).strip())
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
 
 
 def _known(columns: Columns, path: Path) -> Columns:
@@ -190,12 +196,12 @@ def _known(columns: Columns, path: Path) -> Columns:
 
 def _epochs(columns: Columns) -> tuple[EpochRecord, ...]:
     """One record per epoch that has a validation accuracy; percent become fractions."""
-    factor = 0.01 if any((value or 0) > 1.5 for value in columns["validation_accuracy"]) else 1.0
+    factor = 0.01 if any((_finite(value) or 0) > 1.5 for value in columns["validation_accuracy"]) else 1.0
     records: list[EpochRecord] = []
-    for place, accuracy in enumerate(columns["validation_accuracy"]):
+    for place, accuracy in enumerate(map(_finite, columns["validation_accuracy"])):
         if accuracy is None:
             continue
-        row = {name: values[place] if place < len(values) else None for name, values in columns.items()}
+        row = {name: _finite(values[place]) if place < len(values) else None for name, values in columns.items()}
         loss = row.get("validation_loss")
         trained, same = row.get("train_accuracy"), row.get("train_eval_accuracy")
         records.append(
@@ -214,3 +220,20 @@ def _epochs(columns: Columns) -> tuple[EpochRecord, ...]:
             )
         )
     return tuple(records)
+
+
+def _no_numbers(columns: Columns) -> tuple[tuple[str, int], ...]:
+    """Losses that are no numbers, and since which epoch."""
+    found = []
+    for name in ("train_loss", "validation_loss"):
+        given = [value for value in columns.get(name, ()) if value is not None]
+        # NaN between numbers stands for what was not measured in that epoch.
+        lost = next((place for place in range(len(given)) if all(map(math.isnan, given[place:]))), len(given))
+        lost = min([lost, *(place for place, value in enumerate(given) if math.isinf(value))])
+        if lost < len(given):
+            found.append((name.replace("_", " "), lost + 1))
+    return tuple(found)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -78,6 +78,35 @@ class StepsTooLarge(Rule):
         )
 
 
+class NotANumber(Rule):
+    """The loss is not a number any more."""
+
+    code, name, severity = "R25", "loss is not a number", "error"
+    why = (
+        "From then on the weights are not numbers either: every later epoch is lost, and its accuracy is that of one "
+        "constant answer."
+    )
+    looks_for = (
+        "A loss of another tool's history is infinite, or NaN from an epoch to the last one. (A training of retop "
+        "stops there and says so.)"
+    )
+    fixes = (
+        "Use a tenth of the learning rate, clip gradients, train in 32 bits, and look for images and labels out of "
+        "range."
+    )
+
+    def apply(self, evidence: Evidence) -> Finding | None:
+        """See `Rule.apply`."""
+        if not evidence.no_numbers:
+            return None
+        first = min(epoch for _, epoch in evidence.no_numbers)
+        shown = "; ".join(f"the {name} from epoch {epoch} on" for name, epoch in evidence.no_numbers)
+        return self.found(
+            f"Of {len(evidence.epochs):,} epochs: no number (NaN or infinite) is {shown}.",
+            {"epoch": first, "losses": [name for name, _ in evidence.no_numbers]},
+        )
+
+
 class StepsTooSmall(Rule):
     """The step size is too small to get anywhere."""
 

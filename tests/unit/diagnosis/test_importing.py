@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from retop.diagnosis import import_history
+from retop.diagnosis import diagnose, import_history
 from retop.errors import RunError
 
 KERAS = {
@@ -67,3 +67,88 @@ def test_other_files_are_refused_by_name(tmp_path: Path, text: str) -> None:
 def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot be read"):
         import_history(tmp_path / "none.csv")
+
+
+FASTAI = "epoch,train_loss,valid_loss,accuracy,time\n" + "".join(
+    f"{place},{train:.6f},{valid:.6f},{right:.6f},00:0{place % 5 + 2}\n"
+    for place, (train, valid, right) in enumerate(
+        [
+            (1.2, 0.71, 0.76),
+            (0.7, 0.52, 0.82),
+            (0.4, 0.50, 0.83),
+            (0.2, 0.58, 0.83),
+            (0.09, 0.74, 0.82),
+            (0.04, 0.9, 0.82),
+        ]
+    )
+)
+ULTRALYTICS = (
+    "epoch,time,train/loss,metrics/accuracy_top1,metrics/accuracy_top5,val/loss,lr/pg0,lr/pg1,lr/pg2\n"
+    + "".join(
+        f"{place},{4.2 * place:.3f},{train},{right},1,{valid},0.000714,0.000714,0.000714\n"
+        for place, (train, valid, right) in enumerate(
+            [
+                (1.35, 0.9, 0.7),
+                (0.8, 0.6, 0.78),
+                (0.5, 0.55, 0.8),
+                (0.25, 0.66, 0.8),
+                (0.12, 0.83, 0.8),
+                (0.05, 0.97, 0.79),
+            ],
+            start=1,
+        )
+    )
+)
+
+
+@pytest.mark.parametrize("text", [FASTAI, ULTRALYTICS], ids=["fastai", "Ultralytics"])
+def test_without_training_accuracy_losses_tell_overfitting(tmp_path: Path, text: str) -> None:
+    history = table(tmp_path / "log.csv", text)
+    found = next(one for one in diagnose(import_history(history, num_validation=400)) if one.code == "R01")
+    assert found.suspected
+    assert found.isolating_test
+    # On few images a loss rises so far by chance, and until its lowest epoch this history is healthy.
+    assert "R01" not in {one.code for one in diagnose(import_history(history, num_validation=12))}
+    calm = table(tmp_path / "calm.csv", "".join(text.splitlines(keepends=True)[:5]))
+    assert "R01" not in {one.code for one in diagnose(import_history(calm, num_validation=400))}
+
+
+LOST_AT_3 = {
+    "Keras": json.dumps(
+        {
+            "loss": [0.7, 0.4, float("nan"), float("nan")],
+            "accuracy": [0.5, 0.8, 0.5, 0.5],
+            "val_loss": [0.6, 0.5, float("nan"), float("nan")],
+            "val_accuracy": [0.6, 0.7, 0.5, 0.5],
+        }
+    ),
+    "fastai": "epoch,train_loss,valid_loss,accuracy,time\n0,0.7,0.6,0.6,00:03\n1,0.4,0.5,0.7,00:03\n"
+    "2,nan,nan,0.5,00:03\n3,nan,nan,0.5,00:03\n",
+    "Lightning": "epoch,step,train_loss,val_acc,val_loss\n0,9,,0.6,0.6\n0,9,0.7,,\n1,19,,0.7,0.5\n1,19,0.4,,\n"
+    "2,29,,0.5,nan\n2,29,nan,,\n",
+    "infinite": "epoch,loss,val_loss,val_accuracy\n1,0.7,0.6,0.6\n2,0.4,0.5,0.7\n3,inf,inf,0.5\n4,0.6,0.6,0.6\n",
+}
+
+
+@pytest.mark.parametrize("text", LOST_AT_3.values(), ids=LOST_AT_3)
+def test_a_loss_that_is_no_number_is_named_with_its_epoch(tmp_path: Path, text: str) -> None:
+    history = table(tmp_path / "history.csv", text)
+    for num_validation in (0, 500):
+        found = diagnose(import_history(history, num_validation=num_validation))
+        assert [(one.code, one.severity) for one in found] == [("R25", "error")]
+        assert found[0].evidence == {"epoch": 3, "losses": ["train loss", "validation loss"]}
+        assert "from epoch 3 on" in found[0].seen
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "epoch,train_loss,val_acc,val_loss\n0,nan,0.6,0.6\n0,0.7,nan,nan\n1,nan,0.7,0.5\n1,0.4,nan,nan\n",
+        "epoch,train_loss,val_acc,val_loss\n0,0.7,0.6,0.6\n1,0.5,0.65,nan\n2,0.4,0.7,0.5\n",
+    ],
+    ids=["rows of their own", "measured in some epochs"],
+)
+def test_nan_that_stands_for_nothing_measured_is_no_finding(tmp_path: Path, text: str) -> None:
+    evidence = import_history(table(tmp_path / "log.csv", text))
+    assert "R25" not in {one.code for one in diagnose(evidence)}
+    assert evidence.epochs[-1].validation_accuracy == pytest.approx(0.7)
