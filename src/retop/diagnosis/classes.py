@@ -2,6 +2,7 @@
 
 # K classes
 
+import math
 from itertools import combinations
 
 import numpy as np
@@ -25,8 +26,9 @@ class TwinClasses(Rule):
         "On validation and test together, images of two classes of similar size are given one of the two more often "
         "than other images are, by three standard errors, but which one is chance: of at least 20 answers inside the "
         "pair at most 65 % are right, with an interval that does not reach above 75 %, nor are more than 75 % on "
-        "validation alone. The other pairs of classes are told apart better than that interval, and better than by "
-        "guessing."
+        "validation alone; nor do the two probabilities order the pair's images by class (the area under the ROC curve "
+        "is at most two standard errors above one half). The other pairs of classes are told apart better than that "
+        "interval, and better than by guessing."
     )
     fixes = "Merge them into one folder, or look for what tells them apart at a larger input size."
 
@@ -51,6 +53,7 @@ class TwinClasses(Rule):
             or _share_right(validation_kk[np.ix_(twins, twins)]) > 0.75
             or others <= interval.high
             or told_apart <= 0.5
+            or ordering_of(evidence, twins) > 2
         ):
             return None
         splits = "validation and test" if evidence.test else "validation"
@@ -141,6 +144,34 @@ class ImbalanceHidden(Rule):
 def count_answers(evidence: Evidence) -> Counts:
     """Confusion [K][K] of validation and test together, row the true class; of that which was measured."""
     return np.asarray(sum(np.array(one.confusion) for one in (evidence.validation, evidence.test) if one))
+
+
+def ordering_of(evidence: Evidence, pair: tuple[int, int]) -> float:
+    """How well two classes are told apart by their probabilities, whatever else was answered.
+
+    Args:
+        evidence: of the run.
+        pair: the classes' numbers.
+
+    Returns:
+        Standard errors by which the area under the ROC curve, of validation and test images of the two, exceeds one
+        half; minus infinity where no probabilities are known.
+    """
+    from scipy.stats import rankdata
+
+    known = [one for one in (evidence.validation_predictions, evidence.test_predictions) if one is not None]
+    if not known:
+        return -math.inf
+    labels_n = np.concatenate([one.labels_n for one in known])
+    logits_nk = np.concatenate([one.logits_nk for one in known])
+    own_n = np.isin(labels_n, pair)
+    is_second_n = labels_n[own_n] == pair[1]
+    ranks_n = rankdata(logits_nk[own_n, pair[1]] - logits_nk[own_n, pair[0]])
+    second, first = int(is_second_n.sum()), int((~is_second_n).sum())
+    if not first or not second:
+        return -math.inf
+    area = (ranks_n[is_second_n].sum() / second - (second + 1) / 2) / first
+    return float((area - 0.5) / math.sqrt((first + second + 1) / (12 * first * second)))
 
 
 def _stand_together(counts_kk: Counts, pair: tuple[int, int]) -> bool:

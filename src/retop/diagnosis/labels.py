@@ -8,15 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from retop.diagnosis.evidence import Evidence
-from retop.diagnosis.rule import CERTAIN, Rule, accuracy, standard_error, whole
+from retop.diagnosis.rule import CERTAIN, LIKELY_CHOSEN, Rule, accuracy, standard_error, whole
 from retop.evaluation import log_softmax
 from retop.records import Finding, Metrics, Predictions, SampleResult
 
 FEWER_LEARNED = math.sqrt(5 / 4)
 """Ratio of losses of regressions of which one has learned from a fifth fewer images, if losses fall with the root of
 their number."""
-LIKELY_CHOSEN = 1.0
-"""Standard errors by which the best of many epochs is above what it would be on other images."""
 
 
 class LabelNoise(Rule):
@@ -30,7 +28,7 @@ class LabelNoise(Rule):
         "Logistic regressions on the frozen features, each fitted without the images that it judges: they contradict "
         "more than 4 % of the training labels with a confidence above 80 %, and more than three times as many as "
         "regressions that are right as often as they say would; or training labels cost them more (the log loss) than "
-        "validation and test labels cost the regression on all training images, by 12 % of that and three standard "
+        "validation and test labels cost the regression on all training images, by 12 % of that and four standard "
         "errors: each has learned from a fifth fewer images, and is worse for that alone. The scatter of these losses, "
         "and how test differs from validation, are those of the model's own answers, flattened until they cost as "
         "much on validation."
@@ -49,7 +47,7 @@ class LabelNoise(Rule):
         expected = sum(1 - one.confidence for one in confident)
         # Where most images are contradicted the features say nothing, and the labels need not be at fault.
         certain = len(confident) >= max(5, 0.04 * n, 3 * expected) and max(confirmed, other) >= 0.5
-        if not certain and (excess_of_training(evidence) or 0.0) <= CERTAIN:
+        if not certain and (excess_of_training(evidence) or 0.0) <= CERTAIN + 1:
             return None
         listed = confident if certain else tests.suspected_labels
         return self.found(

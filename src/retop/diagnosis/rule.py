@@ -11,6 +11,8 @@ Severity = Literal["error", "warning", "note"]
 CERTAIN = 3.0
 """Standard errors beyond which a difference is not taken for noise: some forty tests are made on every run, and hardly
 one run in fifty may be warned of in vain."""
+LIKELY_CHOSEN = 1.0
+"""Standard errors by which the best of many epochs is above what it would be on other images."""
 
 
 class Rule(ABC):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from retop.diagnosis.evidence import Evidence
-from retop.diagnosis.rule import CERTAIN, Rule, accuracy, standard_error, whole
+from retop.diagnosis.rule import CERTAIN, LIKELY_CHOSEN, Rule, accuracy, standard_error, whole
 from retop.evaluation import log_softmax, right_answers
 from retop.records import Finding, Predictions
 
@@ -78,9 +78,9 @@ class Shift(Rule):
         "the figure is worth."
     )
     looks_for = (
-        "Test accuracy lies below validation accuracy by more than three standard errors and 5 points, and renaming "
-        "the "
-        "classes or a collapse does not explain it. The model's confidence on test is compared with that on validation."
+        "Test accuracy lies below validation accuracy, which chose the best epoch, by more than four standard errors "
+        "and 5 points, and renaming the classes or a collapse does not explain it. The model's confidence on test is "
+        "compared with that on validation."
     )
     fixes = (
         "Compare where both come from; split anew, mixed (--split 70/15/15 on one folder), or collect validation like "
@@ -95,14 +95,15 @@ class Shift(Rule):
             return None
         lost = first.accuracy.value - second.accuracy.value
         error = standard_error(first.accuracy.value, first.n, second.accuracy.value, second.n)
-        if lost <= max(0.05, CERTAIN * error):
+        beyond_noise = (CERTAIN + LIKELY_CHOSEN) * error
+        if lost <= max(0.05, beyond_noise):
             return None
         sure = [_confidence(one) for one in (evidence.validation_predictions, evidence.test_predictions)]
         about = f" Mean confidence: {whole(sure[0])} and {whole(sure[1])}." if sure[0] and sure[1] else ""
         return self.found(
             f"{whole(first.accuracy.value)} of {first.n:,} validation images, {whole(second.accuracy.value)} of "
             f"{second.n:,} test images: {100 * lost:.1f} points less (noise: up to "
-            f"{100 * CERTAIN * error:.1f}).{about}",
+            f"{100 * beyond_noise:.1f}).{about}",
             {"validation": first.accuracy.value, "test": second.accuracy.value, "n": second.n},
             suspected=True,
             isolating_test="The same accuracy on a random part of the test images that joins validation.",

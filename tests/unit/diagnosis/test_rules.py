@@ -1,12 +1,15 @@
 """Every rule names what it is for, and keeps silent about healthy runs."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from example_records import answers, contender, epochs
 from retop.diagnosis import RULES, Evidence, diagnose, diagnose_comparison
+from retop.diagnosis.classes import ordering_of
 from retop.diagnosis.labels import flattening, losses
 from retop.evaluation import measure
 from retop.records import (
@@ -295,6 +298,19 @@ def test_twins_need_other_pairs_that_are_told_apart() -> None:
     twins = [[26, 24, 2, 1], [23, 27, 1, 2], [1, 2, 45, 5], [2, 1, 6, 44]]
     assert graver(with_validation(twins)) == {"R13"}
     assert graver(with_validation([[14, 12, 13, 14], [13, 14, 12, 14], [12, 14, 14, 13], [14, 13, 12, 14]])) == set()
+
+
+def test_classes_whose_probabilities_order_their_images_are_no_twins() -> None:
+    twins = with_validation([[26, 24, 0], [23, 27, 0], [1, 0, 49]])
+    assert twins.validation_predictions is not None
+    told = twins.validation_predictions
+    logits_nk = told.logits_nk + 0.5 * np.eye(3, dtype=np.float32)[told.labels_n]
+    assert np.array_equal(logits_nk.argmax(1), told.logits_nk.argmax(1))
+    ordered = replace(twins, validation_predictions=replace(told, logits_nk=logits_nk))
+    assert "R13" in codes(twins)
+    assert "R13" not in codes(ordered)
+    area = roc_auc_score(told.labels_n[:100] == 1, logits_nk[:100, 1] - logits_nk[:100, 0])
+    assert ordering_of(ordered, (0, 1)) == pytest.approx((area - 0.5) / math.sqrt(101 / (12 * 50 * 50)))
 
 
 def test_twins_on_few_images_are_seen_with_test_images() -> None:
