@@ -67,18 +67,18 @@ def table(results: Sequence[Result]) -> str:
             continue
         lines += [
             f"\n{half} half\n",
-            "| fault | named by | runs | came about | named | rate, 95 % interval |",
-            "|---|---|---|---|---|---|",
+            "| fault | named by | runs | came about | of these named | named | rate, 95 % interval |",
+            "|---|---|---|---|---|---|---|",
         ]
         for fault in FAULTS:
             tried = [one for one in own if one["fault"] == fault.name]
-            present = sum(one["present"] for one in tried)
-            named = sum(any(code in one["found"] for code in (*fault.named_by, STOPPED)) for one in tried)
-            lines.append(f"| {fault.name} | {', '.join(fault.named_by)} | {len(tried)} | {present} | {named} | "
-                         f"{_rate(named, len(tried))} |")  # fmt: skip
+            named = [one for one in tried if any(code in one["found"] for code in (*fault.named_by, STOPPED))]
+            present, of_these = (sum(one["present"] for one in some) for some in (tried, named))
+            lines.append(f"| {fault.name} | {', '.join(fault.named_by)} | {len(tried)} | {present} | {of_these} | "
+                         f"{len(named)} | {_rate(len(named), len(tried))} |")  # fmt: skip
         tried = [one for one in own if one["fault"] == HEALTHY.name]
         alarmed = [one for one in tried if set(one["found"].values()) - {"note"}]
-        lines.append(f"| none (healthy): false alarms | any warning | {len(tried)} | | {len(alarmed)} | "
+        lines.append(f"| none (healthy): false alarms | any warning | {len(tried)} | | | {len(alarmed)} | "
                      f"{_rate(len(alarmed), len(tried))} |")  # fmt: skip
         lines += [f"\n- {one['data']}, seed {one['seed']}: {_graver(one)}" for one in alarmed]
     return "\n".join(lines)
