@@ -16,6 +16,7 @@
     │   ├── RunExistsError          7   the output folder holds another run
     │   ├── RunBusyError            7   another process is at work on it
     │   ├── OutputError             7   the output folder cannot be written
+    │   ├── DamagedError            7   a file of the output folder is empty or cut short
     │   ├── MemoryRunError          7   not enough memory, even for one image at a time
     │   └── DivergedError           7   the loss or the weights are no longer finite
     ├── StoppedError              130   somebody asked to stop
@@ -117,6 +118,10 @@ class RunBusyError(RunError):
 
 class OutputError(RunError):
     """The output folder cannot be written: no space, no permission, or it is gone."""
+
+
+class DamagedError(RunError):
+    """A file of the output folder is not what was written: empty, cut short, overwritten."""
 
 
 class MemoryRunError(RunError):

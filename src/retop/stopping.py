@@ -68,6 +68,29 @@ def leave_on_second_signal(line: str) -> None:
 
 
 @contextmanager
+def ending_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM raises what Ctrl-C raises, for a command that has something to say when it is ended."""
+    # What was set by somebody else, or is ignored, stays.
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for each in SIGNALS if _after_first is not None else ():
+            signal.signal(each, _after_first)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        # Where the work was stopped, the next signal ends the command at once.
+        if signal.getsignal(signal.SIGTERM) is interrupt:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
 def stop_on_signals() -> Iterator[Stop]:
     """Note Ctrl-C and SIGTERM for as long as the work lasts; a second one does what it always did, or ends a command.
 

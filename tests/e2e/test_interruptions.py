@@ -195,3 +195,21 @@ def test_a_file_that_the_system_does_not_let_grow_is_one_error_and_loses_nothing
     assert "Traceback" not in messages
     code, messages = retop("resume", "limited")
     assert code == 0, messages
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_plan_is_made_says_how_to_go_on(
+    retop: Retop, photos: Path, small_weights: Path, number: signal.Signals
+) -> None:
+    words = ["compare", photos, "--backbones", "test_resnet", "--weights", small_weights, "--out", "never"]
+    process = retop.start(*words)
+    index = retop.folder / "cache"
+    # The images are indexed when the cache has something; the plan takes seconds after that.
+    wait_until(lambda: process.poll() is not None or (index.is_dir() and any(index.iterdir())))
+    process.send_signal(number)
+    messages = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, messages
+    assert "interrupted before anything was trained" in " ".join(messages.split())
+    assert "The same command begins again" in " ".join(messages.split())
+    assert "Traceback" not in messages
+    assert not (retop.folder / "never").exists()

@@ -8,7 +8,8 @@ import pytest
 
 from retop.activations import ActivationStore
 from retop.data import Dataset
-from retop.errors import StoppedError
+from retop.errors import RunExistsError, StoppedError
+from retop.events import Event, Notice
 from retop.records import RunRecord
 from retop.schema import to_plain
 from retop.stopping import Stop
@@ -74,3 +75,66 @@ def test_resuming_equals_not_stopping(
     theirs = logits(tmp_path / "b" / "run")
     assert all(np.array_equal(row, theirs[key]) for key, row in logits(tmp_path / "a" / "run").items())
     assert not (tmp_path / "b" / "run" / "checkpoints").exists()
+
+
+def test_less_memory_on_the_day_of_the_resume_changes_nothing(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from retop.pipeline import prepared
+
+    arguments: dict[str, Any] = {"weights": small_weights, "settings": {"stage1.weight_decay": "auto"}}
+    whole = run_small(tmp_path / "a" / "run", shapes, **arguments)
+    with pytest.raises(StoppedError):
+        run_small(tmp_path / "b" / "run", shapes, stop=StopAfter(1), **arguments)
+    monkeypatch.setattr(prepared, "MEMORY_FRACTION", 0.0)
+    assert outcome(run_small(tmp_path / "b" / "run", shapes, **arguments)) == outcome(whole)
+    assert model_bytes(tmp_path / "b" / "run") == model_bytes(tmp_path / "a" / "run")
+    assert outcome(run_small(tmp_path / "c" / "run", shapes, **arguments)) != outcome(whole)
+
+
+@pytest.mark.parametrize(("settings", "questions"), [({}, 9), ({"stage1.min_steps": 9, "stage2.min_steps": 15}, 3)])
+@pytest.mark.parametrize("first", [True, False], ids=["less disk", "more disk"])
+def test_other_room_on_disk_on_the_day_of_the_resume_changes_nothing(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, object], questions: int, first: bool,
+) -> None:  # fmt: skip
+    from retop.activations import store
+
+    def have_room(plenty: bool) -> None:
+        monkeypatch.setattr(store, "FREE_DISK_FRACTION", 0.5 if plenty else 1e-12)
+
+    arguments: dict[str, Any] = {"weights": small_weights, "settings": settings}
+    have_room(first)
+    whole = run_small(tmp_path / "a" / "run", shapes, store=ActivationStore(tmp_path / "a store"), **arguments)
+    with pytest.raises(StoppedError):
+        run_small(
+            tmp_path / "b" / "run", shapes, store=ActivationStore(tmp_path / "b store"), stop=StopAfter(questions),
+            **arguments,
+        )  # fmt: skip
+    have_room(not first)
+    heard: list[Event] = []
+    again = ActivationStore(tmp_path / "b store")
+    resumed = run_small(tmp_path / "b" / "run", shapes, store=again, listener=heard.append, **arguments)
+    assert outcome(resumed) == outcome(whole)
+    assert model_bytes(tmp_path / "b" / "run") == model_bytes(tmp_path / "a" / "run")
+    changed = "was begun with activations as inputs and would now take images (the features would take"
+    said = [
+        event.message for event in heard if isinstance(event, Notice) and "it goes on as it was begun" in event.message
+    ]
+    assert len(said) == 1
+    assert changed in said[0] or not first
+
+
+def test_another_limit_of_the_store_is_refused_where_it_asks_for_another_run(
+    small_weights: Path, shapes: Dataset, tmp_path: Path
+) -> None:
+    folder = tmp_path / "store"
+    with pytest.raises(StoppedError):
+        run_small(
+            tmp_path / "run", shapes, weights=small_weights, store=ActivationStore(folder), stop=StopAfter(9)
+        )  # fmt: skip
+    with pytest.raises(RunExistsError, match=r"begun with activations.*now take images.*--cache-limit.*--out"):
+        run_small(tmp_path / "run", shapes, weights=small_weights, store=ActivationStore(folder, 1))
+    with pytest.raises(RunExistsError, match="cache was on and is off"):
+        run_small(tmp_path / "run", shapes, weights=small_weights)
+    run_small(tmp_path / "run", shapes, weights=small_weights, store=ActivationStore(folder, 2**40))

@@ -25,6 +25,11 @@ class EntryKey:
 
     Two keys are equal exactly if the activations must be; whatever a clock, a path or a directory order
     decides is not in it.
+
+    How many images go through the network at once, which follows from the memory that is left, is not in it either:
+    like the number of threads it may change how sums are rounded (largest difference 2e-6 of the largest value, over
+    five networks in parts of 16, 8, 4 and 1 images instead of 32, float32). With it in the key, the seeds and the
+    probe of a backbone would not share what was computed once, just where memory is scarce.
     """
 
     images: str

@@ -114,6 +114,11 @@ class ActivationStore:
         self._verified: dict[str, list[tuple[int, int]]] = {}
 
     @property
+    def limit_is_chosen(self) -> bool:
+        """Whether somebody set the cap; else it follows from the disk."""
+        return self._limit_bytes is not None
+
+    @property
     def limit_bytes(self) -> int:
         """The cap in force."""
         if self._limit_bytes is not None:
@@ -161,7 +166,10 @@ class ActivationStore:
         # Hashing takes seconds for each gigabyte, and every seed asks again.
         if self._verified.get(digest) != _stamps(folder, record) and _intact_parts(folder, record) != record.parts:
             return None
-        return self._opened(digest, folder, record)
+        with suppress(OSError):
+            return self._opened(digest, folder, record)
+        # Another process has evicted it since it was read.
+        return None
 
     def holds(self, key: EntryKey) -> bool:
         """Whether a complete entry of that key lies in the store, without checking its content."""
@@ -203,11 +211,14 @@ class ActivationStore:
             raise StoreError(
                 f"the activation store at {self.folder} cannot be written: {error.strerror or error}. Free some "
                 f"space, clear it with 'retop cache --clear', choose another place with --cache DIR, or do without "
-                f"it with --cache off"
+                f"it with --cache off in a new folder (--out)"
             ) from error
         if not record.complete:
             raise StoreError(f"{folder} has {record.rows_done} rows of {num_rows}; this is a defect of retop")
-        return self._opened(digest, folder, record)
+        with suppress(FileNotFoundError):
+            return self._opened(digest, folder, record)
+        # Another process has evicted it since it was written.
+        return self.fill(key, num_rows, compute, about)
 
     def make_room(self, num_bytes: int, keep: Collection[str] = ()) -> None:
         """Evict the least recently used entries until that many bytes fit the cap.

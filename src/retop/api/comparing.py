@@ -14,7 +14,7 @@ from retop.comparison.request import Baseline, ComparisonRequest
 from retop.data import Dataset, open_dataset
 from retop.data.audit import audit_dataset, say_findings
 from retop.device import DeviceName
-from retop.errors import RetopError, RunError, SchemaError, UsageError
+from retop.errors import DamagedError, RetopError, RunError, SchemaError, UsageError
 from retop.events import Listener, Notice
 from retop.pipeline import Setting, only_process_in
 from retop.predictor import Predictor
@@ -157,7 +157,12 @@ def resume(
     folder = next((each for each in (Path(run), Path(run).absolute().parent) if (each / PLAN).is_file()), None)
     if folder is None:
         raise RunError(f"{run} holds no comparison: it has no {PLAN}. Give the folder that --out (out=) named")
-    arguments = dict(read_record(PlanRecord, folder / PLAN).arguments)
+    try:
+        arguments = dict(read_record(PlanRecord, folder / PLAN).arguments)
+    except DamagedError as error:
+        raise DamagedError(
+            f"{error}. Run the same command again with --out {folder}: it makes the plan anew and goes on"
+        ) from error
     if not arguments:
         raise RunError(f"{folder / PLAN} does not say how it was begun; run the same command again with --out {folder}")
     try:

@@ -16,12 +16,13 @@ from retop.cli.reading import read_names
 from retop.cli.training_options import TrainingOptions
 from retop.errors import OutputError, RunError, StoppedError
 from retop.schema import to_plain
-from retop.stopping import leave_on_second_signal
+from retop.stopping import ending_like_ctrl_c, leave_on_second_signal
 
 if TYPE_CHECKING:
     from retop.api import Comparison
     from retop.records import PlanRecord
 
+NOT_BEGUN = "before anything was trained; what was saved before is kept. The same command begins again"
 # Of the recommended model, and of every other one.
 MOST_MISSES, FEW_MISSES = 20, 5
 
@@ -59,6 +60,7 @@ def resume_comparison(run: Path, as_json: bool) -> None:
 def _run(call: "Callable[..., Comparison]", as_json: bool) -> "Comparison":
     messages = Console(stderr=True)
     claimed: list[str] = []
+    leave_on_second_signal(f"retop: left at once, {NOT_BEGUN}")
 
     def show(plan: "PlanRecord", folder: Path) -> None:
         claimed.append(f"'retop resume {shlex.quote(str(folder))}' goes on")
@@ -67,8 +69,13 @@ def _run(call: "Callable[..., Comparison]", as_json: bool) -> "Comparison":
         _say(messages, f"Results go to {folder}")
 
     try:
-        with ProgressDisplay(messages) as listener:
+        with ending_like_ctrl_c(), ProgressDisplay(messages) as listener:
             comparison = call(listener=listener, on_plan=show)
+    except KeyboardInterrupt:
+        # While images are indexed and the plan is made there is nothing to save.
+        if claimed:
+            raise
+        raise StoppedError(f"interrupted {NOT_BEGUN}") from None
     except StoppedError as error:
         raise StoppedError(f"{error}; everything is saved. {claimed[0]}") from error
     except OutputError as error:

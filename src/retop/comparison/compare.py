@@ -1,17 +1,19 @@
 """Run a comparison: every run, serially; then the ranking."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from retop.comparison.finished import differs_from, read_whole_run
 from retop.comparison.ranking import Contender, rank, recommended
 from retop.comparison.request import ComparisonRequest
 from retop.comparison.schedule import planned_runs, remaining_plan
 from retop.comparison.statements import describe
 from retop.data import Dataset
 from retop.device import naming_memory
-from retop.errors import OutputError, RunError, RunExistsError, StoppedError
+from retop.errors import DamagedError, OutputError, RunError, RunExistsError, StoppedError
 from retop.events import Notice
 from retop.pipeline import RunFolder, RunRequest, Setting, run_backbone
 from retop.pipeline.environment import describe_environment
@@ -20,19 +22,20 @@ from retop.records import (
     ComparisonRecord,
     Environment,
     FailedRun,
+    FinishedRun,
     PlannedRun,
     PlanRecord,
     Predictions,
     RunRecord,
     leaked_test_images,
     merge_predictions,
-    read_predictions,
     read_record,
     write_record,
 )
 from retop.records.lock import is_leftover
 from retop.records.storing import writing
 from retop.schema import differences, to_plain
+from retop.training import Checkpoints
 
 COMPARISON, PLAN, AUDIT = "comparison.json", "plan.json", "audit.json"
 
@@ -60,12 +63,12 @@ def compare_backbones(
         StoppedError: somebody asked to stop; what is finished is kept, what is at work is saved.
     """
     environment = describe_environment(setting.runtime, setting.command)
-    finished: list[RunRecord] = []
+    finished: dict[str, FinishedRun] = {}
     failed: list[FailedRun] = []
     for run in request.runs():
         setting.stop.check()
         try:
-            finished.append(_finish(run, dataset, setting, folder, plan))
+            finished[run.name] = _finish(run, dataset, setting, folder, plan)
         # These end the whole comparison: somebody asked for it, or no other run could be written either.
         except (StoppedError, OutputError):
             raise
@@ -101,7 +104,9 @@ def check_folder(folder: Path, request: ComparisonRequest, dataset: Dataset, set
     """
     _refuse_among_images(folder, dataset)
     if (folder / PLAN).is_file():
-        before = read_record(PlanRecord, folder / PLAN)
+        before = _read_plan(folder, request, dataset, setting)
+        if before is None:
+            return None
         if changed := _differences(before, dataset.record.fingerprint, planned_runs(request)):
             raise RunExistsError(_other(folder, changed))
         _check_versions(folder, request, setting)
@@ -111,6 +116,23 @@ def check_folder(folder: Path, request: ComparisonRequest, dataset: Dataset, set
         if folder.exists() and not all(is_leftover(path) for path in folder.iterdir()):
             raise RunExistsError(f"{folder} is not empty and holds no comparison of ours; choose another with --out")
     return None
+
+
+def _read_plan(folder: Path, request: ComparisonRequest, dataset: Dataset, setting: Setting) -> PlanRecord | None:
+    """The plan of a folder; None where it is damaged and all that is finished is of this comparison all the same.
+
+    What is not finished has checkpoints, which tell whose they are.
+    """
+    try:
+        return read_record(PlanRecord, folder / PLAN)
+    except DamagedError as error:
+        for run, planned in zip(request.runs(), planned_runs(request), strict=True):
+            files = RunFolder(folder / run.name)
+            if files.run.exists() and (changed := differs_from(files, run, planned, dataset.in_fold(run.fold))):
+                raise RunExistsError(_other(folder, changed)) from error
+        _check_versions(folder, request, setting)
+        setting.listener(Notice("warning", f"{error}; it is made anew"))
+        return None
 
 
 def _other(folder: Path, changed: Sequence[str]) -> str:
@@ -143,12 +165,14 @@ def claim_folder(folder: Path, plan: PlanRecord) -> None:
         OutputError: it cannot be written.
         RunExistsError: another process has put another comparison there in the meantime.
     """
-    if not (folder / PLAN).is_file():
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            write_record(folder / PLAN, plan)
-    elif changed := _differences(read_record(PlanRecord, folder / PLAN), plan.data_fingerprint, plan.runs):
-        raise RunExistsError(_other(folder, changed))
+    with suppress(DamagedError):
+        if (folder / PLAN).is_file():
+            if changed := _differences(read_record(PlanRecord, folder / PLAN), plan.data_fingerprint, plan.runs):
+                raise RunExistsError(_other(folder, changed))
+            return
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_record(folder / PLAN, plan)
 
 
 def _check_versions(folder: Path, request: ComparisonRequest, setting: Setting) -> None:
@@ -159,7 +183,10 @@ def _check_versions(folder: Path, request: ComparisonRequest, setting: Setting) 
         return
     now = _versions(describe_environment(setting.runtime, ""))
     for each in finished:
-        if changed := differences(_versions(read_record(RunRecord, each.run).environment), now):
+        with suppress(DamagedError):
+            changed = differences(_versions(read_record(RunRecord, each.run).environment), now)
+            if not changed:
+                continue
             raise RunExistsError(
                 f"{each.path} was made otherwise than what is left would be: {'; '.join(changed)}. Go on with what it "
                 f"was made with, or begin anew with another --out (out=)"
@@ -189,13 +216,17 @@ def _differences(before: PlanRecord, data_fingerprint: str, runs: Sequence[Plann
     return found
 
 
-def _finish(run: RunRequest, dataset: Dataset, setting: Setting, folder: Path, plan: PlanRecord) -> RunRecord:
+def _finish(run: RunRequest, dataset: Dataset, setting: Setting, folder: Path, plan: PlanRecord) -> FinishedRun:
     files = RunFolder(folder / run.name)
     if files.run.exists():
-        return read_record(RunRecord, files.run)
+        finished = read_whole_run(files)
+        # A process may have been killed just before it removed them.
+        Checkpoints(files.checkpoints).remove()
+        return finished
     planned = {part.part: part.seconds for part in plan.parts if part.run == run.name and part.seconds is not None}
     with naming_memory(run.name):
-        return run_backbone(run, dataset.in_fold(run.fold), setting, files, planned)
+        run_backbone(run, dataset.in_fold(run.fold), setting, files, planned)
+    return read_whole_run(files)
 
 
 def _rank(
@@ -203,11 +234,11 @@ def _rank(
     dataset: Dataset,
     environment: Environment,
     folder: Path,
-    finished: Sequence[RunRecord],
+    finished: Mapping[str, FinishedRun],
     failed: Sequence[FailedRun],
 ) -> ComparisonRecord:
     ranked_on: Literal["test", "validation"] = "test" if dataset.test is not None else "validation"
-    contenders = _contenders(request, folder, finished, ranked_on)
+    contenders = _contenders(request, finished)
     if not contenders:
         raise RunError("; ".join(f"{run.name}: {run.error}" for run in failed))
     rows, pairs = rank(contenders, request.recipe, _leaked(folder))
@@ -227,34 +258,31 @@ def _rank(
     )
 
 
-def _contenders(
-    request: ComparisonRequest, folder: Path, finished: Sequence[RunRecord], ranked_on: str
-) -> list[Contender]:
-    by_name = {run.name: run for run in finished}
+def _contenders(request: ComparisonRequest, finished: Mapping[str, FinishedRun]) -> list[Contender]:
     grouped: dict[str, dict[int, list[RunRequest]]] = {}
     for run in request.runs():
         grouped.setdefault(run.contender, {}).setdefault(run.seed, []).append(run)
     contenders = []
     for name, seeds in grouped.items():
         # A seed that lacks a fold has not answered every image.
-        complete = [runs for runs in seeds.values() if all(run.name in by_name for run in runs)]
+        complete = [runs for runs in seeds.values() if all(run.name in finished for run in runs)]
         runs = [run for seed in complete for run in seed]
         if runs:
             contenders.append(
                 Contender(
                     name=name,
                     kind=runs[0].kind,
-                    runs=tuple(by_name[run.name] for run in runs),
-                    predictions=tuple(_predictions(folder, seed, ranked_on) for seed in complete),
+                    runs=tuple(finished[run.name].record for run in runs),
+                    predictions=tuple(_predictions([finished[run.name] for run in seed]) for seed in complete),
                     run_folders=tuple(run.name for run in runs),
                 )
             )
     return contenders
 
 
-def _predictions(folder: Path, folds: Sequence[RunRequest], split: str) -> Predictions:
+def _predictions(folds: Sequence[FinishedRun]) -> Predictions:
     """The answers of one seed; with folds, to the images of all of them."""
-    return merge_predictions([read_predictions(RunFolder(folder / run.name).predictions, split) for run in folds])
+    return merge_predictions([run.ranked for run in folds if run.ranked is not None])
 
 
 def _leaked(folder: Path) -> frozenset[str]:

@@ -8,7 +8,7 @@ from retop.backbones.sources import find_source
 from retop.comparison.request import ComparisonRequest
 from retop.data import Dataset
 from retop.device import naming_memory
-from retop.errors import DivergedError, MemoryRunError
+from retop.errors import DivergedError, MemoryRunError, RetopError
 from retop.events import Notice, PartAdvanced, PartFinished, PartStarted
 from retop.pipeline import RunFolder, RunRequest, Setting
 from retop.pipeline.plan import RunPlanner
@@ -117,9 +117,13 @@ def _calibrated(
         with naming_memory(run.name):
             planner = RunPlanner(run, dataset.in_fold(run.fold), setting, coming)
             return planner.parts(), planner.memory_bytes()
-    except (DivergedError, MemoryRunError) as error:
-        # The run itself will say so; the others are not to suffer from it.
-        return (PlannedPart(run.name, "all", f"not calibrated: {error}", None, 0),), 0
+    except Exception as error:
+        # What was asked for and cannot be is better said now than in hours. Of whatever else its network, library or
+        # device may raise, the run itself will tell; the others are not to suffer from it.
+        if isinstance(error, RetopError) and not isinstance(error, DivergedError | MemoryRunError):
+            raise
+        why = str(error) if isinstance(error, RetopError) else f"{type(error).__name__}: {error}"
+        return (PlannedPart(run.name, "all", f"not calibrated: {' '.join(why.split())[:300]}", None, 0),), 0
 
 
 def _again(run: RunRequest, parts: tuple[PlannedPart, ...], filled: bool) -> list[PlannedPart]:

@@ -15,7 +15,7 @@ from retop.data import Dataset
 from retop.events import Notice, PartAdvanced
 from retop.pipeline.clock import Clock
 from retop.pipeline.frozen import FrozenPart, HeldInputs, SplitInputs, collect_features, feature_batches
-from retop.pipeline.prepared import PreparedRun, fits_memory, holds_features, middle_penalty, only_head
+from retop.pipeline.prepared import PreparedRun, middle_penalty, only_head
 from retop.pipeline.probe import Features, fit_probe
 from retop.pipeline.request import RunFolder, Setting
 from retop.predictor import Predictor
@@ -151,7 +151,7 @@ class RunTrainer:
         if not self._recipe.isolating_tests or self._prepared.request.kind != "fine-tuned":
             return None
         prepared, dataset, runtime = self._prepared, self._dataset, self._setting.runtime
-        stored = self._stored and prepared.needs_features and fits_memory(prepared, dataset)
+        stored = self._stored and prepared.needs_features and prepared.features_fit
         with self._clock.part("isolating tests", None, ""):
             return isolate(
                 Predictor(self._folder.model, runtime.device.type, images_at_once=runtime.images_at_once),
@@ -167,7 +167,7 @@ class RunTrainer:
     def _stage1(self) -> StageResult:
         recipe, suffix = self._recipe.stage1, self._feature_network()
         train, validation = self._inputs
-        if not self._stored and holds_features(self._prepared, self._dataset):
+        if self._prepared.holds_features:
             collected = [HeldInputs(torch.from_numpy(part_nf)) for part_nf in self._collect()]
             train, validation = (SplitInputs(features, None) for features in collected)
             suffix = nn.Identity()

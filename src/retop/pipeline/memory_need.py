@@ -13,7 +13,7 @@ from retop.backbones.head import build_head
 from retop.data import Dataset
 from retop.errors import MemoryRunError
 from retop.evaluation.numerals import size
-from retop.pipeline.prepared import PreparedRun, features_bytes, holds_features, only_head
+from retop.pipeline.prepared import PreparedRun, features_bytes, only_head
 from retop.recipe import StageRecipe
 from retop.room import MemoryRoom
 from retop.training import LateNetwork, Runtime, training_mode
@@ -139,7 +139,7 @@ class _Needs:
         decoded = DECODED_AHEAD * PREFIX_BATCH * math.prod(self._image_shape)
         yield Need("the prefix", REST_BYTES + whole + decoded + self._store_buffers())
         probe = prepared.request.kind == "probe"
-        held = features_bytes(prepared, self._dataset) if probe or holds_features(prepared, self._dataset) else 0
+        held = features_bytes(prepared, self._dataset) if probe or prepared.holds_features else 0
         if held:
             # A fit holds them twice.
             yield Need("the features of all images", REST_BYTES + whole + 2 * held)

@@ -14,7 +14,6 @@ from retop.pipeline.prepared import (
     PreparedRun,
     feature_keys,
     features_bytes,
-    holds_features,
     pixel_bytes,
     prepare,
     stored_keys,
@@ -87,7 +86,7 @@ class RunPlanner:
 
     @property
     def _holds_features(self) -> bool:
-        return self._request.kind == "probe" or holds_features(self._prepared, self._dataset)
+        return self._request.kind == "probe" or self._prepared.holds_features
 
     def _activation_parts(self, prepared: PreparedRun) -> list[PlannedPart]:
         split, runtime = prepared.split, self._setting.runtime

@@ -50,6 +50,7 @@ class PreparedRun:
             store; ``pixels``: the whole network trains on crops of stored images; ``images``: nothing is stored.
         reason: why the whole network runs in every epoch; None where it does not.
         num_features: F, values that enter the head.
+        features_fit: whether the features of view 0 of all images can be held in memory.
     """
 
     request: RunRequest
@@ -60,6 +61,7 @@ class PreparedRun:
     source: Source
     reason: str | None
     num_features: int
+    features_fit: bool
 
     @property
     def trains_late_layers(self) -> bool:
@@ -89,6 +91,11 @@ class PreparedRun:
     def needs_features(self) -> bool:
         """Whether something learns from the features of the frozen network."""
         return self.request.kind == "probe" or self.request.recipe.stage1.epochs > 0
+
+    @property
+    def holds_features(self) -> bool:
+        """Whether stage 1 without a store holds the features in memory, because they are the same in every epoch."""
+        return self.source == "images" and self.num_views == 1 and self.features_fit
 
     @property
     def late_suffix(self) -> nn.Module:
@@ -134,9 +141,11 @@ def prepare(request: RunRequest, dataset: Dataset, setting: Setting) -> Prepared
     freeze(backbone.network, boundary)
     network = ImageNetwork(backbone, "map" if request.recipe.head.kind == "mlp" else "pooled").eval()
     example, features = _example(network, backbone)
+    num_features = features.shape[1]
+    fit = _features_bytes(dataset, num_features) < MEMORY_FRACTION * memory_room().left_bytes
     if request.recipe.views.preset == "fresh":
         _check_pixels(backbone.preprocessing, dataset, setting)
-        return PreparedRun(request, backbone, boundary, network, None, "pixels", None, features.shape[1])
+        return PreparedRun(request, backbone, boundary, network, None, "pixels", None, num_features, fit)
     split, reason = _split(network, backbone, boundary, example, features, setting.runtime.folds)
     wanted = boundary.group is not None and request.recipe.stage2.epochs > 0
     source: Source = "activations" if wanted and split is not None else "features"
@@ -145,7 +154,7 @@ def prepare(request: RunRequest, dataset: Dataset, setting: Setting) -> Prepared
         source, reason = "images", "the store is switched off (--cache off)"
     else:
         rows = len(dataset.train) * request.recipe.views.count + len(dataset.validation)
-        feature_bytes = rows * features.shape[1] * setting.runtime.stored.itemsize
+        feature_bytes = rows * num_features * setting.runtime.stored.itemsize
         if source == "activations" and split is not None:
             needed = rows * split.bytes_per_image(setting.runtime.stored)
             needed += feature_bytes if request.recipe.stage1.epochs > 0 else 0
@@ -154,14 +163,15 @@ def prepare(request: RunRequest, dataset: Dataset, setting: Setting) -> Prepared
         if source == "features" and not setting.store.fits(feature_bytes):
             source, reason = "images", _too_small("features", feature_bytes, setting.store.limit_bytes)
     return PreparedRun(
-        _lengthened(request, source, len(dataset.train)),
+        lengthened(request, source, len(dataset.train)),
         backbone,
         boundary,
         network,
         split,
         source,
         reason,
-        features.shape[1],
+        num_features,
+        fit,
     )
 
 
@@ -172,8 +182,14 @@ def _too_small(what: str, needed: int, limit: int) -> str:
     )
 
 
-def _lengthened(request: RunRequest, source: Source, num_train: int) -> RunRequest:
-    """The stages that train from the store with as many epochs as `min_steps` asks for; the others cost too much."""
+def lengthened(request: RunRequest, source: Source, num_train: int) -> RunRequest:
+    """The stages that train from the store with as many epochs as `min_steps` asks for; the others cost too much.
+
+    Args:
+        request: what was asked for.
+        source: of the inputs.
+        num_train: images to learn from.
+    """
     recipe = request.recipe
     if source != "images":
         recipe = replace(recipe, stage1=recipe.stage1.lengthened(num_train))
@@ -234,28 +250,6 @@ def feature_keys(activations: dict[EntryKey, int], frozen: FrozenComputation) ->
     }
 
 
-def holds_features(prepared: PreparedRun, dataset: Dataset) -> bool:
-    """Whether stage 1 without a store holds the features in memory, because they are the same in every epoch.
-
-    Args:
-        prepared: the run.
-        dataset: the images.
-    """
-    if prepared.source != "images" or prepared.num_views > 1:
-        return False
-    return fits_memory(prepared, dataset)
-
-
-def fits_memory(prepared: PreparedRun, dataset: Dataset) -> bool:
-    """Whether the features of view 0 of all images can be held in memory.
-
-    Args:
-        prepared: the run.
-        dataset: the images.
-    """
-    return features_bytes(prepared, dataset) < MEMORY_FRACTION * memory_room().left_bytes
-
-
 def features_bytes(prepared: PreparedRun, dataset: Dataset) -> int:
     """Bytes of the float32 features of view 0 of all images that are learned from or chosen by.
 
@@ -263,7 +257,11 @@ def features_bytes(prepared: PreparedRun, dataset: Dataset) -> int:
         prepared: the run.
         dataset: the images.
     """
-    return (len(dataset.train) + len(dataset.validation)) * prepared.num_features * 4
+    return _features_bytes(dataset, prepared.num_features)
+
+
+def _features_bytes(dataset: Dataset, num_features: int) -> int:
+    return (len(dataset.train) + len(dataset.validation)) * num_features * 4
 
 
 def middle_penalty(num_images: int) -> float:

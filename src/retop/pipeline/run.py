@@ -10,11 +10,11 @@ from retop.data import Dataset
 from retop.errors import RunExistsError, StoppedError
 from retop.evaluation import measure
 from retop.events import Event, Listener, Notice
+from retop.pipeline.beginning import as_begun
 from retop.pipeline.calibrating import calibrate_model
 from retop.pipeline.clock import Clock
 from retop.pipeline.environment import describe_environment
 from retop.pipeline.fitting import RunTrainer
-from retop.pipeline.memory_need import AtOnce, fit_into_memory
 from retop.pipeline.prepared import PreparedRun, prepare
 from retop.pipeline.recording import (
     about_run,
@@ -28,7 +28,6 @@ from retop.pipeline.request import RunFolder, RunRequest, Setting
 from retop.predictor import Predictor
 from retop.records import Environment, Predictions, RunRecord, write_predictions, write_record
 from retop.records.storing import writing
-from retop.room import memory_room
 from retop.schema import PARTIAL, to_plain
 from retop.training import Checkpoints
 from retop.training.tracking import RunTracks
@@ -66,9 +65,9 @@ def run_backbone(
     environment = describe_environment(setting.runtime, setting.command)
     with clock.part("build", None, ""):
         prepared = prepare(request, dataset, setting)
-    checkpoints = _open_checkpoints(folder, prepared, dataset, setting, environment, clock, shown)
+    checkpoints = _open_checkpoints(folder, request, prepared, dataset, setting, environment, clock, shown)
+    prepared, setting = as_begun(prepared, request, dataset, setting, checkpoints)
     _tell_what_is_not_stored(prepared, setting)
-    setting = _within_memory(prepared, dataset, setting, checkpoints)
     with RunTracks(setting.log, folder.path, about_run(request, dataset), setting.listener) as tracks:
         trainer = RunTrainer(prepared, dataset, setting, clock, folder, checkpoints, tracks)
         try:
@@ -143,6 +142,7 @@ def _make_ready(folder: RunFolder) -> None:
 
 def _open_checkpoints(
     folder: RunFolder,
+    request: RunRequest,
     prepared: PreparedRun,
     dataset: Dataset,
     setting: Setting,
@@ -151,7 +151,7 @@ def _open_checkpoints(
     shown: list[str],
 ) -> Checkpoints:
     """The run's checkpoints, with what an earlier process left in them."""
-    request, listener = prepared.request, setting.listener
+    listener = setting.listener
     identity = {
         "backbone": request.backbone,
         "kind": request.kind,
@@ -159,7 +159,7 @@ def _open_checkpoints(
         "recipe": to_plain(request.recipe),
         "data": dataset.record.fingerprint,
         "weights": prepared.backbone.weights.sha256,
-        "inputs": prepared.source,
+        "cache": "off" if setting.store is None else "on",
         "arithmetic": [dtype_name(setting.runtime.dtype), dtype_name(setting.runtime.stored), environment.device],
         "versions": {"retop": environment.retop, **environment.packages},
     }
@@ -171,16 +171,6 @@ def _open_checkpoints(
         listener(Notice("note", f"{request.name} goes on from its newest checkpoint"))
     checkpoints.note = lambda: {"warnings": list(shown), "seconds": clock.so_far()}
     return checkpoints
-
-
-def _within_memory(prepared: PreparedRun, dataset: Dataset, setting: Setting, checkpoints: Checkpoints) -> Setting:
-    """The setting with as many images at once as fit into memory: as was decided when the run began."""
-    at_once = checkpoints.once(
-        "images at once", AtOnce, None, lambda: fit_into_memory(prepared, dataset, setting.runtime, memory_room())
-    )
-    if at_once.reason is not None:
-        setting.listener(Notice("warning", at_once.reason))
-    return setting.with_images_at_once(at_once.images)
 
 
 def _evaluate(folder: RunFolder, dataset: Dataset, setting: Setting, clock: Clock) -> tuple[Predictions, ...]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from retop.errors import RunError
+from retop.errors import DamagedError, RunError
 from retop.schema import write_bytes
 
 # N images, K classes
@@ -84,7 +84,8 @@ def read_predictions(path: Path, split: str) -> Predictions:
         The predictions; empty where the file has none for that split.
 
     Raises:
-        RunError: the file is missing, of another version, or not such a table.
+        DamagedError: the file is missing or not such a table.
+        RunError: it is of another version.
     """
     try:
         table = pq.read_table(path)
@@ -94,7 +95,7 @@ def read_predictions(path: Path, split: str) -> Predictions:
         places = {name: place for place, name in enumerate(classes)}
         labels = np.array([places[label] for label in table["label"].to_pylist()], dtype=np.int64)
     except (OSError, pa.ArrowInvalid, KeyError, ValueError) as error:
-        raise RunError(f"{path} is not a table of predictions: {error}") from error
+        raise DamagedError(f"{path} is not a table of predictions: {error}") from error
     return Predictions(split, tuple(table["path"].to_pylist()), classes, labels, logits)
 
 

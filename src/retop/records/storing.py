@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from retop.errors import OutputError, RunError, SchemaError
+from retop.errors import DamagedError, OutputError, RunError, SchemaError
 from retop.schema import from_plain, write_json
 
 R = TypeVar("R")
@@ -28,13 +28,16 @@ def read_record(kind: type[R], path: Path) -> R:
         The record.
 
     Raises:
-        RunError: the file is missing, is not JSON, or does not hold such a record.
+        DamagedError: the file is not JSON.
+        RunError: it is missing, or does not hold such a record.
     """
     try:
         return from_plain(kind, json.loads(path.read_text(encoding="utf-8")), allow_unknown=True)
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, SchemaError) as error:
+    except ValueError as error:
+        raise DamagedError(f"{path} is damaged: {error}") from error
+    except SchemaError as error:
         raise RunError(f"{path} is not a {kind.__name__} that this version of retop can read: {error}") from error
 
 

@@ -129,8 +129,9 @@ def fit(
         except DivergedError as error:
             if state.progress.rolled_back:
                 raise DivergedError(f"{error} ({learning_rate:.3g} and a tenth of it were tried)") from error
-            listener(Notice("warning", f"{error} Going on from epoch {epoch - 1} with a tenth of it."))
             state.roll_back()
+            lower = state.progress.learning_rate
+            listener(Notice("warning", f"{error}. Going on from epoch {epoch - 1} at step size {lower:.3g}"))
             continue
         _end_epoch(state, record, on_epoch)
         checkpoints.keep(state, epoch_over=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from retop.backbones import Boundary, set_batch_norm_mode
 from retop.errors import DivergedError
-from retop.events import Listener
+from retop.events import Listener, Notice
 from retop.recipe import StageRecipe
 from retop.records import EpochRecord, StageRecord
 from retop.training.checkpoints import Checkpoints
@@ -51,6 +51,14 @@ class _StepSize:
     """What a range test found."""
 
     learning_rate: float
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """How the fit with one penalty ended: with a result, or with the reason why there is none."""
+
+    fitted: Fitted | None
+    diverged: str | None
 
 
 class StageTrainer:
@@ -104,17 +112,17 @@ class StageTrainer:
         """
         best: tuple[Fitted, float] | None = None
         best_state = self._start
-        diverged: DivergedError | None = None
+        diverged: str | None = None
         for weight_decay in self._penalties():
-            try:
-                fitted = self._attempt(weight_decay)
-            except DivergedError as error:
-                diverged = error
+            attempt = self._attempt(weight_decay)
+            fitted = attempt.fitted
+            if fitted is None:
+                diverged = attempt.diverged
                 continue
             if best is None or fitted.best.validation_loss < best[0].best.validation_loss:
                 best, best_state = (fitted, weight_decay), trained_state(self.network)
         if best is None:
-            raise diverged or DivergedError(f"stage {self._stage} has no penalty to try")
+            raise DivergedError(diverged or f"stage {self._stage} has no penalty to try")
         self.network.load_state_dict(best_state, strict=False)
         return self._result(*best)
 
@@ -124,16 +132,24 @@ class StageTrainer:
             return (self._recipe.weight_decay,)
         return tuple(1 / (c * len(self._data.train.rows)) for c in PENALTIES_C)
 
-    def _attempt(self, weight_decay: float) -> Fitted:
+    def _attempt(self, weight_decay: float) -> _Attempt:
         """The fit with one penalty, from the state that the stage began with."""
         name = f"stage {self._stage}/penalty {weight_decay!r}"
         self.network.load_state_dict(self._start, strict=False)
 
-        def attempt() -> Fitted:
+        def attempt() -> _Attempt:
             found = self._checkpoints.once(f"{name}/step size", _StepSize, None, lambda: self._rate(weight_decay))
-            return self._fit(found.learning_rate, weight_decay)
+            try:
+                return _Attempt(self._fit(found.learning_rate, weight_decay), None)
+            except DivergedError as error:
+                if self._recipe.weight_decay != "auto":
+                    raise
+                self._listener(Notice("warning", f"{error}. The penalty {weight_decay:.2g} is left out"))
+                # What has diverged is never saved.
+                self.network.load_state_dict(self._start, strict=False)
+                return _Attempt(None, str(error))
 
-        return self._checkpoints.once(name, Fitted, self.network, attempt)
+        return self._checkpoints.once(name, _Attempt, self.network, attempt)
 
     def _rate(self, weight_decay: float) -> _StepSize:
         if self._recipe.learning_rate != "auto":

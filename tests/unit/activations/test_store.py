@@ -353,3 +353,26 @@ def test_a_store_that_is_deleted_while_it_is_filled_is_named(tmp_path: Path) -> 
 
     with pytest.raises(StoreError, match=r"cannot be written: No such file.*--cache DIR"):
         ActivationStore(tmp_path / "store").fill(KEY, NUM_ROWS, deleting, "entry")
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_an_entry_that_another_process_evicts_while_it_is_opened_is_computed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill_six_parts("a")
+    map_part, evictions = store._map_part, [0]
+
+    def evicted_first(folder: Path, *rest: object) -> object:
+        if evictions[0] > 0:
+            evictions[0] -= 1
+            shutil.rmtree(folder)
+        return map_part(folder, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "_map_part", evicted_first)
+    again = ActivationStore()
+    evictions[0] = 1
+    assert again.find(key("a")) is None
+    evictions[0] = 2
+    calls: list[int] = []
+    assert_holds(again.fill(key("a"), NUM_ROWS, in_batches(crossings(), calls=calls), "entry"), crossings())
+    assert calls == [0, 0, 0]

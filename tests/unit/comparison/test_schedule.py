@@ -1,6 +1,8 @@
 """What a plan says before anything is computed, and that it says it of what will be done."""
 
 import datetime
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,18 +10,20 @@ import pytest
 
 from images import write_shapes
 from retop.activations import ActivationStore
+from retop.api import resume
 from retop.backbones import build_backbone
 from retop.comparison import ComparisonRequest, make_plan
 from retop.comparison.compare import check_folder, claim_folder, compare_backbones
 from retop.comparison.request import Baseline
+from retop.comparison.schedule import planned_runs
 from retop.data import Dataset, open_dataset
 from retop.errors import RunError, RunExistsError
 from retop.evaluation.numerals import size
 from retop.events import Event, Notice
-from retop.pipeline import RunFolder, rates, run_backbone
+from retop.pipeline import RunFolder, RunRequest, rates, run_backbone
 from retop.recipe import DataRecipe
 from retop.records import ComparisonRecord, PlannedPart, PlanRecord, RunRecord, read_record
-from small_runs import small_recipe, small_setting
+from small_runs import model_bytes, small_recipe, small_setting
 
 
 @pytest.fixture(autouse=True)
@@ -197,3 +201,103 @@ def test_whatever_a_run_raises_the_others_are_made(
     monkeypatch.setattr(compare, "run_backbone", breaking)
     one = replace(request(small_weights), backbones=("test_resnet", "test_convnext"))
     assert make(one, shapes, tmp_path)[1] == ["test_resnet-0"]
+
+
+def test_whatever_the_plan_of_a_run_raises_the_others_are_planned_and_made(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from retop.pipeline import plan, run
+
+    prepare = plan.prepare
+
+    def breaking(one: RunRequest, *arguments: object) -> object:
+        if one.backbone == "test_resnet":
+            raise RuntimeError("a kernel of layer9\nis missing")
+        return prepare(one, *arguments)  # type: ignore[arg-type]
+
+    for module in (plan, run):
+        monkeypatch.setattr(module, "prepare", breaking)
+    one = replace(request(small_weights), backbones=("test_resnet", "test_convnext"))
+    made, failed = make(one, shapes, tmp_path)
+    said = {part.run: part.how_often for part in made.parts if part.seconds is None}
+    assert said == {"test_resnet-0": "not calibrated: RuntimeError: a kernel of layer9 is missing"}
+    assert failed == ["test_resnet-0"]
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "predictions.parquet cut": lambda run: cut(run / "predictions.parquet"),
+    "predictions.parquet gone": lambda run: (run / "predictions.parquet").unlink(),
+    "run.json cut": lambda run: cut(run / "run.json"),
+    "config.json gone": lambda run: shutil.rmtree(run / "model"),
+}
+
+
+def test_a_damaged_finished_run_is_named_with_the_way_out_and_costs_the_others_nothing(
+    small_weights: Path, shapes: Dataset, tmp_path: Path
+) -> None:
+    one = replace(request(small_weights), backbones=("test_resnet", "test_convnext"))
+    make(one, shapes, tmp_path)
+    shutil.copytree(tmp_path / "test_resnet-0", tmp_path / "kept")
+    for name, damage in DAMAGES.items():
+        damage(tmp_path / "test_resnet-0")
+        (tmp_path / "comparison.json").unlink()
+        make(one, shapes, tmp_path)
+        compared = read_record(ComparisonRecord, tmp_path / "comparison.json")
+        assert [row.name for row in compared.rows] == ["test_convnext"]
+        (failed,) = compared.failed
+        assert failed.name == "test_resnet-0"
+        assert str(tmp_path / "test_resnet-0") in failed.error
+        assert name.split()[0] in failed.error
+        assert f"Delete {tmp_path / 'test_resnet-0'}, and the same command makes the run again" in failed.error
+        shutil.rmtree(tmp_path / "test_resnet-0")
+        shutil.copytree(tmp_path / "kept", tmp_path / "test_resnet-0")
+    shutil.rmtree(tmp_path / "test_resnet-0")
+    assert make(one, shapes, tmp_path)[1] == []
+    assert model_bytes(tmp_path / "test_resnet-0") == model_bytes(tmp_path / "kept")
+
+
+def test_a_damaged_plan_is_made_anew_for_the_same_comparison_alone(
+    small_weights: Path, shapes: Dataset, tmp_path: Path
+) -> None:
+    # So many steps that the finished run has more epochs than were asked for.
+    one = request(small_weights, seeds=(0, 1), stage2__min_steps=9)
+    make(one, shapes, tmp_path)
+    shutil.rmtree(tmp_path / "test_resnet-1")
+    (tmp_path / "plan.json").write_bytes(b"")
+    heard: list[Event] = []
+    setting = small_setting(one.recipe, ActivationStore(), heard.append)
+    for another, message in (
+        (
+            request(small_weights, seeds=(0, 1), stage2__min_steps=9, head__dropout=0.5),
+            "recipe.head.dropout was auto and is 0.5. Choose",
+        ),
+        (replace(one, weights="random"), "weights was"),
+    ):
+        with pytest.raises(RunExistsError, match=rf"another comparison: test_resnet-0: {message}.*--out"):
+            check_folder(tmp_path, another, shapes, setting)
+    with pytest.raises(RunError, match=r"plan.json is damaged.*same command again with --out"):
+        resume(tmp_path)
+    assert check_folder(tmp_path, one, shapes, setting) is None
+    (said,) = [event.message for event in heard if isinstance(event, Notice)]
+    assert "plan.json is damaged" in said
+    assert "it is made anew" in said
+    finished = (tmp_path / "test_resnet-0" / "run.json").stat().st_mtime_ns
+    assert make(one, shapes, tmp_path)[1] == []
+    assert (tmp_path / "test_resnet-0" / "run.json").stat().st_mtime_ns == finished
+    assert read_record(PlanRecord, tmp_path / "plan.json").runs == planned_runs(one)
+
+
+def test_checkpoints_that_a_kill_left_to_a_finished_run_are_removed(
+    small_weights: Path, shapes: Dataset, tmp_path: Path
+) -> None:
+    one = request(small_weights)
+    make(one, shapes, tmp_path)
+    left = tmp_path / "test_resnet-0" / "checkpoints"
+    left.mkdir()
+    (left / f"000001-{'0' * 64}.safetensors").write_bytes(b"left")
+    assert make(one, shapes, tmp_path)[1] == []
+    assert not left.exists()

@@ -89,11 +89,11 @@ def test_prediction_leaves_the_network_as_it_was(large: tuple[Path, Dataset]) ->
 def test_a_run_with_fewer_images_at_once_learns_the_same(
     small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cached: bool
 ) -> None:
-    from retop.pipeline import run
+    from retop.pipeline import beginning
 
     stores = [ActivationStore(tmp_path / name) if cached else None for name in "ab"]
     whole = run_small(tmp_path / "whole", shapes, weights=small_weights, store=stores[0])
-    monkeypatch.setattr(run, "fit_into_memory", lambda *_: AtOnce(3, "three at once"))
+    monkeypatch.setattr(beginning, "fit_into_memory", lambda *_: AtOnce(3, "three at once"))
     parts = run_small(tmp_path / "parts", shapes, weights=small_weights, store=stores[1])
     assert "three at once" in parts.warnings
     assert "three at once" not in whole.warnings
@@ -103,12 +103,12 @@ def test_a_run_with_fewer_images_at_once_learns_the_same(
 
 LIMITED = """
 import sys
-import torch, retop, retop.pipeline.plan, retop.pipeline.run
+import torch, retop, retop.pipeline.beginning, retop.pipeline.plan
 from retop.pipeline.memory_need import AtOnce
 torch.set_num_threads(1)
 images, weights, out, kind, thaw = sys.argv[1:]
 if kind == "blind":
-    retop.pipeline.run.fit_into_memory = retop.pipeline.plan.fit_into_memory = lambda *_: AtOnce()
+    retop.pipeline.beginning.fit_into_memory = retop.pipeline.plan.fit_into_memory = lambda *_: AtOnce()
 try:
     retop.compare(images, ["test_resnet"], weights=weights, out=out, device="cpu", cache=False,
         listener=lambda event: print(getattr(event, "message", "")), settings={"stage1.epochs": 0, "stage2.epochs": 1,

@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 from retop.activations import ActivationStore
 from retop.backbones import build_backbone, choose_boundary
 from retop.data import Dataset
-from retop.errors import DivergedError
+from retop.errors import DivergedError, StoppedError
 from retop.events import Event, Notice
 from retop.records import EpochRecord
+from retop.stopping import Stop
 from retop.training.loop import is_better
 from small_runs import run_small, saved_epochs, saved_weights
 
@@ -154,7 +155,7 @@ def test_divergence_goes_back_to_the_last_good_epoch_once_then_is_named(
         )  # fmt: skip
     warnings = [event.message for event in events if isinstance(event, Notice) and event.level == "warning"]
     assert len(warnings) == 1
-    assert "Going on from epoch 0 with a tenth" in warnings[0]
+    assert ". Going on from epoch 0 at step size 1e+29" in warnings[0]
     assert not (tmp_path / "run" / "model").exists()
     assert not (tmp_path / "run" / "run.json").exists()
 
@@ -171,3 +172,39 @@ def test_a_tenth_of_the_step_size_can_save_a_run(
     assert record.stages[1].learning_rate == pytest.approx(0.01)
     assert all(bool(tensor.isfinite().all()) for tensor in saved_weights(tmp_path / "run").values())
     assert all(math.isfinite(epoch.validation_loss) for epoch in saved_epochs(tmp_path / "run"))
+
+
+def test_a_penalty_that_diverges_is_left_out_with_a_notice_and_not_trained_again(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from retop.training import stages
+
+    fit, tried = stages.fit, []
+
+    def diverging(*arguments: Any, weight_decay: float, **named: Any) -> Any:
+        tried.append(weight_decay)
+        if tried.index(weight_decay) == 1:
+            arguments[0].head.linear.weight.data.fill_(math.nan)
+            raise DivergedError("stage 1, epoch 1, step 1: the loss is not finite")
+        return fit(*arguments, weight_decay=weight_decay, **named)
+
+    monkeypatch.setattr(stages, "fit", diverging)
+    events: list[Event] = []
+    arguments: dict[str, Any] = {"weights": small_weights, "store": ActivationStore(), "listener": events.append}
+    arguments["settings"] = {"stage1.weight_decay": "auto"}
+
+    def stopping(event: Event) -> None:
+        events.append(event)
+        if getattr(event, "part", "").endswith("stage 2"):
+            stop.requested = "SIGTERM"
+
+    stop = Stop()
+    with pytest.raises(StoppedError):
+        run_small(tmp_path / "run", shapes, **(arguments | {"stop": stop, "listener": stopping}))
+    record = run_small(tmp_path / "run", shapes, **arguments)
+    assert len(tried) == len(set(tried)) + 1  # stage 2 has one penalty and was begun twice
+    left_out = f"The penalty {tried[1]:.2g} is left out"
+    said = [event.message for event in events if isinstance(event, Notice) and left_out in event.message]
+    assert len(said) == 1
+    assert [message for message in record.warnings if left_out in message] == said
+    assert record.stages[0].weight_decay != tried[1]
