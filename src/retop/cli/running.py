@@ -3,9 +3,8 @@
 import json
 import shlex
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -40,9 +39,13 @@ def run_comparison(
         StoppedError: somebody asked to stop; the message says how to go on.
     """
     arguments = options.arguments() | {"log": read_names(log)}
-    from retop import api
 
-    return _run(partial(api.compare, backbones=backbones, **arguments, out=out), as_json)
+    def call(**told: Any) -> "Comparison":
+        from retop import api
+
+        return api.compare(backbones=backbones, **arguments, out=out, **told)
+
+    return _run(call, as_json)
 
 
 def resume_comparison(run: Path, as_json: bool) -> None:
@@ -52,9 +55,13 @@ def resume_comparison(run: Path, as_json: bool) -> None:
         RunError: as `run_comparison`.
         StoppedError: as `run_comparison`.
     """
-    from retop import api
 
-    _run(partial(api.resume, run), as_json)
+    def call(**told: Any) -> "Comparison":
+        from retop import api
+
+        return api.resume(run, **told)
+
+    _run(call, as_json)
 
 
 def _run(call: "Callable[..., Comparison]", as_json: bool) -> "Comparison":

@@ -55,5 +55,6 @@ def differs_from(folder: RunFolder, run: RunRequest, planned: PlannedRun, datase
     # A run may have had as many epochs as its steps asked for.
     recipes = [lengthened(run, source, len(dataset.train)).recipe for source in SOURCES]
     before = to_plain(record.recipe)
-    changed += min((differences(before, to_plain(recipe), "recipe") for recipe in recipes), key=len)
-    return found + [f"{run.name}: {each}" for each in changed]
+    by_source = [differences(before, to_plain(recipe), "recipe") for recipe in recipes]
+    least = min(by_source, key=len)
+    return found + [f"{run.name}: {each}" for each in (*changed, *least)]
