@@ -84,7 +84,12 @@ TIMM_KEYS = (
     ("architecture", "text", "timm's name of the architecture, without tag."),
     ("num_classes", "whole number", "K with the linear head; 0 with the mlp head, which timm does not know."),
     ("num_features", "whole number", "F, values of the pooled features."),
-    ("model_args", "mapping", "Keyword arguments that timm's `create_model` needs to build the same network."),
+    (
+        "model_args",
+        "mapping",
+        "Keyword arguments that timm's `create_model` needs to build the same network; "
+        "those of `backbones/arguments.py` alone.",
+    ),
     ("label_names", "list of text", "Class names, as in `retop.classes`."),
     ("pretrained_cfg", "mapping", "timm's description of the pretrained weights, its own form."),
     ("retop", "[TrainedRecord](#trainedrecord)", "Everything else that prediction needs."),

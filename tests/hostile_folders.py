@@ -7,17 +7,19 @@ import os
 import pickle
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from safetensors.torch import save
 
 from retop.artifact import save_model_folder
 from retop.artifact.config import seal as seal_config
 from retop.backbones import Backbone
+from retop.backbones.operations import WithoutContent
 from retop.recipe import HeadRecipe
 from retop.records import Preprocessing, TrainedRecord, WeightsRecord
 
@@ -53,22 +55,23 @@ class Files:
                 path.write_bytes(content)
 
 
-def small_model(folder: Path) -> Files:
-    """A valid folder of a network with 3 classes and some hundred numbers."""
+def small_model(folder: Path, widths: Sequence[int] = WIDTHS) -> Files:
+    """A valid folder of a network with 3 classes and some hundred numbers, if nothing else is asked for."""
     torch.manual_seed(0)
-    network = timm.create_model("retop_scratch", num_classes=0, widths=WIDTHS)
+    widths = list(widths)
+    network = timm.create_model("retop_scratch", num_classes=0, widths=widths)
     preprocessing = Preprocessing(32, 32, 1.0, "center", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     weights = WeightsRecord("random", "0", None, None, None, None)
     backbone = Backbone(
-        "scratch", "retop_scratch", {"widths": WIDTHS}, network, preprocessing, weights, "head.fc", 4, (),
+        "scratch", "retop_scratch", {"widths": widths}, network, preprocessing, weights, "head.fc", widths[-1], (),
         {"classifier": "head.fc", "input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.5] * 3},
     )  # fmt: skip
     trained = TrainedRecord(
-        classes=("cat", "dog", "owl"), preprocessing=preprocessing, head=HeadRecipe(), head_features=4,
+        classes=("cat", "dog", "owl"), preprocessing=preprocessing, head=HeadRecipe(), head_features=widths[-1],
         backbone="scratch", boundary=None, kind="scratch", recipe="default", seed=0, data_fingerprint="f" * 64,
         num_train=10, validation_accuracy=0.5, weights=weights, weights_sha256="", retop="0",
     )  # fmt: skip
-    save_model_folder(folder, backbone, torch.nn.Linear(4, 3), trained)
+    save_model_folder(folder, backbone, torch.nn.Linear(widths[-1], 3), trained)
     return Files((folder / "config.json").read_bytes(), (folder / "model.safetensors").read_bytes())
 
 
@@ -97,6 +100,10 @@ def with_retop(**values: Any) -> Callable[[Files], Files]:
 
 def with_arguments(**values: Any) -> Callable[[Files], Files]:
     return with_config(lambda config: config.update(model_args=values))
+
+
+def with_network(architecture: str, **values: Any) -> Callable[[Files], Files]:
+    return with_config(lambda config: config.update(architecture=architecture, model_args=values))
 
 
 def split_weights(weights: bytes) -> tuple[dict[str, Any], bytes]:
@@ -133,6 +140,25 @@ def change_tensor(**values: Any) -> Callable[[Files], Files]:
     return with_header(lambda header: header["head.fc.weight"].update(values))
 
 
+def with_fitting_weights(architecture: str, **values: Any) -> Callable[[Files], Files]:
+    """Another network, with weights of zeros that fit it; a ValueError where they are more than 4 MiB."""
+
+    def changed(files: Files) -> Files:
+        config = json.loads(files.config)
+        with WithoutContent():
+            network = timm.create_model(architecture, num_classes=0, **values)
+        if sum(like.nbytes for like in network.state_dict().values()) > 2**22:
+            raise ValueError(f"{architecture} is too large")
+        num_features = int(network.num_features)
+        tensors = {name: torch.zeros(like.shape, dtype=like.dtype) for name, like in network.state_dict().items()}
+        tensors |= {"head.fc.weight": torch.zeros(3, num_features), "head.fc.bias": torch.zeros(3)}
+        config.update(architecture=architecture, model_args=values)
+        config["retop"]["head_features"] = num_features
+        return seal(replace(files, config=json.dumps(config).encode(), weights=save(tensors)))
+
+    return changed
+
+
 class Harm:
     """Runs a command when it is unpickled."""
 
@@ -142,6 +168,25 @@ class Harm:
 
 PICKLE = pickle.dumps(Harm())
 NAN = struct.pack("<f", float("nan"))
+
+# Networks of which timm computes tables in plain Python, before there is a parameter to count; and others that grow.
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "large windows and images": ("efficientvit_m0", {"img_size": 4096, "window_size": [256, 256, 256]}),
+    "windows of 30000": ("tiny_vit_5m_224", {"window_sizes": [7, 30000, 7, 7]}),
+    "a large image of levit": ("levit_128s", {"img_size": 16384}),
+    "a large window of swin": ("swin_tiny_patch4_window7_224", {"img_size": 8192, "window_size": 2048}),
+    "a large image of beit": ("beit_base_patch16_224", {"img_size": 32768, "patch_size": 1}),
+    "the largest image of beit": ("beit_base_patch16_224", {"img_size": 1024, "patch_size": 1}),
+    "a large image of maxvit": ("maxvit_tiny_rw_224", {"img_size": 32768}),
+    "a large image of eva": ("eva02_tiny_patch14_224", {"img_size": 65536, "patch_size": 1}),
+    "a large image of efficientformer": ("efficientformerv2_s0", {"img_size": 65536, "resolution": 4096}),
+    "a large grid of gcvit": ("gcvit_xxtiny", {"img_size": 65536, "window_size": [4096] * 4}),
+    "a deep vision transformer": ("test_vit", {"depth": 65536}),
+    "lists of layers": ("convnext_atto", {"depths": [65536] * 4, "dims": [1] * 4}),
+    "a resnet without end": ("resnet18", {"layers": [2**16] * 4}),
+    "a block by name": ("resnet18", {"block": "os.system"}),
+    "a path as argument": ("test_vit", {"pos_embed": "/etc/passwd"}),
+}
 
 HOSTILE: dict[str, Callable[[Files], Files]] = {
     # Files that are not files.
@@ -194,6 +239,10 @@ HOSTILE: dict[str, Callable[[Files], Files]] = {
     "a long text as argument": with_arguments(global_pool="a" * 1000),
     "a lambda as argument": with_arguments(global_pool="lambda: __import__('os')"),
     "arguments in a list": with_config(lambda config: config.update(model_args=[1])),
+    **{name: with_network(architecture, **values) for name, (architecture, values) in NETWORKS.items()},
+    "tables that no file holds": with_fitting_weights(
+        "beit_base_patch16_224", img_size=128, patch_size=1, depth=1, embed_dim=4, num_heads=1
+    ),
     "pretrained_cfg is a text": with_config(lambda config: config.update(pretrained_cfg="http://127.0.0.1:9")),
     "a classifier elsewhere": with_config(lambda config: config["pretrained_cfg"].update(classifier="__class__")),
     # The record.

@@ -46,7 +46,7 @@ def folders(work: Path, share: float) -> dict[str, Any]:
     """S1, S2, S3: 100,000 changed model folders."""
     from fuzzing import fuzz
 
-    return fuzz(work, max(500, round(100_000 * share)))
+    return fuzz(work, max(300, round(100_000 * share)))
 
 
 def claims(work: Path, share: float) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import timm
 
-from retop.artifact.bounds import LARGEST_CONFIG, check_arguments, parse_json, read_bounded
+from retop.artifact.bounds import LARGEST_CONFIG, parse_json, read_bounded
 from retop.backbones import Backbone
-from retop.errors import ModelFolderError, RecipeError, SchemaError
+from retop.backbones.arguments import check_arguments
+from retop.errors import ModelFolderError, RecipeError, SchemaError, WeightsError
 from retop.records import MODEL_FOLDER_VERSION, TrainedRecord
 from retop.schema import from_plain, to_plain
 
@@ -61,7 +62,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         folder: that it lies in.
 
     Returns:
-        What it holds; the network that it names is one of timm's, its arguments are small and plain.
+        What it holds; the network that it names is one of timm's, its arguments are among those that a folder may give.
 
     Raises:
         ModelFolderError: it is missing, no plain file, too large, no JSON, or names what may not be built.
@@ -76,7 +77,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     for key in ("pretrained_cfg", "model_args"):
         if not isinstance(config.get(key) or {}, dict):
             raise ModelFolderError(f"{folder / CONFIG}: {key} should be a mapping")
-    check_arguments(config.get("model_args") or {}, folder / CONFIG)
+    try:
+        check_arguments(config.get("model_args") or {})
+    except WeightsError as error:
+        raise ModelFolderError(f"{folder / CONFIG}: {error}") from error
     return config
 
 

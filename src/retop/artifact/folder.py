@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from retop.artifact.bounds import building_at_most, read_header
+from retop.artifact.bounds import building_at_most, check_tables, read_header
 from retop.artifact.card import CARD, write_card
 from retop.artifact.classifier import Classifier, plain_head
 from retop.artifact.config import CONFIG, classifier_name, read_config, read_trained, seal, write_config
@@ -24,6 +24,7 @@ from retop.artifact.weights import WEIGHTS, assign, check_shapes, head_prefix, r
 from retop.backbones import Backbone
 from retop.backbones.build import create_network
 from retop.backbones.operations import WithoutContent
+from retop.device import is_out_of_memory
 from retop.errors import ModelFolderError
 from retop.records import Calibration, TrainedRecord
 from retop.schema import sync_folder, to_plain, write_bytes, write_json
@@ -86,24 +87,18 @@ def load_model_folder(folder: str | Path) -> LoadedModel:
 
     Raises:
         ModelFolderError: files are missing or damaged, the checksum or a shape does not fit, values are not
-            finite, or the version is unknown.
+            finite, the version is unknown, or there is no memory for it.
     """
     try:
         path = _locate(Path(folder))
     except TypeError as error:
         raise ModelFolderError(f"a model folder is given by its path; received {type(folder).__name__}") from error
-    config = read_config(path)
-    trained = read_trained(path, config)
-    content = read_weights(path, trained)
-    announced = read_header(content, path / WEIGHTS)
-    with WithoutContent(), building_at_most(len(announced), path / CONFIG):
-        shapes = _build(path, config, trained)
-    prefix = head_prefix(trained, classifier_name(config))
-    check_shapes(shapes, prefix, announced, path)
-    # The network is as large as the file now, and no larger.
-    classifier = _build(path, config, trained)
-    assign(classifier, prefix, content, path)
-    return LoadedModel(classifier.eval(), trained, path)
+    try:
+        return _load(path)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelFolderError(f"{path} needs more memory than this process may take. Free some: {error}") from error
 
 
 def store_calibration(folder: Path, calibration: Calibration) -> None:
@@ -123,6 +118,22 @@ def store_calibration(folder: Path, calibration: Calibration) -> None:
     write_bytes(path / CARD, write_card(_backbone(config, trained, nn.Identity()), trained).encode())
 
 
+def _load(path: Path) -> LoadedModel:
+    config = read_config(path)
+    trained = read_trained(path, config)
+    content = read_weights(path, trained)
+    announced = read_header(content, path / WEIGHTS)
+    with WithoutContent(), building_at_most(len(announced), path / CONFIG):
+        shapes = _build(path, config, trained)
+    prefix = head_prefix(trained, classifier_name(config))
+    check_shapes(shapes, prefix, announced, path)
+    check_tables(shapes, path / CONFIG)
+    # The network is as large as the file now, and no larger.
+    classifier = _build(path, config, trained)
+    assign(classifier, prefix, content, path)
+    return LoadedModel(classifier.eval(), trained, path)
+
+
 def _locate(folder: Path) -> Path:
     inside = folder / "model"
     for path in (folder, *([] if inside.is_symlink() else [inside])):
@@ -139,7 +150,7 @@ def _build(path: Path, config: dict[str, Any], trained: TrainedRecord) -> Classi
         network = create_network(config["architecture"], config.get("model_args") or {})
         head = plain_head(trained.head, trained.head_features, len(trained.classes))
         return Classifier(_backbone(config, trained, network), head, trained.head.kind)
-    except ModelFolderError:
+    except (ModelFolderError, MemoryError):
         raise
     # A stranger's arguments may break timm and torch in any way.
     except Exception as error:

@@ -9,6 +9,7 @@ import timm
 import torch
 from torch import nn
 
+from retop.backbones.arguments import check_arguments
 from retop.backbones.catalogue import Group
 from retop.backbones.grouping import group_parameters
 from retop.backbones.naming import read_preprocessing
@@ -17,13 +18,6 @@ from retop.backbones.sources import WeightsSource, find_source
 from retop.backbones.state import load_weights
 from retop.errors import WeightsError
 from retop.records import Preprocessing, WeightsRecord
-
-_RESERVED_ARGS = frozenset(
-    {
-        *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "num_classes"),
-        *("features_only", "scriptable", "exportable", "no_jit", "device", "dtype"),
-    }
-)
 
 
 @dataclass
@@ -96,20 +90,19 @@ def create_network(architecture: str, model_args: dict[str, Any], num_classes: i
 
     Args:
         architecture: timm's name.
-        model_args: keyword arguments of the architecture.
+        model_args: keyword arguments of the architecture, those that a folder may give.
         num_classes: 0 leaves the classifier out (for VGG also fc6 and fc7).
 
     Returns:
         The network in evaluation mode.
 
     Raises:
-        WeightsError: `model_args` do not fit the architecture.
+        WeightsError: `model_args` may not be given, or do not fit the architecture.
     """
-    if reserved := sorted(_RESERVED_ARGS & set(model_args)):
-        raise WeightsError(f"model_args may not hold {', '.join(reserved)}: retop sets them itself")
+    check_arguments(model_args)
     try:
         network = _create(architecture, {"num_classes": num_classes, **model_args})
-    except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
+    except (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError, LookupError) as error:
         raise WeightsError(f"timm cannot build {architecture!r} with model_args {model_args}: {error}") from error
     return network.eval()
 

@@ -184,9 +184,9 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "network elsewhere": (lambda f: edit_config(f, lambda c: c.update(architecture="hf-hub:a/b")), "unknown to timm"),
     "hostile argument": (
         lambda f: edit_config(f, lambda c: c.update(model_args={"pretrained": True})),
-        "model_args may not hold pretrained",
+        "model_args may not hold 'pretrained'.*a folder may give .*img_size",
     ),
-    "arguments": (lambda f: edit_config(f, lambda c: c.update(model_args={"depth": "x"})), "cannot be built"),
+    "arguments": (lambda f: edit_config(f, lambda c: c.update(model_args={"depth": 2})), "cannot be built.*depth"),
     "argument list": (lambda f: edit_config(f, lambda c: c.update(model_args=[1])), "model_args should be"),
     "no mapping": (lambda f: edit_config(f, lambda c: c.update(pretrained_cfg="x")), "pretrained_cfg should be"),
     "other network": (lambda f: edit_config(f, lambda c: c.update(architecture="test_vit")), "does not fit"),

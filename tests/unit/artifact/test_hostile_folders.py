@@ -11,6 +11,7 @@ import torch
 
 from hostile_folders import HOSTILE, Files, seal, small_model
 from retop.artifact import load_model_folder
+from retop.artifact.bounds import read_bounded
 from retop.errors import ModelFolderError
 from retop.predictor import Predictor
 from retop.records import MODEL_FOLDER_VERSION
@@ -36,6 +37,19 @@ def test_a_hostile_folder_is_refused_in_bounded_memory(valid: Files, tmp_path: P
     assert time.process_time() - started < 30
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19
     assert len(str(refusal.value)) < 3000
+
+
+def test_a_file_takes_no_more_memory_than_it_has_bytes_however_many_are_allowed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    assert read_bounded(tmp_path / "file", 2**62) == read_bounded(tmp_path / "file", 7) == b"content"
+    with pytest.raises(ModelFolderError, match="has 7 bytes; at most 6 are read"):
+        read_bounded(tmp_path / "file", 6)
+
+
+def test_tables_that_are_not_in_the_file_are_counted_before_they_are_made(valid: Files, tmp_path: Path) -> None:
+    HOSTILE["tables that no file holds"](valid).write(tmp_path / "model")
+    with pytest.raises(ModelFolderError, match="would compute tables of 2147745840 bytes; at most"):
+        load_model_folder(tmp_path / "model")
 
 
 VERSIONS = Path(__file__).parent / "versions"

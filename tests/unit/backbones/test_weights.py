@@ -121,8 +121,10 @@ def test_pickle_is_refused_with_the_way_out(folder: Path) -> None:
     ("config", "message"),
     [
         ({"architecture": "local-dir:/etc"}, "which timm does not have"),
-        ({"architecture": "test_resnet", "model_args": {"pretrained": True}}, "may not hold pretrained"),
-        ({"architecture": "test_resnet", "model_args": {"nonsense": 1}}, "cannot build 'test_resnet'"),
+        ({"architecture": "test_resnet", "model_args": {"pretrained": True}}, "may not hold 'pretrained'"),
+        ({"architecture": "test_resnet", "model_args": {"nonsense": 1}}, "may not hold 'nonsense'.*a folder may give"),
+        ({"architecture": "test_resnet", "model_args": {"depth": 2}}, "cannot build 'test_resnet'"),
+        ({"architecture": "test_vit", "model_args": {"depth": 10**6}}, "depth .* whole number from 1 to 64; received"),
         ({"architecture": "test_resnet", "pretrained_cfg": {"std": [0, 1, 1]}}, "std"),
         ({"architecture": "test_vit"}, r"not hold weights of this network \(VisionTransformer\)"),
         (["test_resnet"], "should hold a mapping"),
