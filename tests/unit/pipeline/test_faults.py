@@ -1,13 +1,11 @@
 """Faults, injected for real: kills, damaged checkpoints, full disks, two processes, no memory, images that vanish."""
 
-import json
 import math
 import multiprocessing
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -21,6 +19,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from images import write_split_shapes
+from reliability_sections import reliability
 from retop.activations import ActivationStore
 from retop.data import Dataset, open_dataset
 from retop.errors import (
@@ -38,17 +37,6 @@ from retop.records.lock import only_process_in
 from retop.stopping import Stop
 from retop.training import Checkpoints, StageTrainer
 from small_runs import model_bytes, run_small
-
-BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks" / "reliability"
-
-
-def reliability(section: str, share: float) -> dict[str, Any]:
-    """A section of `make reliability`, cut short, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, str(BENCHMARKS), "--sections", section, "--share", str(share)], capture_output=True, text=True,
-        check=True, timeout=280,
-    )  # fmt: skip
-    return json.loads(done.stdout[done.stdout.index('{\n "') :])[section]  # type: ignore[no-any-return]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the kill tests fork")
