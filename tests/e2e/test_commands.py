@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from images import draw_shape, write_shapes, write_split_shapes
+from images import SHAPES, draw_shape, write_shapes, write_split_shapes
 
 COMMAND = Path(sys.executable).with_name("retop")
 # A command that hangs fails; generous, for machines that do other work.
@@ -134,6 +135,45 @@ def test_a_comparison_without_failures_exits_with_zero_twice(
     again = inside(*words)
     assert again.returncode == 0, again.stderr
     assert (retop.folder / "one" / "test_resnet-0" / "run.json").stat().st_mtime_ns == written
+
+
+def write_table(folder: Path, of_split: dict[str, int]) -> dict[str, tuple[str, str]]:
+    """A table beside its images, two of each group; split and group by path."""
+    rows: dict[str, tuple[str, str]] = {}
+    (folder / "pictures").mkdir(parents=True)
+    for k, name in enumerate(SHAPES):
+        for n, split in enumerate(split for split, count in of_split.items() for _ in range(count)):
+            path = f"pictures/{k}-{n:02d}.png"
+            draw_shape(name, n).save(folder / path)
+            rows[path] = split, f"{name} {n // 2}"
+    lines = [f"{path},{SHAPES[int(path[9])]},{split},{group}" for path, (split, group) in rows.items()]
+    (folder / "table.csv").write_text("\n".join(["path,label,split,group", *lines]), "utf-8")
+    return rows
+
+
+@pytest.mark.parametrize("of_split", [{"train": 10, "validation": 4, "test": 4}, {"train": 14, "test": 4}])
+def test_a_table_trains_in_the_split_and_the_groups_that_it_says(
+    retop: Retop, inside: Command, tmp_path: Path, small_weights: Path, of_split: dict[str, int]
+) -> None:
+    rows = write_table(tmp_path / "data", of_split)
+    out = tmp_path / "out"
+    words = ("--backbone", "test_resnet", "--weights", small_weights, *QUICK, "--out", out)
+    result = inside("train", tmp_path / "data/table.csv", *words)
+    assert result.returncode == 0, result.stderr
+    said = "has no validation images" in " ".join(result.stderr.split())
+    assert said == ("validation" not in of_split)
+    run = json.loads((out / "test_resnet-0" / "run.json").read_text())
+    assert run["test"]["n"] == 3 * of_split["test"]
+    split = {row["path"]: row["split"] for row in pq.read_table(out / "split.parquet").to_pylist()}
+    assert split.keys() == rows.keys()
+    assert {path for path in split if split[path] == "test"} == {path for path in rows if rows[path][0] == "test"}
+    if not said:
+        assert split == {path: side for path, (side, _) in rows.items()}
+    assert set(split.values()) == {"train", "validation", "test"}
+    sides: dict[str, set[str]] = {}
+    for path, (_, group) in rows.items():
+        sides.setdefault(group, set()).add(split[path])
+    assert {len(of_group) for of_group in sides.values()} == {1}
 
 
 def test_predict_and_evaluate_agree_with_the_run(
