@@ -116,6 +116,24 @@ def find_near(hashes: Bytes, colours: Bytes) -> NDArray[np.int64]:
     return np.unique(np.concatenate(found), axis=0)
 
 
+def count_crowded(hashes: Bytes) -> int:
+    """Pictures of which `find_near` may miss a near copy.
+
+    Args:
+        hashes: [N, 32].
+
+    Returns:
+        How many share a word of their hash with so many others, mirrored ones included, that not all are compared.
+    """
+    turned, _ = mirrored(hashes, np.zeros((len(hashes), COLOUR_BYTES), np.uint8))
+    words = np.ascontiguousarray(np.concatenate([hashes, turned])).view(np.uint16)
+    crowded = np.zeros(len(hashes), dtype=bool)
+    for word in words.T:
+        sharing = np.bincount(word, minlength=1)
+        crowded |= sharing[word[: len(hashes)]] > MOST_SHARING
+    return int(crowded.sum())
+
+
 def _alike(
     first: NDArray[np.int64], second: NDArray[np.int64], hashes: Bytes, colours: Bytes, count: int
 ) -> NDArray[np.int64]:

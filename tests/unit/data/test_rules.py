@@ -9,7 +9,7 @@ import pytest
 
 from retop.api import check
 from retop.data.audit import RULES
-from retop.data.audit.copies import find_alike_embeddings
+from retop.data.audit.copies import find_alike_embeddings, find_near_copies
 from retop.data.audit.examined import Examined
 from retop.data.audit.giveaway import find_give_aways
 from retop.data.likeness import COLOUR_BYTES, HASH_BYTES, find_near
@@ -101,3 +101,19 @@ def test_embeddings_are_alike_from_a_cosine_of_098_on(cosine, alike):
     images = examined(["a", "a"], split=["train", "test"], content=contents)
     vectors = np.array([[1, 0], [cosine, np.sqrt(1 - cosine**2)]], np.float32)
     assert bool(find_alike_embeddings(images, images.texts("path"), vectors)) == alike
+
+
+@pytest.mark.parametrize(("sharing", "said"), [(256, []), (257, [257])])
+def test_that_not_all_near_copies_were_looked_for_is_said_from_257_sharing_a_word_on(sharing, said):
+    generator = np.random.default_rng(0)
+    hashes = generator.integers(0, 256, (sharing + 40, HASH_BYTES), dtype=np.uint8)
+    hashes[:sharing, 6:8] = (90, 17)
+    columns = {
+        "content": pa.array([n.to_bytes(32, "big") for n in range(len(hashes))], pa.binary(32)),
+        "hash": [row.tobytes() for row in hashes],
+        "colours": [bytes(COLOUR_BYTES)] * len(hashes),
+        "split": ["train"] * len(hashes),
+    }
+    findings = list(find_near_copies(examined(["a"] * len(hashes), **columns)))
+    assert [finding.evidence["images"] for finding in findings if finding.code == "D18"] == said
+    assert len(findings) == len(said)

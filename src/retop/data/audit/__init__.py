@@ -14,6 +14,7 @@ from retop.data.audit.files import find_left_out, find_lying_names, find_small, 
 from retop.data.audit.giveaway import FEWEST_IMAGES, find_give_aways
 from retop.data.audit.rules import (
     ALIKE_EMBEDDINGS,
+    CROWDED,
     GIVE_AWAY,
     GROUP_LEAK,
     LEAK,
@@ -143,7 +144,7 @@ def _not_checked(survey: Survey, images: Examined, embeddings: Embeddings | None
     split = bool((images.parts() >= 0).any())
     grouped = images.table["group"].null_count < len(images)
     lacking = {
-        (NEAR_LEAK, NEAR_CONFLICT): not survey.decoded,
+        (NEAR_LEAK, NEAR_CONFLICT, CROWDED): not survey.decoded,
         (ALIKE_EMBEDDINGS,): embeddings is None,
         (*_OF_SPLITS, ALIKE_EMBEDDINGS): not split,
         (GROUP_LEAK,): not grouped,

@@ -11,6 +11,7 @@ from retop.data.audit.examined import SHOWN_GROUPS, Examined, bind_pairs, groups
 from retop.data.audit.rules import (
     ALIKE_EMBEDDINGS,
     COPIES,
+    CROWDED,
     GROUP_LEAK,
     LABEL_CONFLICT,
     LEAK,
@@ -18,7 +19,7 @@ from retop.data.audit.rules import (
     NEAR_LEAK,
     Rule,
 )
-from retop.data.likeness import COLOUR_BYTES, HASH_BYTES, find_near
+from retop.data.likeness import COLOUR_BYTES, HASH_BYTES, MOST_SHARING, count_crowded, find_near
 from retop.records import Finding
 
 Rows = NDArray[np.int64]
@@ -55,8 +56,9 @@ def find_copies(images: Examined) -> Iterator[Finding]:
 
 
 def find_near_copies(images: Examined) -> Iterator[Finding]:
-    """D06, D07: images that look alike but have other contents."""
-    pairs = _near_pairs(images)
+    """D06, D07: images that look alike but have other contents. D18: not all of them were compared."""
+    rows, hashes = _hashes(images)
+    pairs = _near_pairs(images, rows, hashes)
     labels, sides = images.numbers("label"), images.parts()
     across = pairs[(sides[pairs[:, 0]] != sides[pairs[:, 1]]) & (sides[pairs] >= 0).all(axis=1)]
     yield from _leaks(images, bind_pairs(across), NEAR_LEAK, "near copies")
@@ -70,6 +72,14 @@ def find_near_copies(images: Examined) -> Iterator[Finding]:
             _evidence(images, conflicts, {"groups": len(conflicts)}) | _labels(images, conflicts),
             suspected=True,
             isolating_test="look at the pairs side by side on the page",
+        )
+    crowded = count_crowded(hashes)
+    if crowded:
+        yield CROWDED.finding(
+            f"{crowded:,} of {len(images):,} images share a part of their hash with {MOST_SHARING} others or more; "
+            f"each of them was compared with some of these only",
+            "nothing has to be done; to be surer, hand embeddings in: retop.check(data, embeddings=(paths, vectors))",
+            {"images": crowded},
         )
 
 
@@ -157,12 +167,17 @@ def _fold_leak(images: Examined, crossing: list[Rows], rule: Rule, what: str) ->
     )
 
 
-def _near_pairs(images: Examined) -> Rows:
-    """Pairs of rows that look alike; of exact copies one each is compared, with all its rows in the answer."""
+def _hashes(images: Examined) -> tuple[Rows, NDArray[np.uint8]]:
+    """Rows with different contents that have a hash, and their hashes [N, 32]."""
     contents = images.numbers("content")
     known = np.flatnonzero([value is not None for value in images.texts("hash")])
     first_rows = known[np.unique(contents[known], return_index=True)[1]]
-    hashes = np.frombuffer(b"".join(_values(images, "hash", first_rows)), np.uint8).reshape(-1, HASH_BYTES)
+    return first_rows, np.frombuffer(b"".join(_values(images, "hash", first_rows)), np.uint8).reshape(-1, HASH_BYTES)
+
+
+def _near_pairs(images: Examined, first_rows: Rows, hashes: NDArray[np.uint8]) -> Rows:
+    """Pairs of rows that look alike; of exact copies one each is compared, with all its rows in the answer."""
+    contents = images.numbers("content")
     colours = np.frombuffer(b"".join(_values(images, "colours", first_rows)), np.uint8).reshape(-1, COLOUR_BYTES)
     pairs = first_rows[find_near(hashes, colours)]
     rows_of = {int(contents[group[0]]): group for group in groups_of(contents)}

@@ -155,6 +155,13 @@ ALIKE_EMBEDDINGS = Rule(
     "They may be copies that a crop, an overlay or a new exposure hides from the hash.",
     None,
 )
+CROWDED = Rule(
+    "D18",
+    "near copies that may be missed",
+    "note",
+    "Among very many pictures that look alike, not every pair is compared: that none is found says less of them.",
+    None,
+)
 
 RULES = (
     UNREADABLE,
@@ -174,5 +181,6 @@ RULES = (
     GROUP_LEAK,
     LEFT_OUT,
     ALIKE_EMBEDDINGS,
+    CROWDED,
 )
 """All rules, by code."""
