@@ -5,7 +5,6 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -31,19 +30,17 @@ else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-@dataclass(frozen=True)
 class Held:
     """A folder or file that is this process's own.
 
-    Attributes:
+    Args:
         what: is held.
         path: of the lock.
         file: the lock, open; None where the file system knows no locks.
     """
 
-    what: Path
-    path: Path
-    file: IO[str] | None
+    def __init__(self, what: Path, path: Path, file: IO[str] | None) -> None:
+        self.what, self.path, self.file = what, path, file
 
     @property
     def is_in_place(self) -> bool:
