@@ -2,7 +2,7 @@
 
 import csv
 import glob
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from retop.data.sources import find_image_files
@@ -37,14 +37,14 @@ def find_inputs(
         path = Path(name)
         if name == STANDARD_INPUT:
             yield from (line for line in (line.rstrip("\r\n") for line in lines) if line)
-        elif path.is_dir():
+        elif _holds(path.is_dir):
             place = apart.resolve() if apart else None
             if place is not None and (place == path.resolve() or (recursive and path.resolve() in place.parents)):
                 raise _among(place, name)
             yield from map(str, find_image_files(path, recursive))
         elif path.suffix.lower() in TABLES:
             yield from _read_table(path)
-        elif glob.has_magic(name) and not path.exists():
+        elif glob.has_magic(name) and not _holds(path.exists):
             found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - absolute patterns, too
             if not found:
                 raise DataError(f"nothing fits {name}; check the pattern and where the command runs")
@@ -53,6 +53,14 @@ def find_inputs(
             yield from found
         else:
             yield name
+
+
+def _holds(question: Callable[[], bool]) -> bool:
+    """The answer about a path; no, where the system refuses even the name: reading it will say why."""
+    try:
+        return question()
+    except (OSError, ValueError):
+        return False
 
 
 def _among(apart: Path, name: str) -> UsageError:
@@ -66,7 +74,7 @@ def _read_table(path: Path) -> Iterator[str]:
     """Paths of a table; relative ones belong to the table's folder where they exist there."""
     for text in _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path):
         beside = path.parent / text
-        yield str(beside) if not Path(text).is_absolute() and beside.exists() else text
+        yield str(beside) if not Path(text).is_absolute() and _holds(beside.exists) else text
 
 
 def _read_csv(path: Path) -> Iterator[str]:
@@ -86,6 +94,9 @@ def _read_parquet(path: Path) -> Iterator[str]:
     try:
         with pq.ParquetFile(path) as file:
             column = _path_column(path, file.schema_arrow.names)
+            kind = file.schema_arrow.field(column).type
+            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)):
+                raise DataError(f"the column {column} of the table {path} holds {kind}, not paths")
             for batch in file.iter_batches(columns=[column]):
                 yield from (str(value) for value in batch.column(0).to_pylist() if value)
     except (OSError, pa.ArrowInvalid) as error:

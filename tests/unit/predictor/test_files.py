@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -45,6 +46,23 @@ def test_folders_patterns_tables_and_standard_input_name_the_same_images(photos:
     assert list(find_inputs([str(photos / "list.csv")], True, [])) == whole
     (photos / "list.csv").unlink()
     assert len(list(find_inputs([str(photos / "disc")], False, []))) == 5
+
+
+def test_names_that_no_system_takes_are_rows_with_a_reason(predictor: Predictor, tmp_path: Path) -> None:
+    name = 300 * "x" + ".jpg"
+    table = tmp_path / "names.csv"
+    table.write_text(f"path\n{name}\n")
+    assert list(find_inputs([name, str(table)], False, [])) == [name, name]
+    (answer,) = predictor.stream([name])
+    assert answer.label is None
+    assert answer.error
+
+
+def test_a_column_of_images_instead_of_paths_is_refused_by_name(tmp_path: Path) -> None:
+    table = pa.table({"image": [{"bytes": b"x", "path": "a.jpg"}]})
+    pq.write_table(table, tmp_path / "images.parquet")
+    with pytest.raises(DataError, match=r"column image .* holds struct"):
+        list(find_inputs([str(tmp_path / "images.parquet")], False, []))
 
 
 def test_inputs_that_name_nothing_say_so(photos: Path, tmp_path: Path) -> None:
