@@ -121,7 +121,10 @@ class Record:
 def read_records(sources: Sequence[Path] = SOURCES) -> dict[str, Record]:
     """Every dataclass of the given files, by name."""
     classes = [
-        node for path in sources for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.ClassDef)
+        node
+        for path in sources
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.ClassDef) and any("dataclass" in ast.unparse(mark) for mark in node.decorator_list)
     ]
     return {node.name: Record(node.name, ast.get_docstring(node) or "", tuple(_fields(node))) for node in classes}
 
