@@ -22,7 +22,7 @@ UNITS = {
     **dict.fromkeys(("accuracy", "accuracies", "balanced_accuracy", "macro_f1", "validation_accuracy"), FRACTION),
     **dict.fromkeys(("train_accuracy", "train_eval_accuracy", "stage1_accuracy", "stage2_accuracy"), FRACTION),
     **dict.fromkeys(("ClassMetrics.precision", "recall", "f1", "confidence", "calibration_error"), FRACTION),
-    **dict.fromkeys(("calibration_error_before", "calibration_error_after", "threshold"), FRACTION),
+    **dict.fromkeys(("calibration_error_before", "calibration_error_after", "threshold", "gap"), FRACTION),
     **dict.fromkeys(("reject_below", "target_accuracy"), FRACTION),
     **dict.fromkeys(("p", "p_holm", "split", "dropout", "warmup_fraction", "label_smoothing", "momentum"), FRACTION),
     "sides": FRACTION,

@@ -37,7 +37,7 @@ def export(
         data: images for the check; None for those of the model's run.
         out: folder to write; None for one beside the model folder.
         images: of the check, at least 64.
-        allowed_drop: fraction of the images that fp16 and int8 may lose.
+        allowed_drop: fraction of the images whose right answer fp16 and int8 may lose.
         listener: receives progress and notices.
 
     Returns:

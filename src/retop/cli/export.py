@@ -32,7 +32,10 @@ def export(
     ] = None,
     images: Annotated[int, typer.Option("--images", metavar="N", help="Images of the check, at least 64.")] = 64,
     allowed_drop: Annotated[
-        float, typer.Option("--allowed-drop", metavar="D", help="Fraction of images that fp16 and int8 may lose.")
+        float,
+        typer.Option(
+            "--allowed-drop", metavar="D", help="Fraction of images whose right answer fp16 and int8 may lose."
+        ),
     ] = 0.02,
     json_: JsonOption = False,
 ) -> None:
@@ -60,10 +63,11 @@ def parity_table(exported: "Exported") -> Table:
     """What the parity check found, one row per file."""
     table = Table(title=f"{exported.folder}: equal to the model", title_justify="left")
     table.add_column("file", no_wrap=True, min_width=max(len(row.file) for row in exported.rows))
-    for name in ("part", "precision", "images", "largest difference", "other class", "accuracy"):
+    for name in ("part", "precision", "images", "largest difference", "other class", "lost answers", "accuracy"):
         table.add_column(name)
     for row in exported.rows:
         drop = "" if row.accuracy is None else f"{row.accuracy:.3f} -> {row.accuracy_exported:.3f}"
         difference = f"{row.largest_difference:.1e}"
-        table.add_row(row.file, row.part, row.precision, str(row.n), difference, str(row.num_changed), drop)
+        lost = f"{row.num_lost} ({row.lost.low:.1%} to {row.lost.high:.1%})"
+        table.add_row(row.file, row.part, row.precision, str(row.n), difference, str(row.num_changed), lost, drop)
     return table

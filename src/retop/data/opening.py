@@ -66,7 +66,7 @@ def split_survey(survey: Survey, recipe: DataRecipe, listener: Listener = ignore
             f"classes"
         )
     record = DataRecord(
-        location=survey.source.location,
+        location=_from_anywhere(survey.source.location),
         fingerprint="",
         classes=classes,
         splits=(),
@@ -83,6 +83,11 @@ def split_survey(survey: Survey, recipe: DataRecipe, listener: Listener = ignore
     sets["train"] = limit(sets["train"], recipe.images_per_class)
     record = replace(record, fingerprint=fingerprint_of(sets), splits=count_splits(sets))
     return Dataset(survey, classes, sets["train"], sets["validation"], sets.get("test"), record)
+
+
+def _from_anywhere(location: str) -> str:
+    """A location that is found again whatever the working folder: a run is reported and exported elsewhere."""
+    return location if "://" in location else str(Path(location).expanduser().absolute())
 
 
 def open_evaluation(

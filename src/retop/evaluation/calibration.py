@@ -13,6 +13,9 @@ from retop.records import Acceptance, AcceptancePoint, Calibration, Predictions
 LEAST_TEMPERATURE, GREATEST_TEMPERATURE = 0.05, 20.0
 MOST_POINTS = 200
 
+SAFE_GAP = 1e-5
+"""Confidences that lie closer may change places between two ways of computing them."""
+
 
 def calibrate(validation: Predictions) -> Calibration:
     """Fit the temperature on validation and record what every threshold would mean there.
@@ -85,13 +88,16 @@ def acceptance_curve(
     # Equal confidences are accepted together: only the last of them ends a group.
     ends = np.flatnonzero(np.append(np.diff(sorted_n) != 0, True))
     chosen = ends[np.unique(np.linspace(0, len(ends) - 1, min(len(ends), MOST_POINTS)).round().astype(int))]
-    return tuple(AcceptancePoint(float(sorted_n[i]), int(i + 1), int(right[i])) for i in chosen[::-1])
+    gap_n = sorted_n - np.append(sorted_n[1:], 0.0)
+    return tuple(AcceptancePoint(float(sorted_n[i]), int(i + 1), int(right[i]), float(gap_n[i])) for i in chosen[::-1])
 
 
 def choose_threshold(calibration: Calibration, target_accuracy: float) -> float:
     """The lowest threshold whose answers reach an accuracy on validation.
 
     The threshold is chosen by the images on which it is measured, so its accuracy elsewhere tends to be a little lower.
+    It lies halfway between the confidences of two images, and between two that differ visibly if there are such: on
+    the confidence of an image, two routes that round differently would treat that image differently.
 
     Args:
         calibration: of the model.
@@ -105,9 +111,10 @@ def choose_threshold(calibration: Calibration, target_accuracy: float) -> float:
     """
     if not 0 < target_accuracy <= 1:
         raise UsageError(f"the target accuracy must lie above 0 and at most at 1; received {target_accuracy}")
-    for place, point in enumerate(calibration.curve):
-        if point.num_right >= target_accuracy * point.num_accepted:
-            return 0.0 if place == 0 else point.threshold
+    reaching = [point for point in calibration.curve if point.num_right >= target_accuracy * point.num_accepted]
+    if reaching:
+        point = next((point for point in reaching if point.gap >= SAFE_GAP), reaching[0])
+        return 0.0 if point is calibration.curve[0] else point.threshold - point.gap / 2
     best = max(calibration.curve, key=lambda point: point.num_right / point.num_accepted)
     raise UsageError(
         f"no threshold reaches an accuracy of {target_accuracy:g} on the {calibration.n:,} validation images; the best "

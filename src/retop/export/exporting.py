@@ -45,7 +45,7 @@ class ExportRequest:
         format: of the files.
         precision: ``fp32``; ``fp16`` and ``int8`` for ONNX.
         images: images of the parity check, at least 64.
-        allowed_drop: fraction of the images that fp16 and int8 may lose.
+        allowed_drop: fraction of the images whose right answer fp16 and int8 may lose.
     """
 
     format: Format
@@ -191,8 +191,8 @@ def _refuse_failures(folder: Path, rows: list[ParityRow]) -> None:
         f"{row.file}: probabilities differ by up to {row.largest_difference:.2g} (allowed: {row.tolerance}), "
         f"{row.num_changed} of {row.n} images have another class"
         if row.tolerance is not None
-        else f"{row.file}: {row.num_changed} of {row.n} images have another class, accuracy {row.accuracy} -> "
-        f"{row.accuracy_exported} (allowed drop: {row.allowed_drop})"
+        else f"{row.file}: {row.num_lost} of {row.n} answers are lost (allowed: {row.allowed_drop:.1%}), "
+        f"{row.num_changed} images have another class"
         for row in failed
     )
     raise ExportError(

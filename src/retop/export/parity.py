@@ -10,7 +10,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from retop.evaluation import wilson_interval
 from retop.export.sample import Sample
+from retop.records import Interval
 
 Part = Literal["network", "whole"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -60,7 +62,7 @@ class ParityRow:
     """Largest absolute difference of any probability of any image."""
 
     tolerance: float | None
-    """What is allowed; None for fp16 and int8, which are judged by `allowed_drop`."""
+    """What is allowed; None for fp16 and int8, which are judged by `num_lost`."""
 
     num_changed: int
     """Images whose most probable class is another one."""
@@ -73,6 +75,13 @@ class ParityRow:
 
     accuracy_exported: float | None
     """Fraction right of the file."""
+
+    num_lost: int
+    """Images that the model answers rightly and the file does not, whatever it gains elsewhere; all with another class
+    where the images have no labels of the model's classes."""
+
+    lost: Interval
+    """The same as a fraction of the images, with its interval: what few images leave possible."""
 
     allowed_drop: float | None
     """Most that fp16 and int8 may lose, as a fraction of the images; None for fp32."""
@@ -87,9 +96,9 @@ def check_parity(exported: ExportedPart, sample: Sample, precision: Precision, a
     Args:
         exported: the file.
         sample: images and the model's probabilities.
-        precision: fp32 is judged by the tolerance and the top class; fp16 and int8 by what they lose.
-        allowed_drop: fraction of the images that fp16 and int8 may lose: of right answers where labels are known, else
-            of equal answers.
+        precision: fp32 is judged by the tolerance and the top class; fp16 and int8 by the answers that they lose.
+        allowed_drop: fraction of the images that fp16 and int8 may lose. What is lost is counted and not set off
+            against what is gained by chance: a file that answers otherwise is another model, however right.
 
     Returns:
         What was found.
@@ -102,14 +111,15 @@ def check_parity(exported: ExportedPart, sample: Sample, precision: Precision, a
     top_two_nk = np.sort(expected_nk, axis=1)[:, -2:]
     clear_n = changed_n & (top_two_nk[:, 1] - top_two_nk[:, 0] > (tolerance or 0.0))
     before = after = None
+    lost_n = changed_n
     if sample.labels_n is not None:
-        before = float((expected_nk.argmax(1) == sample.labels_n).mean())
-        after = float((given_nk.argmax(1) == sample.labels_n).mean())
+        right_n = expected_nk.argmax(1) == sample.labels_n
+        lost_n = changed_n & right_n
+        before, after = float(right_n.mean()), float((given_nk.argmax(1) == sample.labels_n).mean())
     if tolerance is not None:
         passed = difference <= tolerance and not clear_n.any()
     else:
-        lost = before - after if before is not None and after is not None else float(changed_n.mean())
-        passed = np.isfinite(difference) and lost <= allowed_drop
+        passed = np.isfinite(difference) and lost_n.mean() <= allowed_drop
     return ParityRow(
         file=exported.file.name,
         part=exported.part,
@@ -121,6 +131,8 @@ def check_parity(exported: ExportedPart, sample: Sample, precision: Precision, a
         num_changed_clearly=int(clear_n.sum()),
         accuracy=before,
         accuracy_exported=after,
+        num_lost=int(lost_n.sum()),
+        lost=wilson_interval(int(lost_n.sum()), len(sample)),
         allowed_drop=None if tolerance is not None else allowed_drop,
         passed=bool(passed),
     )

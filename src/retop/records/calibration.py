@@ -18,6 +18,10 @@ class AcceptancePoint:
     num_right: int
     """Right answers among them."""
 
+    gap: float = 0.0
+    """Distance from the threshold down to the next lower confidence of an image (to 0 where there is none): every
+    threshold within it answers the same images."""
+
 
 @dataclass(frozen=True)
 class Calibration:

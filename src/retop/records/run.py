@@ -42,7 +42,7 @@ class DataRecord:
     """The data of a run."""
 
     location: str
-    """Path or address as it was given."""
+    """Absolute path, or address."""
 
     fingerprint: str
     """SHA-256 over every image's split, label and content; it does not depend on where the files lie."""

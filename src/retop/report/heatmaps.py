@@ -60,7 +60,8 @@ def _explain(run: FinishedRun, images: Mapping[str, str], data: Path | None) -> 
 
     folder = run.folder / FOLDER
     folder.mkdir(exist_ok=True)
-    source = open_source(data or run.record.data.location)
+    columns = run.record.recipe.data.columns if data is None else None
+    source = open_source(data or run.record.data.location, columns)
     predictor = Predictor(run.folder / "model")
     for place, (path, predicted) in enumerate(images.items()):
         pixels_hwc = preprocess_bytes(source.read(path), path, predictor.trained.preprocessing)

@@ -65,6 +65,18 @@ def test_a_chosen_threshold_reaches_its_accuracy_and_no_lower_point_does() -> No
     assert all(point.num_right < 0.95 * point.num_accepted for point in lower)
 
 
+def test_a_chosen_threshold_treats_every_image_alike_however_its_confidence_is_rounded() -> None:
+    given = drawn(2_000, 1.5)
+    found = calibrate(given)
+    confidence_n = np.exp(log_softmax(given.logits_nk, found.temperature)).max(1)
+    threshold = choose_threshold(found, 0.95)
+    distance = np.abs(confidence_n - threshold).min()
+    assert distance >= 4e-6
+    above, below = (confidence_n[confidence_n >= threshold].min(), confidence_n[confidence_n < threshold].max())
+    assert above - threshold == pytest.approx(threshold - below)
+    assert acceptance_at(found, threshold).num_accepted == (confidence_n >= threshold).sum()
+
+
 def test_a_target_that_all_answers_reach_refuses_nothing() -> None:
     found = calibrate(drawn(500, 0.3))
     assert choose_threshold(found, 0.2) == 0.0

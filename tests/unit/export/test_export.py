@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from images import draw_shape, write_large_photos
+from retop.data import open_dataset
 from retop.data.views import evaluation_view
 from retop.errors import DataError, ExportError, OutputError, UsageError
 from retop.export import ExportRequest, export_model, exporting
@@ -25,7 +26,9 @@ from retop.export.parity import ExportedPart, check_parity
 from retop.export.sample import Sample, decode_for_whole, find_dataset, take_sample
 from retop.export.script import compose_script
 from retop.predictor import Prediction, Predictor
+from retop.recipe import DataRecipe
 from retop.records import Preprocessing
+from small_runs import run_small
 
 onnxruntime = pytest.importorskip("onnxruntime")
 OWN_SIZE = np.zeros(2, np.int64)
@@ -319,6 +322,37 @@ def test_a_changed_top_class_fails_only_where_its_margin_is_clear(sample: Sample
 
     assert check_parity(shifted(5e-5), sample, "fp32", 0).passed
     assert not check_parity(shifted(2e-4), sample, "fp32", 0).passed
+
+
+def test_what_int8_loses_is_not_set_off_against_what_it_gains(sample: Sample) -> None:
+    """Half of the images are given their right answer, half lose it: the accuracy stays as it was."""
+    right_n = sample.reference_nk.argmax(1)
+    labels_n = right_n.copy()
+    labels_n[::2] = (labels_n[::2] + 1) % 3
+    place = iter(range(len(sample)))
+
+    def answer(pixels: np.ndarray) -> np.ndarray:
+        return np.array([np.roll(sample.reference_nk[next(place)], 1) for _ in pixels])
+
+    row = check_parity(
+        ExportedPart(Path("x"), "network", answer), dataclasses.replace(sample, labels_n=labels_n), "int8", 0.1
+    )
+    assert row.accuracy == row.accuracy_exported == 0.5
+    assert (row.num_lost, row.num_changed, row.passed) == (len(sample) // 2, len(sample), False)
+    assert row.lost.low > 0.3
+
+
+def test_a_run_of_a_relative_path_is_checked_from_another_folder(
+    shapes_folder: Path, small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "photos").symlink_to(shapes_folder, target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    shapes = open_dataset("photos", DataRecipe())
+    run_small(tmp_path / "run", shapes, weights=small_weights)
+    monkeypatch.chdir(tmp_path / "there")
+    found = find_dataset(Predictor(tmp_path / "run"), None, lambda event: None)
+    assert found.record.fingerprint == shapes.record.fingerprint
 
 
 def test_images_of_the_run_are_taken_only_where_they_are_the_same(
