@@ -3,7 +3,8 @@
     python benchmarks/reliability                       all sections, in full: an hour or two on two cores
     python benchmarks/reliability --sections kills,disks --share 0.1
 
-Each section writes ``benchmarks/results/reliability-<section>.json``. docs/reliability.md holds the figures.
+Each section writes ``benchmarks/results/reliability-<section>.json``, and ``reliability-<section>-<share>.json`` where
+it was a part of the full number. docs/reliability.md holds the figures.
 """
 
 import argparse
@@ -86,7 +87,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="retop-reliability-") as work:
             found = SECTIONS[name](Path(work), given.share)
         found["seconds"] = round(time.monotonic() - started)
-        (RESULTS / f"reliability-{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+        part = "" if given.share == 1 else f"-{given.share:g}"
+        (RESULTS / f"reliability-{name}{part}.json").write_text(json.dumps(found, indent=1) + "\n")
         print(json.dumps({name: found}, indent=1), flush=True)
 
 

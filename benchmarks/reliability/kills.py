@@ -38,9 +38,16 @@ class Wish:
 
 @dataclass
 class Board:
-    """What a child tells its parent: the part it is in, saves so far."""
+    """What a child tells its parent: the part it is in, saves so far; and what the parent saw of its parts.
+
+    Attributes:
+        spent: by part, the child's processor seconds in it, however often it began.
+        seen: the child's processor seconds when it was last looked at.
+    """
 
     shared: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, 16))
+    spent: dict[str, float] = field(default_factory=dict)
+    seen: float = 0.0
 
     def tell_part(self, part: str) -> None:
         """Say which part has begun."""
@@ -66,6 +73,13 @@ class Board:
     def clear(self) -> None:
         """Forget the child before."""
         self.shared[:] = bytes(16)
+        self.spent, self.seen = {}, 0.0
+
+    def watch(self, child: int) -> None:
+        """Add what the child has computed since to the part at work."""
+        now = processor_seconds(child)
+        self.spent[self.part] = self.spent.get(self.part, 0.0) + max(0.0, now - self.seen)
+        self.seen = max(self.seen, now)
 
 
 def die() -> None:
@@ -148,15 +162,13 @@ def run_child(
         finally:
             sys.stdout.flush()
             os._exit(code)
-    entered: float | None = None
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
-        if wish.part and board.part == wish.part:
-            entered = processor_seconds(child) if entered is None else entered
-            if processor_seconds(child) - entered >= wish.seconds:
-                os.kill(child, signal.SIGKILL)
+        board.watch(child)
+        if wish.part and board.part == wish.part and board.spent[wish.part] >= wish.seconds:
+            os.kill(child, signal.SIGKILL)
         time.sleep(0.001)
 
 
@@ -167,11 +179,12 @@ def processor_seconds(process: int) -> float:
         return 0.0
 
 
-def wishes(number: int, in_saves: int, saves: int, seed: int) -> list[Wish]:
-    """So many kills, so many of them inside a save; the others in all parts alike."""
+def wishes(number: int, in_saves: int, board: Board, seed: int) -> list[Wish]:
+    """So many kills, so many of them inside a save; the others at moments of all parts alike."""
     chance = random.Random(seed)
-    inside = [Wish(save=chance.randint(1, saves), point=POINTS[i % len(POINTS)]) for i in range(in_saves)]
-    outside = [Wish(PARTS[1:][i % (len(PARTS) - 1)], chance.uniform(0, 0.25)) for i in range(number - in_saves)]
+    inside = [Wish(save=chance.randint(1, board.saves), point=POINTS[i % len(POINTS)]) for i in range(in_saves)]
+    parts = [PARTS[1:][i % (len(PARTS) - 1)] for i in range(number - in_saves)]
+    outside = [Wish(part, chance.uniform(0, board.spent.get(part, 0.0))) for part in parts]
     chosen = inside + outside
     chance.shuffle(chosen)
     return chosen
@@ -199,8 +212,8 @@ def kill_and_resume(work: Path, number: int, in_saves: int, seed: int = 0, draw:
     whole.parent.mkdir()
     if run_child(work, whole, work / "cache whole", board, Wish(), draw) != 0:
         raise RuntimeError(whole.with_suffix(".log").read_text())
-    expected, saves = outcome(whole), board.saves
-    left = wishes(number, in_saves, saves, seed)
+    expected, saves, spent = outcome(whole), board.saves, dict(board.spent)
+    left = wishes(number, in_saves, board, seed)
     kills: dict[str, int] = {}
     points: dict[str, int] = {}
     comparisons, different, spare = 0, [], random.Random(seed + 1)
@@ -233,9 +246,10 @@ def kill_and_resume(work: Path, number: int, in_saves: int, seed: int = 0, draw:
         comparisons += 1
         print(f"{number - len(left)} of {number} kills, {comparisons} comparisons, {len(different)} differ", flush=True)
         if not in_a_row and left:
-            # The moment that was wished for did not come; the next wish may.
+            # The moment that was wished for did not come; another one may.
+            left[-1].seconds /= 2
             left.insert(0, left.pop())
     return {
         "kills": sum(kills.values()), "by part": kills, "inside a save": sum(points.values()), "by point": points,
-        "comparisons": comparisons, "different": different, "saves of the whole": saves,
+        "comparisons": comparisons, "different": different, "saves of the whole": saves, "seconds of the whole": spent,
     }  # fmt: skip

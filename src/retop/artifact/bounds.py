@@ -17,7 +17,6 @@ from torch.nn.modules import module as registration
 from retop.errors import ModelFolderError
 from retop.room import memory_room
 
-LARGEST_CONFIG = 8 * 2**20
 LARGEST_HEADER = 4 * 2**20
 # beit_large_patch16_512 has 192 MiB of them, by far the most of timm's networks without arguments.
 LARGEST_TABLES = 2**28

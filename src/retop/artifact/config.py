@@ -7,9 +7,10 @@ from typing import Any
 
 import timm
 
-from retop.artifact.bounds import LARGEST_CONFIG, parse_json, read_bounded
+from retop.artifact.bounds import parse_json, read_bounded
 from retop.backbones import Backbone
 from retop.backbones.arguments import check_arguments
+from retop.backbones.sources import LARGEST_CONFIG
 from retop.errors import ModelFolderError, RecipeError, SchemaError, WeightsError
 from retop.records import MODEL_FOLDER_VERSION, TrainedRecord
 from retop.schema import from_plain, to_plain

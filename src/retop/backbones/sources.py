@@ -14,6 +14,10 @@ from retop.backbones.naming import resolve_name
 from retop.backbones.weights import fetch_weights
 from retop.errors import UnknownBackboneError, UsageError, WeightsError
 from retop.records import WeightsRecord
+from retop.room import memory_room
+
+LARGEST_CONFIG = 8 * 2**20
+"""Bytes of a config.json, from whomever: timm's have a few thousand."""
 
 _WEIGHTS_NAME = "model.safetensors"
 _PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")
@@ -182,8 +186,11 @@ def _check_asked_for(name: str, folder: Path, architecture: str) -> None:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
+        # Links are followed: the hub's cache consists of them.
+        if not path.is_file() or path.stat().st_size > LARGEST_CONFIG:
+            raise WeightsError(f"{path} is no file of at most {LARGEST_CONFIG} bytes, so it is not read")
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(config, dict):
         raise WeightsError(f"{path} should hold a mapping with 'architecture'; received {type(config).__name__}")
@@ -191,6 +198,10 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _record(source: Any, file: Path, config: dict[str, Any], shown: Path | None = None) -> WeightsRecord:
+    # Before the hash: a file with holes can be larger than any disk.
+    size, room = file.stat().st_size, memory_room()
+    if size > room.left_bytes:
+        raise WeightsError(f"{file} has {size:,} bytes, and {room}. Free some, or take a smaller network")
     texts = [str(config[key]) if config.get(key) else None for key in ("license", "description")]
     return WeightsRecord(source, str((shown or file).resolve()), None, hash_file(file), texts[0], texts[1])
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -133,6 +134,19 @@ def test_pickle_is_refused_with_the_way_out(folder: Path) -> None:
 def test_bad_config_is_refused(folder: Path, config: object, message: str) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(WeightsError, match=message):
+        build_backbone("test_resnet", folder)
+
+
+def test_files_of_any_size_are_refused_without_being_read(folder: Path) -> None:
+    """Files with holes: they take no room on the disk."""
+    os.truncate(folder / "model.safetensors", 2**42)
+    with pytest.raises(WeightsError, match=r"model\.safetensors has 4,398,046,511,104 bytes, and .* MiB are left"):
+        build_backbone("test_resnet", folder)
+    os.truncate(folder / "config.json", 2**40)
+    with pytest.raises(WeightsError, match=r"config\.json is no file of at most 8388608 bytes"):
+        build_backbone("test_resnet", folder)
+    (folder / "config.json").write_text("[" * 10**6)
+    with pytest.raises(WeightsError, match="cannot be read as JSON"):
         build_backbone("test_resnet", folder)
 
 
