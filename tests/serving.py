@@ -2,12 +2,13 @@
 
 import json
 import os
-import select
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,47 +24,78 @@ class Server:
 
     process: subprocess.Popen[str]
     address: str
+    log: Path
+    """What it writes to standard error."""
 
     def stop(self) -> int:
         """Ask it to stop and give its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
+    def metric(self, name: str) -> float:
+        """A number of /metrics, 0 where nothing was counted yet."""
+        text = httpx.get(f"{self.address}/metrics").text
+        return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
+
+    def decoders(self) -> list[int]:
+        """The numbers of its decoder processes."""
+        listed = subprocess.run(
+            ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=True
+        )
+        return [int(line.split()[0]) for line in listed.stdout.splitlines() if "retop.serving.decoder" in line]
+
+    @contextmanager
+    def decoders_held(self) -> Iterator[None]:
+        """Nothing is decoded meanwhile: images wait, for less than the 10 s that one may take."""
+        held = self.decoders()
+        for pid in held:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in held:
+                os.kill(pid, signal.SIGCONT)
+
+    def wait_until_waiting(self, num_images: int) -> None:
+        """Wait until so many images of all requests are in progress."""
+        wait_until(lambda: self.metric("retop_waiting_images") == num_images)
+
 
 @contextmanager
 def running_server(*arguments: object, wait_ready: bool = True) -> Iterator[Server]:
     """`retop serve` with these arguments, on a free port."""
     command = [str(Path(sys.executable).with_name("retop")), "serve", *map(str, arguments), "--port", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-    try:
-        server = Server(process, _address(process))
-        if wait_ready:
-            wait_until_ready(server.address)
-        yield server
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stderr is not None
-        process.stderr.close()
+    # A file, because nobody reads a pipe while the test runs.
+    with tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
+        process = subprocess.Popen(command, stderr=log, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+        try:
+            server = Server(process, _address(process, Path(log.name)), Path(log.name))
+            if wait_ready:
+                wait_until(lambda: httpx.get(f"{server.address}/ready").status_code == 200)
+            yield server
+        finally:
+            process.kill()
+            process.wait()
 
 
-def wait_until_ready(address: str) -> None:
-    end = time.monotonic() + START_SECONDS
+def wait_until(holds: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+    """Look again and again until something holds."""
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if httpx.get(f"{address}/ready").status_code == 200:
+        if holds():
             return
-        time.sleep(0.1)
-    raise TimeoutError(f"{address} does not become ready")
+        time.sleep(0.05)
+    raise TimeoutError(f"it does not come to hold within {seconds:g} s")
 
 
-def _address(process: subprocess.Popen[str]) -> str:
-    assert process.stderr is not None
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
-        if select.select([process.stderr], [], [], 1)[0]:
-            line = process.stderr.readline()
-            if '"listening"' in line:
-                return str(json.loads(line)["address"])
-            if not line:
-                break
-    raise RuntimeError(f"the server ended with code {process.poll()}")
+def _address(process: subprocess.Popen[str], log: Path) -> str:
+    found: list[str] = []
+
+    def listens() -> bool:
+        found[:] = [line for line in log.read_text().splitlines() if '"listening"' in line]
+        return bool(found) or process.poll() is not None
+
+    wait_until(listens)
+    if not found:
+        raise RuntimeError(f"the server ended with code {process.poll()}: {log.read_text()}")
+    return str(json.loads(found[0])["address"])

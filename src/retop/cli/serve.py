@@ -30,6 +30,12 @@ def serve(
         typer.Option("--pixel-limit", metavar="MILLIONS", help="Most pixels of an image; predict takes 178 million."),
     ] = 50,
     decoders: Annotated[int, typer.Option("--decoders", help="Processes that decode images.")] = 2,
+    stop_seconds: Annotated[
+        float,
+        typer.Option(
+            "--stop-seconds", metavar="SECONDS", help="Most time to answer accepted requests after the signal to stop."
+        ),
+    ] = 300.0,
     device: DeviceOption = Device.AUTO,
 ) -> None:
     """Serve trained models over HTTP, with a page to try them; Ctrl-C stops it."""
@@ -44,6 +50,7 @@ def serve(
         "waiting_bytes": max(Limits.waiting_bytes, body_mib * MIB),
         "pixels": megapixels * 1_000_000,
         "decoders": decoders,
+        "stop_seconds": stop_seconds,
     }
     api.serve(
         models,

@@ -60,7 +60,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # The server listens, and is alive, before it is ready.
         starting = asyncio.create_task(models.start())
-        starting.add_done_callback(_end_if_failed)
+        starting.add_done_callback(lambda done: _tell(done, models))
         yield
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
@@ -81,11 +81,19 @@ def create_app(
     return Guard(app, models, api_key, hosts, routes)
 
 
-def _end_if_failed(starting: "asyncio.Task[None]") -> None:
-    """A server whose models cannot start ends instead of refusing for ever."""
-    if not starting.cancelled() and (error := starting.exception()) is not None:
+def _tell(started: "asyncio.Task[None]", models: ServedModels) -> None:
+    """Write down what came of the start. A server whose models cannot start ends instead of refusing for ever."""
+    if started.cancelled():
+        return
+    if (error := started.exception()) is not None:
         LOG.error(json.dumps({"event": "the models cannot start", "error": str(error)}))
         signal.raise_signal(signal.SIGTERM)
+        return
+    seconds, most = models.room.full_queue_seconds, models.limits.stop_seconds
+    line = {"event": "ready", "full_queue_seconds": round(seconds, 1), "stop_seconds": most}
+    if seconds > most:
+        line["warning"] = "a stop may leave part of a full queue unanswered: raise --stop-seconds or lower --waiting"
+    LOG.info(json.dumps(line))
 
 
 def _add_pages(app: FastAPI) -> None:
@@ -125,7 +133,7 @@ def _add_predictions(app: FastAPI, models: ServedModels) -> None:
         request: Request, name: ModelName, top: Annotated[int, Query(ge=1, le=1000, description="Classes to name.")] = 3
     ) -> Any:
         predictor = models.find(name)
-        with models.enter() as place:
+        async with models.enter() as place:
             uploads = await read_uploads(request, models.limits, place)
             answers = await asyncio.gather(*(models.predict(name, upload, top) for upload in uploads))
         if all(answer.error is not None for answer in answers):
@@ -147,7 +155,7 @@ def _add_predictions(app: FastAPI, models: ServedModels) -> None:
         predictor = models.find(name)
         if label is not None and label not in predictor.classes:
             raise HTTPException(404, f"{name} has no class {label!r}")
-        with models.enter() as place:
+        async with models.enter() as place:
             uploads = await read_uploads(request, models.limits, place)
             if len(uploads) > 1:
                 raise HTTPException(422, f"a heat map is made of one image; the request holds {len(uploads)}")

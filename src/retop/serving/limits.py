@@ -45,8 +45,10 @@ class Limits:
     linger_seconds: float = 0.002
     """How long an image waits for company before the network runs; nobody waits while the network is busy anyway."""
 
-    stop_seconds: float = 30.0
-    """Time for requests in progress after the signal to stop."""
+    stop_seconds: float = 300.0
+    """Most time for accepted requests after the signal to stop; the server ends as soon as all are answered. Whatever
+    is left is answered 503. It suffices for a full queue of 256 images at 0.86 a second; once it has measured its
+    models, the server says whether that suffices for them."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

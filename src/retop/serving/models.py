@@ -3,9 +3,10 @@
 # H, W
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -61,9 +62,19 @@ class ServedModels:
         self._tasks = [asyncio.create_task(batcher.run()) for batcher in self._batchers.values()]
         preprocessings = [predictor.trained.preprocessing for predictor in self.predictors.values()]
         self._decoders = await loop.run_in_executor(None, DecoderPool, preprocessings, self.limits)
-        for batcher in self._batchers.values():
-            await batcher.warm_up()
+        self.room.expect_speed(max([await batcher.warm_up() for batcher in self._batchers.values()]))
         self.ready = True
+
+    async def drain(self, stop_now: Callable[[], bool]) -> None:
+        """Let the requests in progress be answered; what is left when the time is over is told to come again.
+
+        Args:
+            stop_now: whether nothing shall be waited for any more.
+        """
+        end = time.monotonic() + self.limits.stop_seconds
+        while self.room.num_requests and time.monotonic() < end and not stop_now():
+            await asyncio.sleep(0.05)
+        self.room.give_up(_stops())
 
     async def stop(self) -> None:
         """End everything; no request is in progress any more."""
@@ -85,12 +96,14 @@ class ServedModels:
             raise HTTPException(404, f"no model {name!r}; there are {', '.join(self.predictors)}")
         return self.predictors[name]
 
-    def enter(self) -> AbstractContextManager[Place]:
+    def enter(self) -> AbstractAsyncContextManager[Place]:
         """A place for a request, until it is answered; see `Room.enter`.
 
         Raises:
-            HTTPException: 503 with Retry-After where the server is not ready.
+            HTTPException: 503 with Retry-After where the server is not ready, or stops.
         """
+        if self.stopping:
+            raise _stops()
         if not self.ready:
             raise HTTPException(503, "the server starts", {"Retry-After": "2"})
         return self.room.enter()
@@ -164,6 +177,10 @@ class _Counting:
         self._sizes.observe(size)
         self._seconds.observe(seconds)
         self._models.room.note_speed(seconds / size)
+
+
+def _stops() -> HTTPException:
+    return HTTPException(503, "the server stops; nothing was done for this request", {"Retry-After": "10"})
 
 
 def _as_answer(name: str, prediction: Prediction, top: int) -> ImageAnswer:

@@ -1,7 +1,8 @@
 """How much requests in progress may hold together; what is more is refused at once."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fastapi import HTTPException
 
@@ -25,23 +26,53 @@ class Room:
         self.num_images = 0
         self.num_bytes = 0
         self._seconds_per_image = 0.05
+        self._places: set[Place] = set()
 
-    @contextmanager
-    def enter(self) -> Iterator["Place"]:
+    @property
+    def num_requests(self) -> int:
+        """Requests in progress."""
+        return len(self._places)
+
+    @property
+    def full_queue_seconds(self) -> float:
+        """Time that the network needs for as many images as may wait."""
+        return self._limits.waiting_images * self._seconds_per_image
+
+    @asynccontextmanager
+    async def enter(self) -> AsyncIterator["Place"]:
         """A place with one image, until the request is answered or given up.
 
         Yields:
             The place.
 
         Raises:
-            HTTPException: 429 with Retry-After.
+            HTTPException: 429 with Retry-After, or what the place was given up for.
         """
-        place = Place(self)
+        clock = asyncio.timeout(None)
+        place = Place(self, clock)
         try:
             place.take(num_images=1)
-            yield place
+            async with clock:
+                self._places.add(place)
+                try:
+                    yield place
+                finally:
+                    self._places.remove(place)
+        except TimeoutError as error:
+            if place.refusal is None:
+                raise
+            raise place.refusal from error
         finally:
             self._change(-place.num_images, -place.num_bytes)
+
+    def give_up(self, refusal: HTTPException) -> None:
+        """Answer every request in progress with a refusal; see `Place.give_up`."""
+        for place in list(self._places):
+            place.give_up(refusal)
+
+    def expect_speed(self, seconds_per_image: float) -> None:
+        """Begin with how fast the network was before any request."""
+        self._seconds_per_image = seconds_per_image
 
     def note_speed(self, seconds_per_image: float) -> None:
         """Remember how fast the network is, for Retry-After."""
@@ -72,12 +103,25 @@ class Place:
 
     Args:
         room: of all requests.
+        clock: around all that the request does; it has no end yet.
     """
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, clock: asyncio.Timeout) -> None:
         self._room = room
+        self._clock = clock
         self.num_images = 0
         self.num_bytes = 0
+        self.refusal: HTTPException | None = None
+
+    def give_up(self, refusal: HTTPException) -> None:
+        """End what the request does where it stands; what waits for its turn never gets it.
+
+        Args:
+            refusal: the answer.
+        """
+        if self.refusal is None:
+            self.refusal = refusal
+            self._clock.reschedule(asyncio.get_running_loop().time())
 
     def take(self, num_images: int = 0, num_bytes: int = 0) -> None:
         """Hold more.

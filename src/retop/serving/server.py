@@ -20,6 +20,8 @@ from retop.serving.models import ServedModels
 
 LEAST_KEY_LENGTH = 16
 LAST_CALL_SECONDS = 0.5
+LAST_WORDS_SECONDS = 5
+"""Time to take the last answers, for clients that are slow to."""
 
 
 def serve_models(
@@ -57,7 +59,7 @@ def serve_models(
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(limits.stop_seconds),
+        timeout_graceful_shutdown=LAST_WORDS_SECONDS,
         timeout_keep_alive=15,
         lifespan="on",
     )
@@ -101,7 +103,7 @@ def is_loopback(host: str) -> bool:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, ending so that no request which was accepted is lost."""
+    """uvicorn, ending so that every request which was accepted is answered."""
 
     def __init__(self, config: uvicorn.Config, models: ServedModels) -> None:
         super().__init__(config)
@@ -113,7 +115,13 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, and leave those who have just connected the time to send their request."""
+        """Answer what was accepted, new requests with 503 meanwhile; then listen no more.
+
+        Those who come again with their next request as soon as the last one is answered, and those who have just
+        connected, are left the time to hear of it.
+        """
+        await self._models.drain(lambda: self.force_exit)
+        await asyncio.sleep(LAST_CALL_SECONDS)
         for server in self.servers:
             server.close()
         await asyncio.sleep(LAST_CALL_SECONDS)
