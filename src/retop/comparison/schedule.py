@@ -11,7 +11,7 @@ from retop.device import naming_memory
 from retop.errors import DivergedError, MemoryRunError, RetopError
 from retop.events import Notice, PartAdvanced, PartFinished, PartStarted
 from retop.pipeline import RunFolder, RunRequest, Setting
-from retop.pipeline.plan import RunPlanner
+from retop.pipeline.plan import Earlier, RunPlanner
 from retop.records import PlannedPart, PlannedRun, PlanRecord
 
 
@@ -42,7 +42,7 @@ def make_plan(request: ComparisonRequest, dataset: Dataset, setting: Setting, fo
     runs = request.runs()
     parts: list[PlannedPart] = []
     calibrated: dict[str, tuple[PlannedPart, ...]] = {}
-    coming: set[str] = set()
+    earlier = Earlier()
     filled: set[tuple[str, int | None]] = set()
     memory_bytes = 0
     started = time.perf_counter()
@@ -53,7 +53,7 @@ def make_plan(request: ComparisonRequest, dataset: Dataset, setting: Setting, fo
         elif run.contender in calibrated:
             parts += _again(run, calibrated[run.contender], (run.contender, run.fold) in filled)
         else:
-            calibrated[run.contender], needed = _calibrated(run, dataset, setting, coming)
+            calibrated[run.contender], needed = _calibrated(run, dataset, setting, earlier)
             parts += calibrated[run.contender]
             memory_bytes = max(memory_bytes, needed)
         filled.add((run.contender, run.fold))
@@ -110,12 +110,12 @@ def planned_runs(request: ComparisonRequest) -> tuple[PlannedRun, ...]:
 
 
 def _calibrated(
-    run: RunRequest, dataset: Dataset, setting: Setting, coming: set[str]
+    run: RunRequest, dataset: Dataset, setting: Setting, earlier: Earlier
 ) -> tuple[tuple[PlannedPart, ...], int]:
     """The parts of a run, and the memory that it needs."""
     try:
         with naming_memory(run.name):
-            planner = RunPlanner(run, dataset.in_fold(run.fold), setting, coming)
+            planner = RunPlanner(run, dataset.in_fold(run.fold), setting, earlier)
             return planner.parts(), planner.memory_bytes()
     except Exception as error:
         # What was asked for and cannot be is better said now than in hours. Of whatever else its network, library or

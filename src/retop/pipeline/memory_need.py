@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -46,10 +46,12 @@ class AtOnce:
     Attributes:
         images: that go through the network at once; None for whole batches.
         reason: why fewer than whole batches, or why nothing could be predicted, for people; else None.
+        needed_bytes: that the run then takes besides what this process holds; 0 where nothing was predicted.
     """
 
     images: int | None = None
     reason: str | None = None
+    needed_bytes: int = field(default=0, compare=False)
 
 
 def fit_into_memory(prepared: PreparedRun, dataset: Dataset, runtime: Runtime, room: MemoryRoom) -> AtOnce:
@@ -82,13 +84,14 @@ def fit_into_memory(prepared: PreparedRun, dataset: Dataset, runtime: Runtime, r
             f"train elsewhere (--device cuda)"
         )
     if images == most:
-        return AtOnce()
+        return AtOnce(needed_bytes=needed.num_bytes)
     statistics = f"; {PARTS_AND_STATISTICS}" if prepared.updates_statistics else ""
     return AtOnce(
         images,
         f"{prepared.request.name}: whole batches would need {size(wanted.num_bytes)} more memory for {wanted.part}, "
         f"and {room}: no more than {images} images go through the network at once, with one step for each batch as "
         f"before{statistics}",
+        needed.num_bytes,
     )
 
 

@@ -1,6 +1,7 @@
 """What a run will compute, how often and for how long, from a calibration of a few seconds."""
 
 import time
+from dataclasses import dataclass, field
 
 import psutil
 from torch import nn
@@ -9,7 +10,7 @@ from retop.activations.key import EntryKey
 from retop.data import Dataset
 from retop.evaluation.numerals import size
 from retop.events import Notice
-from retop.pipeline.memory_need import fit_into_memory, predict
+from retop.pipeline.memory_need import fit_into_memory
 from retop.pipeline.prepared import (
     PreparedRun,
     feature_keys,
@@ -29,6 +30,19 @@ from retop.training.step_size import NUM_STEPS
 from retop.training.weighting import class_weights, describe_imbalance
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """What earlier runs of a plan leave to the later ones, which add theirs.
+
+    Attributes:
+        coming: digests of store entries that will have been made.
+        evaluation_seconds: of one image, by backbone, weights and size of the images.
+    """
+
+    coming: set[str] = field(default_factory=set)
+    evaluation_seconds: dict[tuple[object, ...], float] = field(default_factory=dict)
+
+
 class RunPlanner:
     """Estimates one run of a backbone.
 
@@ -36,18 +50,18 @@ class RunPlanner:
         request: the run.
         dataset: the images.
         setting: device and store.
-        coming: digests of store entries that earlier runs of the plan will have made; those of this run are added.
+        earlier: what earlier runs of the plan found and will have made.
 
     Raises:
         MemoryRunError: it does not fit into memory.
     """
 
-    def __init__(self, request: RunRequest, dataset: Dataset, setting: Setting, coming: set[str]) -> None:
+    def __init__(self, request: RunRequest, dataset: Dataset, setting: Setting, earlier: Earlier) -> None:
         # Weights that do not fit the classes are refused before anything is computed.
         class_weights(request.recipe.imbalance, dataset.train.labels_n, dataset.classes)
         self._request = request
         self._dataset = dataset
-        self._coming = coming
+        self._earlier = earlier
         started = time.perf_counter()
         self._prepared = prepare(request, dataset, setting)
         self._recipe = self._prepared.request.recipe
@@ -56,7 +70,7 @@ class RunPlanner:
         if at_once.reason is not None:
             setting.listener(Notice("warning", at_once.reason))
         self._setting = setting.with_images_at_once(at_once.images)
-        self._needed_bytes = predict(self._prepared, dataset, setting.runtime, at_once.images).num_bytes
+        self._needed_bytes = at_once.needed_bytes
         self._rates = Rates(self._prepared, dataset, self._setting)
         self._num_train = len(dataset.train)
         self._num_validation = len(dataset.validation)
@@ -74,11 +88,18 @@ class RunPlanner:
         self._setting.runtime.place(self._prepared.network)
         parts += self._probe_parts() if self._request.kind == "probe" else self._stage_parts()
         measured = self._num_validation + self._num_test
-        each = self._rates.evaluation_seconds()
+        each = self._evaluation_seconds()
         parts.append(self._part("evaluation", f"{measured:,} images", measured * each))
         if self._recipe.isolating_tests and self._request.kind == "fine-tuned":
             parts.append(self._isolating_part(each))
         return tuple(parts)
+
+    def _evaluation_seconds(self) -> float:
+        """A probe is evaluated as the fine-tuned network is: its own head takes no time that counts."""
+        key = (self._request.backbone, self._request.weights, self._recipe.image_size)
+        if key not in self._earlier.evaluation_seconds:
+            self._earlier.evaluation_seconds[key] = self._rates.evaluation_seconds()
+        return self._earlier.evaluation_seconds[key]
 
     def memory_bytes(self) -> int:
         """Memory of the whole process at the run's largest moment, roughly."""
@@ -127,9 +148,9 @@ class RunPlanner:
         missing = {
             key.digest(): rows
             for key, rows in keys.items()
-            if key.digest() not in self._coming and not (store is not None and store.holds(key))
+            if key.digest() not in self._earlier.coming and not (store is not None and store.holds(key))
         }
-        self._coming.update(missing)
+        self._earlier.coming.update(missing)
         return sum(missing.values())
 
     def _held_part(self) -> PlannedPart:

@@ -33,7 +33,7 @@ from retop.training import (
 )
 from retop.training.regression import fitting
 
-CALIBRATION_SECONDS = 0.5
+CALIBRATION_SECONDS = 0.2
 LARGEST_CALIBRATION = 2048
 # The median of so many calls, unless they take long: what else the machine does now and then is not the network's.
 FEWEST_CALLS = 3
