@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -32,6 +33,10 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
+    def post(self, path: str, **request: Any) -> httpx.Response:
+        """Ask by a connection of its own; without certificates, which take longer to load than most answers."""
+        return httpx.post(f"{self.address}{path}", timeout=120, verify=False, **request)
+
     def metric(self, name: str) -> float:
         """A number of /metrics, 0 where nothing was counted yet."""
         text = httpx.get(f"{self.address}/metrics").text
@@ -46,7 +51,7 @@ class Server:
 
     @contextmanager
     def decoders_held(self) -> Iterator[None]:
-        """Nothing is decoded meanwhile: images wait, for less than the 10 s that one may take."""
+        """Nothing is decoded meanwhile: images wait, for as long as one may take."""
         held = self.decoders()
         for pid in held:
             os.kill(pid, signal.SIGSTOP)
@@ -62,9 +67,16 @@ class Server:
 
 
 @contextmanager
-def running_server(*arguments: object, wait_ready: bool = True) -> Iterator[Server]:
-    """`retop serve` with these arguments, on a free port."""
+def running_server(
+    *arguments: object, wait_ready: bool = True, open_files: int | None = None, **limits: float
+) -> Iterator[Server]:
+    """`retop serve` with these arguments, on a free port; with limits that have no option, `retop.serve`."""
     command = [str(Path(sys.executable).with_name("retop")), "serve", *map(str, arguments), "--port", "0"]
+    if limits:
+        code = f"import retop; retop.serve({[str(one) for one in arguments]}, port=0, limits={limits})"
+        command = [sys.executable, "-c", code]
+    if open_files is not None:
+        command = ["bash", "-c", f'ulimit -n {open_files}; exec "$@"', "bash", *command]
     # A file, because nobody reads a pipe while the test runs.
     with tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
         process = subprocess.Popen(command, stderr=log, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})

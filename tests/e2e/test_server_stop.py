@@ -17,7 +17,7 @@ def ask(server: Server) -> httpx.Response:
     content = BytesIO()
     draw_shape("disc", 0, 96).save(content, "PNG")
     images = [("images", (f"{n}.png", content.getvalue())) for n in range(IMAGES)]
-    return httpx.post(f"{server.address}/v1/models/m/predict", files=images, timeout=120)
+    return server.post("/v1/models/m/predict", files=images)
 
 
 def stop_when_full(server: Server, pool: ThreadPoolExecutor) -> list[httpx.Response]:
@@ -37,10 +37,8 @@ def stop_when_full(server: Server, pool: ThreadPoolExecutor) -> list[httpx.Respo
 
 
 def test_a_full_queue_is_answered_after_sigterm_and_new_requests_are_refused(trained_run: Path) -> None:
-    with (
-        running_server(f"m={trained_run}", "--waiting", CLIENTS * IMAGES) as server,
-        ThreadPoolExecutor(CLIENTS) as pool,
-    ):
+    limits = {"waiting_images": CLIENTS * IMAGES, "decode_seconds": 100.0}
+    with running_server(f"m={trained_run}", **limits) as server, ThreadPoolExecutor(CLIENTS) as pool:
         answers = stop_when_full(server, pool)
         assert [answer.status_code for answer in answers] == [200] * CLIENTS
         assert sum(len(answer.json()["predictions"]) for answer in answers) == CLIENTS * IMAGES

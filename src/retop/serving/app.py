@@ -16,7 +16,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from retop.errors import UnreadableImageError
 from retop.predictor import Predictor
 from retop.serving.answers import PROBLEMS, REQUEST_BODY, ModelsAnswer, PredictAnswer
-from retop.serving.guard import LOG, Guard
+from retop.serving.guard import Guard
+from retop.serving.journal import LOG
 from retop.serving.limits import Limits
 from retop.serving.metrics import ServerMetrics
 from retop.serving.models import ServedModels

@@ -2,7 +2,6 @@
 
 import hmac
 import json
-import logging
 import time
 import uuid
 from collections.abc import Iterable
@@ -11,11 +10,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from retop.serving.journal import LOG
 from retop.serving.models import ServedModels
 
-LOG = logging.getLogger("retop.serving")
 OPEN_PATHS = ("/", "/live", "/ready", "/page.css", "/page.js", "/docs", "/docs.js", "/openapi.json")
 """Paths without key: they tell nothing about models or images."""
+
+LONGEST_PATH = 200
+"""Characters of a path in the log."""
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 
@@ -80,7 +82,7 @@ class Guard:
                         "time": time.time(),
                         "request": request_id,
                         "method": scope["method"],
-                        "path": scope["path"],
+                        "path": scope["path"][:LONGEST_PATH],
                         "status": status,
                         "seconds": round(seconds, 4),
                         "client": (scope.get("client") or ("",))[0],

@@ -36,6 +36,13 @@ class Limits:
     decoders: int = 2
     """Decoder processes."""
 
+    header_seconds: float = 10.0
+    """Time in which the header of a request has to arrive, the first one after the connection."""
+
+    idle_connections: int = 256
+    """Connections beyond those that a full queue has. When more come, the one that has been idle for longest is
+    closed; there are fewer where the system allows fewer open files."""
+
     body_seconds: float = 60.0
     """Time in which a body has to arrive."""
 

@@ -32,6 +32,13 @@ class ServerMetrics:
         self.waiting_bytes = Gauge(
             "retop_waiting_bytes", "Bytes of the bodies of requests in progress.", registry=self.registry
         )
+        self.connections = Gauge("retop_connections", "Open connections.", registry=self.registry)
+        self.connections_closed = Counter(
+            "retop_connections_closed",
+            "Connections that were closed by the server before their request was answered, or to make room.",
+            ["reason"],
+            registry=self.registry,
+        )
         self.decoders_replaced = Gauge(
             "retop_decoders_replaced", "Decoders that were killed or died.", registry=self.registry
         )

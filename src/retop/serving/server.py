@@ -2,10 +2,8 @@
 
 import asyncio
 import ipaddress
-import json
-import logging
 import socket
-import sys
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -14,11 +12,16 @@ import uvicorn
 from retop.errors import ServingError, UsageError
 from retop.predictor import Predictor
 from retop.serving.app import create_app
-from retop.serving.guard import LOG, LOOPBACK
+from retop.serving.connections import ACCEPTED_AT_ONCE, Connection, Connections, most_connections
+from retop.serving.guard import LOOPBACK
+from retop.serving.journal import LOG, log_to_stderr
 from retop.serving.limits import Limits
 from retop.serving.models import ServedModels
 
 LEAST_KEY_LENGTH = 16
+BACKLOG = 1024
+"""Connections that the system holds until the server takes them."""
+
 LAST_CALL_SECONDS = 0.5
 LAST_WORDS_SECONDS = 5
 """Time to take the last answers, for clients that are slow to."""
@@ -42,7 +45,7 @@ def serve_models(
 
     Raises:
         UsageError: the key is missing or too short.
-        ServingError: the address cannot be had.
+        ServingError: the address cannot be had, or too few files may be open.
     """
     key = read_api_key(api_key_file) if api_key_file is not None else None
     if key is None and not is_loopback(host):
@@ -52,10 +55,14 @@ def serve_models(
         )
     limits = limits or Limits()
     guard = create_app(predictors, limits, key, None if key is not None else LOOPBACK | {host})
-    _log_to_stderr()
+    log_to_stderr()
     listener = _listen(host, port)
+    connections = Connections(most_connections(limits), limits, guard.models.metrics)
     config = uvicorn.Config(
         guard,
+        http=partial(Connection, connections),  # type: ignore[arg-type]
+        ws="none",
+        backlog=ACCEPTED_AT_ONCE,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -114,6 +121,12 @@ class _Server(uvicorn.Server):
         self._models.stopping = True
         super().handle_exit(sig, frame)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; uvicorn's backlog is also how many it takes at once, which are few."""
+        await super().startup(sockets)
+        for listener in sockets or []:
+            listener.listen(BACKLOG)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what was accepted, new requests with 503 meanwhile; then listen no more.
 
@@ -138,24 +151,3 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ServingError(f"{host}:{port} cannot be listened on: {error}; choose another --port or --host") from error
     listener.set_inheritable(False)
     return listener
-
-
-class _JsonFormatter(logging.Formatter):
-    """One line of JSON for what uvicorn and others report; our own lines are JSON already."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        if record.name == LOG.name:
-            return record.getMessage()
-        line = {"event": record.getMessage(), "level": record.levelname.lower(), "time": record.created}
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line)
-
-
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonFormatter())
-    for log, level in ((LOG, logging.INFO), (logging.getLogger("uvicorn.error"), logging.WARNING)):
-        log.handlers[:] = [handler]
-        log.setLevel(level)
-        log.propagate = False

@@ -1,0 +1,198 @@
+"""Connections: how many may be open, and how long each may let the server wait.
+
+The queue bounds requests in progress, so that a connection costs little else than a descriptor. What has to be
+prevented is that those who send nothing, or never finish, keep out those who do.
+"""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from retop.errors import ServingError
+from retop.serving.limits import Limits
+from retop.serving.metrics import ServerMetrics
+
+ACCEPTED_AT_ONCE = 4
+"""Connections that the event loop takes at a time, so that it looks at the first before it takes many more."""
+
+BODY_LEEWAY_SECONDS = 2.0
+"""The answer that a body was late has to come before its connection is closed."""
+
+SPARE_DESCRIPTORS = 8 * ACCEPTED_AT_ONCE
+LEAST_CONNECTIONS = 8
+
+
+def most_connections(limits: Limits) -> int:
+    """How many connections may be open: those of a full queue and idle ones, as far as there are descriptors for them.
+
+    Raises:
+        ServingError: there are too few.
+    """
+    wanted = limits.waiting_images + limits.idle_connections
+    try:
+        import resource
+    except ImportError:
+        return wanted
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if allowed == resource.RLIM_INFINITY:
+        return wanted
+    # A decoder has two pipes, and while one replaces another four.
+    left = allowed - len(list(Path("/dev/fd").iterdir())) - 4 * limits.decoders - SPARE_DESCRIPTORS
+    if left < LEAST_CONNECTIONS:
+        raise ServingError(
+            f"this process may open {allowed} files, which leaves {left} for connections; at least "
+            f"{LEAST_CONNECTIONS} are needed: ulimit -n 1024"
+        )
+    return min(wanted, left)
+
+
+class Connections:
+    """All open connections. When there is one too many, the one that has been idle for longest is closed.
+
+    Args:
+        most: that may be open.
+        limits: times of the server.
+        metrics: of the server.
+    """
+
+    def __init__(self, most: int, limits: Limits, metrics: ServerMetrics) -> None:
+        self.limits = limits
+        self._most = most
+        self._metrics = metrics
+        # In the order in which each was opened, or answered its last request.
+        self._open: dict[Connection, None] = {}
+
+    def admit(self, connection: "Connection") -> bool:
+        """Whether there is room for one more; none is found where a request is in progress on every other."""
+        if len(self._open) >= self._most:
+            idle = next((one for one in self._open if one.idle), None)
+            if idle is None:
+                return False
+            if idle.fresh:
+                # Its request may be on the way.
+                self.refuse_for_now(idle, "to make room")
+            else:
+                self.close(idle, "to make room")
+        self.renew(connection)
+        return True
+
+    def renew(self, connection: "Connection") -> None:
+        """It begins to be idle now."""
+        self._open.pop(connection, None)
+        self._open[connection] = None
+        self._metrics.connections.set(len(self._open))
+
+    def forget(self, connection: "Connection") -> None:
+        """It is closed."""
+        self._open.pop(connection, None)
+        self._metrics.connections.set(len(self._open))
+
+    def close(self, connection: "Connection", reason: str) -> None:
+        """Close it at once, whether or not the client takes what was sent."""
+        self._metrics.connections_closed.labels(reason).inc()
+        self.forget(connection)
+        connection.transport.abort()
+
+    def refuse_for_now(self, connection: "Connection", reason: str) -> None:
+        """Answer that there is no room."""
+        detail = "too many connections are open"
+        self.refuse(connection, reason, "503 Service Unavailable", detail, "Retry-After: 2\r\n")
+
+    def refuse(self, connection: "Connection", reason: str, status: str, detail: str, header: str = "") -> None:
+        """Answer in place of the application, and close it."""
+        self._metrics.connections_closed.labels(reason).inc()
+        self.forget(connection)
+        body = json.dumps({"detail": detail})
+        head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{header}"
+        connection.transport.write(f"{head}Connection: close\r\n\r\n{body}".encode("ascii"))
+        connection.transport.close()
+
+
+class Connection(H11Protocol):
+    """uvicorn's connection, with an end to what it waits for.
+
+    Args:
+        connections: all of them.
+        given: what uvicorn gives it.
+    """
+
+    def __init__(self, connections: Connections, **given: Any) -> None:
+        super().__init__(**given)
+        self._connections = connections
+        self._awaited: tuple[object, object] = (None, None)
+        self._clock: asyncio.TimerHandle | None = None
+        self._taking: asyncio.TimerHandle | None = None
+
+    @property
+    def fresh(self) -> bool:
+        """No request has come yet."""
+        return not self.cycle
+
+    @property
+    def idle(self) -> bool:
+        """No request is in progress."""
+        return self.fresh or self.cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take it, or say that there is no room."""
+        super().connection_made(transport)
+        if self._connections.admit(self):
+            self._watch()
+        else:
+            self._connections.refuse_for_now(self, "full")
+
+    def data_received(self, data: bytes) -> None:
+        """Read on."""
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        self._connections.renew(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of everything."""
+        for clock in (self._clock, self._taking):
+            if clock is not None:
+                clock.cancel()
+        self._connections.forget(self)
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not take its answers; it may do so for as long as it may send a body."""
+        super().pause_writing()
+        seconds = self._connections.limits.body_seconds
+        self._taking = self.loop.call_later(seconds, self._connections.close, self, "late answer")
+
+    def resume_writing(self) -> None:
+        """The client takes them after all."""
+        super().resume_writing()
+        if self._taking is not None:
+            self._taking.cancel()
+
+    def _watch(self) -> None:
+        """Set the clock for what the client has to send next; while that stays the same, it runs on."""
+        state, limits = self.conn.their_state, self._connections.limits
+        if self._awaited == (state, self.cycle):
+            return
+        self._awaited = (state, self.cycle)
+        if self._clock is not None:
+            self._clock.cancel()
+        if state is h11.IDLE:
+            self._clock = self.loop.call_later(limits.header_seconds, self._end_late_header)
+        elif state is h11.SEND_BODY:
+            # One that is wanted is answered 408 before; this is for the rest of one that is not.
+            seconds = limits.body_seconds + BODY_LEEWAY_SECONDS
+            self._clock = self.loop.call_later(seconds, self._connections.close, self, "late body")
+
+    def _end_late_header(self) -> None:
+        if self.conn.trailing_data[0]:
+            detail = f"the header took more than {self._connections.limits.header_seconds:g} s to arrive"
+            self._connections.refuse(self, "late header", "408 Request Timeout", detail)
+        else:
+            self._connections.close(self, "late header")

@@ -1,0 +1,142 @@
+"""Connections that send nothing, too little or too slowly keep nobody out, and fill no disk."""
+
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import pytest
+
+from images import draw_shape
+from serving import Server, running_server, wait_until
+
+HEADER = b"POST /v1/models/m/predict HTTP/1.1\r\nHost: localhost\r\n"
+LOG_BYTES = 100_000
+
+
+def ask(server: Server) -> httpx.Response:
+    content = BytesIO()
+    draw_shape("disc", 0, 96).save(content, "PNG")
+    headers = {"Content-Type": "image/png"}
+    return server.post("/v1/models/m/predict", content=content.getvalue(), headers=headers)
+
+
+@contextmanager
+def connected(server: Server, count: int = 1) -> Iterator[list[socket.socket]]:
+    host, port = server.address.removeprefix("http://").split(":")
+    opened = [socket.create_connection((host, int(port)), timeout=20) for _ in range(count)]
+    try:
+        yield opened
+    finally:
+        for one in opened:
+            one.close()
+
+
+def dribble(one: socket.socket, seconds: float = 20.0) -> bytes:
+    """Send a byte again and again until the server closes; all that it said."""
+    said, end = b"", time.monotonic() + seconds
+    one.settimeout(0.1)
+    while time.monotonic() < end:
+        try:
+            # What was said before it was closed can be read after a byte could not be sent any more.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                one.sendall(b"x")
+            received = one.recv(2**16)
+        except TimeoutError:
+            continue
+        except OSError:
+            return said
+        if not received:
+            return said
+        said += received
+    raise TimeoutError(f"the connection is still open; so far: {said!r}")
+
+
+@pytest.fixture(scope="module")
+def hurried(trained_run: Path) -> Iterator[Server]:
+    with running_server(f"m={trained_run}", header_seconds=0.5, body_seconds=1.0) as server:
+        yield server
+
+
+def test_a_connection_that_says_nothing_is_closed(hurried: Server) -> None:
+    with connected(hurried) as (one,):
+        assert one.recv(100) == b""
+
+
+def test_a_header_that_dribbles_in_is_408_the_first_and_the_next(hurried: Server) -> None:
+    with connected(hurried, 2) as (first, kept):
+        first.sendall(HEADER + b"X-A: ")
+        kept.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answered = b""
+        while not answered.endswith(b'{"live":true}'):
+            answered += kept.recv(2**16)
+        kept.sendall(HEADER + b"X-A: ")
+        for one in (first, kept):
+            said = dribble(one)
+            assert said.startswith(b"HTTP/1.1 408")
+            assert b"0.5 s to arrive" in said
+
+
+def test_a_body_that_dribbles_in_is_408_and_one_that_nobody_wants_ends_too(hurried: Server) -> None:
+    rest = b"Content-Type: image/png\r\nContent-Length: 100000\r\n\r\n"
+    with connected(hurried, 2) as (wanted, unwanted):
+        wanted.sendall(HEADER + rest)
+        unwanted.sendall(HEADER.replace(b"models/m", b"models/other") + rest)
+        assert dribble(wanted).startswith(b"HTTP/1.1 408")
+        assert dribble(unwanted).startswith(b"HTTP/1.1 404")
+    assert hurried.metric("retop_waiting_images") == 0
+
+
+@pytest.fixture(scope="module")
+def cramped(trained_run: Path) -> Iterator[Server]:
+    with running_server(f"m={trained_run}", open_files=80, decode_seconds=100.0) as server:
+        yield server
+
+
+def test_more_idle_connections_than_descriptors_keep_nobody_out(cramped: Server) -> None:
+    with connected(cramped, 300) as idle:
+        for one in idle[::2]:
+            try:
+                one.sendall(HEADER)
+            except OSError:
+                continue
+        assert [ask(cramped).status_code for _ in range(5)] == [200] * 5
+        assert 200 < cramped.metric("retop_connections_closed_total") < 320
+        assert cramped.metric("retop_connections") < 80
+    written = cramped.log.read_text()
+    assert "Too many open files" not in written
+    assert len(written) < LOG_BYTES
+
+
+def test_without_descriptors_for_all_requests_some_are_503_and_the_others_answered(cramped: Server) -> None:
+    with ThreadPoolExecutor(60) as pool:
+        with cramped.decoders_held():
+            asked = [pool.submit(ask, cramped) for _ in range(60)]
+            wait_until(lambda: sum(one.done() for one in asked) > 0)
+            time.sleep(0.5)
+        answers = [one.result() for one in asked]
+    assert {answer.status_code for answer in answers} == {200, 503}
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers if answer.status_code == 503)
+
+
+def test_a_server_that_runs_out_of_descriptors_all_the_same_writes_little_and_recovers(trained_run: Path) -> None:
+    with running_server(f"m={trained_run}") as server:
+        before = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        used = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (used + 2, before[1]))
+        with connected(server, 50):
+            wait_until(lambda: "Too many open files" in server.log.read_text())
+            time.sleep(2.5)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, before)
+        assert ask(server).status_code == 200
+        assert len(server.log.read_text()) < LOG_BYTES
+
+
+def test_a_limit_of_open_files_that_leaves_no_connection_is_named(trained_run: Path) -> None:
+    with pytest.raises(RuntimeError, match="ulimit -n 1024"), running_server(f"m={trained_run}", open_files=48):
+        pytest.fail("it listens")
