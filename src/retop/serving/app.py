@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import resources
 from typing import Annotated, Any
 
@@ -157,17 +158,18 @@ def _add_predictions(app: FastAPI, models: ServedModels) -> None:
         if label is not None and label not in predictor.classes:
             raise HTTPException(404, f"{name} has no class {label!r}")
         async with models.enter() as place:
-            uploads = await read_uploads(request, models.limits, place)
-            if len(uploads) > 1:
-                raise HTTPException(422, f"a heat map is made of one image; the request holds {len(uploads)}")
-            upload = uploads[0]
-            try:
-                pixels_hwc = await models.decode(name, upload.content)
-            except UnreadableImageError as error:
-                raise HTTPException(422, [{"name": upload.name, "error": error.reason}]) from error
-            from retop.explanation import overlay_of
+            with models.heat_maps.enter():
+                uploads = await read_uploads(request, models.limits, place)
+                if len(uploads) > 1:
+                    raise HTTPException(422, f"a heat map is made of one image; the request holds {len(uploads)}")
+                upload = uploads[0]
+                try:
+                    pixels_hwc = await models.decode(name, upload.content)
+                except UnreadableImageError as error:
+                    raise HTTPException(422, [{"name": upload.name, "error": error.reason}]) from error
+                from retop.explanation import overlay_of
 
-            image = await models.in_network_thread(overlay_of, predictor, pixels_hwc, label)
+                image = await models.heat_maps.make(partial(overlay_of, predictor, pixels_hwc, label))
         content = io.BytesIO()
         image.save(content, "PNG")
         return Response(content.getvalue(), media_type="image/png")

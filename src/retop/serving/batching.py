@@ -69,12 +69,14 @@ class Batcher:
         """Answer until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            batch = [await self._waiting.get()]
+            first = await self._waiting.get()
             if self._limits.linger_seconds and self._waiting.empty():
                 await asyncio.sleep(self._limits.linger_seconds)
+            # Those whose request has ended meanwhile take no place.
+            batch = [item for item in (first,) if not item[1].cancelled()]
             while len(batch) < self._limits.batch and not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
-            batch = [item for item in batch if not item[1].cancelled()]
+                if not (item := self._waiting.get_nowait())[1].cancelled():
+                    batch.append(item)
             if not batch:
                 continue
             began = time.perf_counter()

@@ -27,6 +27,12 @@ class Limits:
     """Bytes of the bodies of all requests in progress; more are answered 429 at once. While a body is taken apart it
     needs up to four times its size."""
 
+    heat_maps: int = 8
+    """Heat maps of all requests in progress; more are answered 429 at once."""
+
+    heat_map_seconds: float = 60.0
+    """Time for which a heat map may wait for predictions, which go first, and be made; then it is answered 429."""
+
     decode_seconds: float = 10.0
     """Time for one image; a decoder that takes longer is killed."""
 

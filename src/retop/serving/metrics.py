@@ -26,6 +26,7 @@ class ServerMetrics:
         self.batch_seconds = Histogram(
             "retop_batch_seconds", "Time of a batch in the network.", ["model"], buckets=SECONDS, registry=self.registry
         )
+        self.heat_maps = Counter("retop_heat_maps", "Heat maps that were made.", registry=self.registry)
         self.waiting = Gauge(
             "retop_waiting_images", "Images being read, decoded or waited for.", registry=self.registry
         )

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +17,11 @@ from retop.predictor import Prediction, Predictor
 from retop.serving.answers import ClassProbability, ImageAnswer, ModelAnswer, Rate
 from retop.serving.batching import Batcher
 from retop.serving.decoding import DecoderPool
+from retop.serving.heat_maps import HeatMaps
 from retop.serving.limits import Limits
 from retop.serving.metrics import ServerMetrics
 from retop.serving.room import Place, Room
 from retop.serving.uploads import Upload
-
-T = TypeVar("T")
 
 
 class ServedModels:
@@ -48,6 +46,7 @@ class ServedModels:
         self.stopping = False
         self.room = Room(limits, metrics)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="retop-network")
+        self.heat_maps = HeatMaps(limits, self._thread, metrics)
         self._numbers = {name: number for number, name in enumerate(predictors)}
         self._decoders: DecoderPool | None = None
         self._batchers = {
@@ -59,7 +58,8 @@ class ServedModels:
     async def start(self) -> None:
         """Start the decoders and warm the networks up with the smallest and the greatest batch; `ready` afterwards."""
         loop = asyncio.get_running_loop()
-        self._tasks = [asyncio.create_task(batcher.run()) for batcher in self._batchers.values()]
+        workers = [self.heat_maps.run(), *(batcher.run() for batcher in self._batchers.values())]
+        self._tasks = [asyncio.create_task(worker) for worker in workers]
         preprocessings = [predictor.trained.preprocessing for predictor in self.predictors.values()]
         self._decoders = await loop.run_in_executor(None, DecoderPool, preprocessings, self.limits)
         self.room.expect_speed(max([await batcher.warm_up() for batcher in self._batchers.values()]))
@@ -124,7 +124,11 @@ class ServedModels:
             self.metrics.decoders_replaced.set(self._decoders.replaced)
 
     async def predict(self, name: str, upload: Upload, top: int) -> ImageAnswer:
-        """The answer for one image."""
+        """The answer for one image; it goes before heat maps."""
+        with self.heat_maps.put_off():
+            return await self._predict(name, upload, top)
+
+    async def _predict(self, name: str, upload: Upload, top: int) -> ImageAnswer:
         try:
             pixels_hwc = await self.decode(name, upload.content)
         except UnreadableImageError as error:
@@ -135,10 +139,6 @@ class ServedModels:
         prediction = await self._batchers[name].predict(pixels_hwc)
         self.metrics.images.labels(name, "rejected" if prediction.rejected else "answered").inc()
         return _as_answer(upload.name, prediction, top)
-
-    async def in_network_thread(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Run other work of a network where its batches run."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     def describe(self, name: str) -> ModelAnswer:
         """What users should know about a model."""

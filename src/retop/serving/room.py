@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import HTTPException
+from starlette.types import Receive
 
 from retop.serving.limits import Limits
 from retop.serving.metrics import ServerMetrics
@@ -63,6 +64,7 @@ class Room:
                 raise
             raise place.refusal from error
         finally:
+            place.leave()
             self._change(-place.num_images, -place.num_bytes)
 
     def give_up(self, refusal: HTTPException) -> None:
@@ -112,6 +114,7 @@ class Place:
         self.num_images = 0
         self.num_bytes = 0
         self.refusal: HTTPException | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     def give_up(self, refusal: HTTPException) -> None:
         """End what the request does where it stands; what waits for its turn never gets it.
@@ -122,6 +125,25 @@ class Place:
         if self.refusal is None:
             self.refusal = refusal
             self._clock.reschedule(asyncio.get_running_loop().time())
+
+    def watch(self, receive: Receive) -> None:
+        """Give up as soon as the client goes away, so that nothing is computed for nobody.
+
+        Args:
+            receive: of the request, whose body has been read.
+        """
+
+        async def wait_until_gone() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                continue
+            self.give_up(HTTPException(400, "the client went away"))
+
+        self._watching = asyncio.create_task(wait_until_gone())
+
+    def leave(self) -> None:
+        """The request is answered or given up."""
+        if self._watching is not None:
+            self._watching.cancel()
 
     def take(self, num_images: int = 0, num_bytes: int = 0) -> None:
         """Hold more.

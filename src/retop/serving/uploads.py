@@ -37,7 +37,7 @@ async def read_uploads(request: Request, limits: Limits, place: Place) -> list[U
     Args:
         request: its body is not read yet.
         limits: bytes, images and time.
-        place: of the request; it comes to hold what is read.
+        place: of the request; it comes to hold what is read, and is given up when the client goes away.
 
     Returns:
         At least one image, not decoded yet.
@@ -68,6 +68,7 @@ async def read_uploads(request: Request, limits: Limits, place: Place) -> list[U
     if len(uploads) > limits.images:
         raise HTTPException(413, f"{len(uploads)} images in one request; at most {limits.images} are taken")
     place.take(num_images=len(uploads) - 1)
+    place.watch(request.receive)
     return uploads
 
 
