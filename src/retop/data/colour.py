@@ -7,7 +7,6 @@ import numpy as np
 from PIL import Image, ImageCms
 
 _WIDE_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
-_PROFILE_SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -85,11 +84,10 @@ def _transform_to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform 
     """The conversion a profile asks for; None where it is sRGB already, of another colour space, or damaged."""
     try:
         parsed = ImageCms.ImageCmsProfile(BytesIO(profile))
-        if parsed.profile.xcolor_space.strip() != _PROFILE_SPACES[mode]:
-            return None
         if "srgb" in (parsed.profile.profile_description or "").lower():
             return None
-        # Without the flag, lcms keeps the last pixel in the transform, which threads would then share.
+        # A profile of another colour space is refused here. Without the flag, lcms keeps the last pixel in the
+        # transform, which threads would then share.
         return ImageCms.buildTransform(
             parsed,
             _srgb(),

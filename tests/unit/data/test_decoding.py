@@ -160,6 +160,36 @@ def test_a_profile_that_is_srgb_or_of_another_space_or_damaged_changes_nothing()
         assert np.array_equal(pixels(encoded(plain, icc_profile=profile)), np.asarray(plain))
 
 
+def test_a_profile_of_another_space_changes_no_mode():
+    spaces = {
+        "LAB": ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(),
+        "XYZ": profile_of_another_space(),
+    }
+    spaces |= {"CMYK": ink_profile(), "RGB": renamed_linear_profile(), "L": grey_profile()}
+    for mode in ("RGB", "L", "CMYK"):
+        image = picture(3).convert(mode)
+        for space, profile in spaces.items():
+            changed = not np.array_equal(
+                pixels(encoded(image, "TIFF", icc_profile=profile)), pixels(encoded(image, "TIFF"))
+            )
+            assert changed == (space == mode), (mode, space)
+
+
+def grey_profile():
+    """Of grey with a straight tone curve."""
+    curve = b"curv" + struct.pack(">4xI", 0)
+    xyz = b"XYZ " + struct.pack(">4x3i", *(round(65536 * value) for value in (0.9642, 1.0, 0.8249)))
+    name = b"desc" + struct.pack(">4xI", 5) + b"grey\0" + bytes(78)
+    body, tags = b"", b""
+    for tag, data in ((b"desc", name), (b"wtpt", xyz), (b"kTRC", curve)):
+        tags += struct.pack(">4sII", tag, 128 + 4 + 3 * 12 + len(body), len(data))
+        body += data.ljust(-len(data) % 4 + len(data), b"\0")
+    head = struct.pack(
+        ">I4xI4s4s4s12x4s28x3i", 168 + len(body), 0x02400000, b"mntr", b"GRAY", b"XYZ ", b"acsp", 63190, 65536, 54061
+    )
+    return head.ljust(128, b"\0") + struct.pack(">I", 3) + tags + body
+
+
 def renamed_linear_profile():
     """sRGB's profile with its tone curves replaced by straight lines and its name by another."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())

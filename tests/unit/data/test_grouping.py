@@ -111,6 +111,7 @@ def test_every_image_is_tested_in_one_fold_and_validates_in_one(tmp_path):
     for number, fold in enumerate(folds):
         assert len(fold.train) + len(fold.validation) + len(fold.test) == 31
         assert not set(fold.train.paths.to_pylist()) & set(fold.test.paths.to_pylist())
+        assert fold.validation.paths.equals(folds[(number + 1) % 5].test.paths)
         assert fold.record.fold == number and fold.record.folds == 5
         keys = list(zip(fold.train.labels_n, map(fold.train.content, range(len(fold.train))), strict=True))
         assert keys == sorted(keys)
