@@ -19,7 +19,7 @@ from retop.data.audit.rules import (
     NEAR_LEAK,
     Rule,
 )
-from retop.data.likeness import COLOUR_BYTES, HASH_BYTES, MOST_SHARING, count_crowded, find_near
+from retop.data.likeness import COLOUR_BYTES, HASH_BYTES, count_crowded, find_near
 from retop.records import Finding
 
 Rows = NDArray[np.int64]
@@ -76,8 +76,8 @@ def find_near_copies(images: Examined) -> Iterator[Finding]:
     crowded = count_crowded(hashes)
     if crowded:
         yield CROWDED.finding(
-            f"{crowded:,} of {len(images):,} images share a part of their hash with {MOST_SHARING} others or more; "
-            f"each of them was compared with some of these only",
+            f"{crowded:,} of {len(images):,} images share a part of their hash with so many others that each of them "
+            f"was compared with some of these only",
             "nothing has to be done; to be surer, hand embeddings in: retop.check(data, embeddings=(paths, vectors))",
             {"images": crowded},
         )
