@@ -107,11 +107,15 @@ def write(splits: dict[str, Pictures], folder: Path) -> Path:
     """Write splits as folders of PNG files."""
     for split, classes in splits.items():
         for label, images in classes.items():
-            place = folder / split / label
-            place.mkdir(parents=True, exist_ok=True)
+            (folder / split / label).mkdir(parents=True, exist_ok=True)
             for number, image in enumerate(images):
-                image.save(place / f"{label}-{number:04d}.png")
+                image.save(folder / split / picture_name(label, number))
     return folder
+
+
+def picture_name(label: str, number: int) -> str:
+    """Where a picture of a class is written in the folder of its split."""
+    return f"{label}/{label}-{number:04d}.png"
 
 
 def _digits(data: DataSet) -> Iterator[tuple[str, Image.Image]]:

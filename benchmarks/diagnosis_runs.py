@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from safetensors.torch import load_file, save_file
 
-from diagnosis_data import DataSet, draw, read_pictures, write
+from diagnosis_data import DataSet, Pictures, draw, picture_name, read_pictures, write
 from diagnosis_faults import Fault
 from retop.activations import ActivationStore
 from retop.backbones.embedded import WEIGHTS_FOLDER
 from retop.data import Dataset, open_dataset
-from retop.data.audit import audit_dataset
+from retop.data.audit import audit_dataset, exclusions
 from retop.diagnosis import Evidence, diagnose, evidence_of
 from retop.errors import RetopError
 from retop.pipeline import RunFolder, RunRequest, Setting, run_backbone
@@ -107,7 +107,7 @@ class Site:
         # Sizes differ between runs, as those of users do.
         share = 1 / len(read_pictures(self._data))
         sizes = {split: int(number * share * generator.uniform(0.8, 1.6)) for split, number in SIZES.items()}
-        splits = draw(self._data, sizes | fault.sizes, self._seed)
+        splits = self._without_copies(draw(self._data, sizes | fault.sizes, self._seed))
         if fault.plant:
             splits = fault.plant(splits, generator)
         images = write(splits, self._folder / ("planted" if own else "images"))
@@ -116,6 +116,22 @@ class Site:
         if not own:
             self._plain = opened
         return opened
+
+    def _without_copies(self, splits: dict[str, Pictures]) -> dict[str, Pictures]:
+        """Photographs that a source holds twice would be a leak that nobody planted: a user would exclude them."""
+        folder = write(splits, self._folder / "drawn")
+        audit = audit_dataset(open_dataset(folder, load_recipe("default").data))
+        copies = {path for path, _, _ in exclusions(audit)}
+        shutil.rmtree(folder)
+        return {
+            split: {
+                label: [
+                    one for number, one in enumerate(images) if f"{split}/{picture_name(label, number)}" not in copies
+                ]
+                for label, images in classes.items()
+            }
+            for split, classes in splits.items()
+        }
 
 
 def apply_rules(evidence: Evidence) -> dict[str, str]:

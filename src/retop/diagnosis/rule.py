@@ -76,6 +76,18 @@ def standard_error(first: float, first_n: float, second: float, second_n: float)
     return math.sqrt(pooled * (1 - pooled) * (1 / first_n + 1 / second_n))
 
 
+def paired_error(first: float, second: float, n: int) -> float:
+    """Of the difference of two fractions of the same images that exclude each other; half an image is added to both.
+
+    Args:
+        first: fraction.
+        second: fraction of the others.
+        n: images.
+    """
+    shares = (first * n + 0.5) / (n + 1), (second * n + 0.5) / (n + 1)
+    return math.sqrt((sum(shares) - (shares[0] - shares[1]) ** 2) / n)
+
+
 def accuracy(result: SampleResult) -> float:
     """Fraction right."""
     return result.num_right / result.n

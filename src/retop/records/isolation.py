@@ -90,3 +90,6 @@ class IsolationRecord:
     depths: tuple[DepthResult, ...] = ()
     """Regressions on features of the frozen groups, from stem to boundary; empty where the last features of the
     frozen network were not stored."""
+
+    middle: SampleResult | None = None
+    """The images of ``border`` again; right are the answers that follow the middle. None in records of before."""

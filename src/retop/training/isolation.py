@@ -68,9 +68,11 @@ def isolate(
     images_nchw = _decode(predictor, validation, rows)
     donor_n = other_donors(labels_n)
     other_n = labels_n[donor_n] != labels_n
-    exchanged_nchw = exchange_middles(images_nchw, donor_n)[other_n]
     # Where all images are of one class there is none of another to take a middle from.
-    border = _answer(predictor, exchanged_nchw, labels_n[other_n]) if other_n.any() else SampleResult(0, 0, 0.0)
+    border = middle = SampleResult(0, 0, 0.0)
+    if other_n.any():
+        exchanged_nk = _logits(predictor, exchange_middles(images_nchw, donor_n)[other_n])
+        border, middle = (count_right(exchanged_nk, one_n[other_n]) for one_n in (labels_n, labels_n[donor_n]))
     thumbnail = _answer(predictor, _thumbnail(images_nchw), labels_n)
     own = count_right(predictions.logits_nk[rows], labels_n)
     refit = shuffled = crossed = None
@@ -98,7 +100,7 @@ def isolate(
     # Parts of a batch would have statistics of their own.
     whole = predictor.images_at_once is None and _use_batch_statistics(predictor.classifier)
     statistics = _answer(predictor, images_nchw, labels_n) if whole else None
-    return IsolationRecord(own, statistics, border, thumbnail, refit, shuffled, crossed, suspected, depths)
+    return IsolationRecord(own, statistics, border, thumbnail, refit, shuffled, crossed, suspected, depths, middle)
 
 
 def _decode(predictor: Predictor, images: ImageSet, rows: npt.NDArray[np.int64]) -> torch.Tensor:
@@ -170,4 +172,8 @@ def _parts(images_nchw: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 
 def _answer(predictor: Predictor, images_nchw: torch.Tensor, labels_n: npt.NDArray[np.int64]) -> SampleResult:
-    return count_right(np.concatenate([predictor.logits(part) for part in _parts(images_nchw)]), labels_n)
+    return count_right(_logits(predictor, images_nchw), labels_n)
+
+
+def _logits(predictor: Predictor, images_nchw: torch.Tensor) -> npt.NDArray[np.float32]:
+    return np.concatenate([predictor.logits(part) for part in _parts(images_nchw)])

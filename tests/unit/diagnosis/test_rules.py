@@ -11,6 +11,7 @@ from example_records import answers, contender, epochs
 from retop.diagnosis import RULES, Evidence, diagnose, diagnose_comparison
 from retop.diagnosis.classes import ordering_of
 from retop.diagnosis.labels import flattening, losses
+from retop.diagnosis.splits import GiveAway
 from retop.evaluation import measure
 from retop.records import (
     DepthResult,
@@ -255,7 +256,18 @@ def test_shuffled_labels_that_answer_some_images_by_chance_are_no_finding() -> N
 
 
 def test_borders_that_suffice_are_give_aways() -> None:
-    assert "R20" in graver(run(CALM, isolation=replace(HEALTHY_TESTS, border=SampleResult(100, 85, 0.5))))
+    tests = replace(HEALTHY_TESTS, border=SampleResult(100, 85, 0.5))
+    assert "R20" in graver(run(CALM, isolation=tests))
+    assert "R20" in graver(run(CALM, isolation=replace(tests, middle=SampleResult(100, 10, 2.5))))
+
+
+def test_surroundings_that_tell_less_than_the_subject_are_a_note() -> None:
+    # Five classes: of 64 images 36 are answered by the border, far above chance; by the middle, once 20 and once 8.
+    five = answers(np.arange(400) % 20 > 0, classes=tuple("abcde"), split="validation")
+    tests = replace(HEALTHY_TESTS, border=SampleResult(64, 36, 1.5))
+    told = [replace(tests, middle=SampleResult(64, right, 2.0)) for right in (20, 8)]
+    found = [GiveAway().apply(run(CALM, validation=measure(five, "float32"), isolation=one)) for one in told]
+    assert [one.severity for one in found if one] == ["note", "warning"]
 
 
 def test_thumbnails_that_suffice_are_a_note() -> None:

@@ -26,6 +26,9 @@ def test_depths_are_those_of_the_frozen_groups(small_weights: Path, shapes: Data
     assert len({one.result.num_right - one.only_here + one.only_last for one in tests.depths}) == 1
     assert {one.result.n for one in tests.depths} == {tests.validation.n} == {tests.thumbnail.n} == {15}
     assert tests.border.n <= 15
+    # Border and middle are of two classes, so an answer follows one of them at most.
+    assert tests.middle is not None
+    assert tests.middle.n == tests.border.n >= tests.middle.num_right + tests.border.num_right
 
 
 def test_all_groups_are_probed_where_none_is_thawed(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
