@@ -23,7 +23,7 @@ UNITS = {
     **dict.fromkeys(("train_accuracy", "train_eval_accuracy", "stage1_accuracy", "stage2_accuracy"), FRACTION),
     **dict.fromkeys(("ClassMetrics.precision", "recall", "f1", "confidence", "calibration_error"), FRACTION),
     **dict.fromkeys(("calibration_error_before", "calibration_error_after", "threshold", "gap"), FRACTION),
-    **dict.fromkeys(("reject_below", "target_accuracy"), FRACTION),
+    **dict.fromkeys(("reject_below", "target_accuracy", "isolating_share"), FRACTION),
     **dict.fromkeys(("p", "p_holm", "split", "dropout", "warmup_fraction", "label_smoothing", "momentum"), FRACTION),
     "sides": FRACTION,
     **dict.fromkeys(("mean", "std"), "of pixel values scaled to 0 to 1"),

@@ -12,13 +12,14 @@ from retop.diagnosis.labels import LabelNoise, UnrelatedLabels
 from retop.diagnosis.rule import Rule
 from retop.diagnosis.splits import GiveAway, Leak, OtherPreprocessing, Shift, SmallTest
 from retop.diagnosis.steps import NotANumber, OnlyNoise, StepsTooLarge, StepsTooSmall, ValidationAboveTraining
+from retop.diagnosis.untested import NotTested
 from retop.records import ComparisonRecord, Finding
 
 RULES: tuple[type[Rule], ...] = (
     Overfitting, Underfitting, NotConverged, TooManyEpochs, StepsTooLarge, StepsTooSmall, OnlyNoise,
     ValidationAboveTraining, FeaturesDestroyed, WrongStatistics, Collapse, ClassesPermuted, TwinClasses,
     ImbalanceHidden, LabelNoise, OtherPreprocessing, Shift, Leak, UnrelatedLabels, GiveAway, SmallTest, DifferenceOpen,
-    BoundaryTooDeep, BoundaryTooShallow, NotANumber,
+    BoundaryTooDeep, BoundaryTooShallow, NotANumber, NotTested,
 )  # fmt: skip
 """By code."""
 

@@ -2,7 +2,7 @@
 
 # N images, F features
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -20,7 +20,7 @@ from retop.pipeline.probe import Features, fit_probe
 from retop.pipeline.request import RunFolder, Setting
 from retop.predictor import Predictor
 from retop.recipe import ImbalanceRecipe, StageRecipe
-from retop.records import EpochRecord, IsolationRecord, Predictions, StageRecord
+from retop.records import EpochRecord, GroupRecord, IsolationRecord, Predictions, StageRecord
 from retop.records.storing import writing
 from retop.schema import write_json_lines
 from retop.training import (
@@ -33,6 +33,7 @@ from retop.training import (
     evaluate_inputs,
     training_mode,
 )
+from retop.training.allowance import FREE_FLOPS, Allowance, run_flops
 from retop.training.isolation import isolate
 from retop.training.order import derive_seed, epoch_order
 from retop.training.probing import FrozenFeatures
@@ -145,7 +146,9 @@ class RunTrainer:
         )
         return Trained(self._head, (record,), accuracy)
 
-    def isolate(self, predictions: Predictions) -> IsolationRecord | None:
+    def isolate(
+        self, predictions: Predictions, groups: Sequence[GroupRecord], stages: Sequence[StageRecord]
+    ) -> IsolationRecord | None:
         """Tests that isolate causes, with the saved model and, where they are stored, the frozen network's features."""
         # A baseline is there to be beaten; nobody asks why it did well or badly.
         if not self._recipe.isolating_tests or self._prepared.request.kind != "fine-tuned":
@@ -162,7 +165,17 @@ class RunTrainer:
                 frozen=prepared.frozen_groups,
                 num_views=prepared.num_views,
                 seed=prepared.request.seed,
+                pass_flops=sum(group.flops for group in groups),
+                allowance=self._allowance(groups, stages),
             )
+
+    def _allowance(self, groups: Sequence[GroupRecord], stages: Sequence[StageRecord]) -> Allowance:
+        data, prepared = self._dataset, self._prepared
+        num_train, num_validation = len(data.train), len(data.validation)
+        passes = num_train * prepared.num_views + 2 * num_validation + (len(data.test) if data.test else 0)
+        sizes = num_train, num_validation + min(num_train, num_validation)
+        spent = run_flops(groups, len(prepared.frozen_groups), stages, passes, sizes)
+        return Allowance(FREE_FLOPS + self._recipe.isolating_share * spent)
 
     def _stage1(self) -> StageResult:
         recipe, suffix = self._recipe.stage1, self._feature_network()

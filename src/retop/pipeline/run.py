@@ -107,7 +107,8 @@ def _make(
         write_predictions(folder.predictions, predictions)
         calibration = calibrate_model(folder.model, predictions[0], request.recipe, setting.listener)
     metrics = [measure(part, "float32", calibration.temperature) for part in predictions]
-    isolation = trainer.isolate(predictions[0])
+    network = network_record(prepared, trained, setting)
+    isolation = trainer.isolate(predictions[0], network.groups, trained.stages)
     if lost := answers_otherwise(trained, metrics[0]):
         setting.listener(Notice("warning", f"{request.name}: {lost}"))
     return RunRecord(
@@ -116,7 +117,7 @@ def _make(
         seed=request.seed,
         recipe=request.recipe,
         data=dataset.record,
-        network=network_record(prepared, trained, setting),
+        network=network,
         precision=precision_record(prepared, setting),
         stages=trained.stages,
         validation=metrics[0],

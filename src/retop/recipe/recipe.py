@@ -285,7 +285,11 @@ class Recipe:
 
     isolating_tests: bool = True
     """Small experiments after training that tell causes apart for `retop diagnose`. They change no other number and
-    look at one image for 100 that pass the network, at least at 64: 13 % of the time of a run on 40 images."""
+    look at one image for 100 that pass the network, at least at 64."""
+
+    isolating_share: float = 0.05
+    """Most that they may take, as a share of the run's floating-point operations; 2.5e11 operations, some five seconds,
+    are free. A test that would take more is left out, which `retop diagnose` says."""
 
     stage1: StageRecipe = field(
         default_factory=lambda: StageRecipe(epochs=30, min_steps=300, weight_decay="auto", clip_norm=None, patience=10)
@@ -307,6 +311,7 @@ class Recipe:
             self.image_size is None or 32 <= self.image_size <= 2048,
             f"image_size must be 32 to 2048 pixels, or null; received {self.image_size}",
         )
+        _require(0 <= self.isolating_share <= 1, f"isolating_share must be 0 to 1; received {self.isolating_share}")
         _require(0 <= self.reject_below < 1, f"reject_below must be in [0, 1); received {self.reject_below}")
         _require(
             self.target_accuracy is None or (0 < self.target_accuracy <= 1 and self.reject_below == 0),

@@ -55,6 +55,17 @@ class DepthResult:
 
 
 @dataclass(frozen=True)
+class SkippedTest:
+    """A test that would have exceeded its share of the run's work."""
+
+    test: str
+    """The test, in words."""
+
+    reason: str
+    """Its operations, and those that were left."""
+
+
+@dataclass(frozen=True)
 class IsolationRecord:
     """Isolating tests of one run.
 
@@ -93,3 +104,7 @@ class IsolationRecord:
 
     middle: SampleResult | None = None
     """The images of ``border`` again; right are the answers that follow the middle. None in records of before."""
+
+    skipped: tuple[SkippedTest, ...] = ()
+    """Tests that were not made because they would have exceeded ``isolating_share``; their fields above hold no images,
+    or nothing."""

@@ -18,6 +18,7 @@ from retop.data.batches import decode_batches
 from retop.predictor import Predictor
 from retop.recipe import ViewsRecipe
 from retop.records import DepthResult, IsolationRecord, Predictions, SampleResult, SuspectedLabel
+from retop.training.allowance import Allowance, fit_flops
 from retop.training.depth import probe_depths
 from retop.training.order import derive_seed
 from retop.training.probing import FOLDS, FrozenFeatures, count_right, cross_validate, fit_logits
@@ -44,6 +45,8 @@ def isolate(
     frozen: Sequence[Group],
     num_views: int,
     seed: int,
+    pass_flops: float,
+    allowance: Allowance,
 ) -> IsolationRecord:
     """Make all isolating tests of one run.
 
@@ -56,6 +59,8 @@ def isolate(
         frozen: groups of layers that were not trained, from the stem on.
         num_views: V of the run; with the number of images it sets the size of the sample.
         seed: of the run.
+        pass_flops: operations of one image through the network.
+        allowance: what the tests may take; the first of them are the most telling for their work.
 
     Returns:
         The record.
@@ -68,18 +73,14 @@ def isolate(
     images_nchw = _decode(predictor, validation, rows)
     donor_n = other_donors(labels_n)
     other_n = labels_n[donor_n] != labels_n
-    # Where all images are of one class there is none of another to take a middle from.
-    border = middle = SampleResult(0, 0, 0.0)
-    if other_n.any():
-        exchanged_nk = _logits(predictor, exchange_middles(images_nchw, donor_n)[other_n])
-        border, middle = (count_right(exchanged_nk, one_n[other_n]) for one_n in (labels_n, labels_n[donor_n]))
-    thumbnail = _answer(predictor, _thumbnail(images_nchw), labels_n)
     own = count_right(predictions.logits_nk[rows], labels_n)
     refit = shuffled = crossed = None
     suspected: tuple[SuspectedLabel, ...] = ()
     depths: tuple[DepthResult, ...] = ()
-    if features is not None:
-        picked = generator.permutation(len(train))[:MOST_FITTED]
+    sample_flops = len(rows) * pass_flops
+    picked = generator.permutation(len(train))[:MOST_FITTED]
+    sizes = (len(picked), features.train_nf.shape[1], len(train.classes)) if features else (0, 0, 0)
+    if features is not None and allowance.covers("regressions on the features", fit_flops(NUM_FITS, *sizes)):
         scaled, learned_n = features.scaled(), train.labels_n[picked]
         train_nf, validation_nf = scaled.train_nf[picked], scaled.validation_nf
         fit = (validation_nf, len(train.classes))
@@ -87,8 +88,20 @@ def isolate(
         dealt_n = generator.permutation(learned_n)
         shuffled = count_right(fit_logits(train_nf, dealt_n, *fit), validation.labels_n)
         crossed, suspected = cross_validate(train_nf, learned_n, train, picked, generator)
-        if frozen:
-            learned = picked[:wanted]
+    # Parts of a batch would have statistics of their own. Asked before, and answered last: it changes the batch norms.
+    whole = predictor.images_at_once is None and _has_batch_norm(predictor.classifier)
+    whole = whole and allowance.covers("statistics of the batch", sample_flops)
+    border = middle = thumbnail = SampleResult(0, 0, 0.0)
+    if allowance.covers("borders and thumbnails", 2 * sample_flops):
+        thumbnail = _answer(predictor, _thumbnail(images_nchw), labels_n)
+        # Where all images are of one class there is none of another to take a middle from.
+        if other_n.any():
+            exchanged_nk = _logits(predictor, exchange_middles(images_nchw, donor_n)[other_n])
+            border, middle = (count_right(exchanged_nk, one_n[other_n]) for one_n in (labels_n, labels_n[donor_n]))
+    if features is not None and frozen:
+        learned = picked[:wanted]
+        fitted = fit_flops(len(frozen) + 1, len(learned), *sizes[1:])
+        if allowance.covers("probe at several depths", (len(rows) + len(learned)) * pass_flops + fitted):
             depths = probe_depths(
                 predictor,
                 frozen,
@@ -97,10 +110,14 @@ def isolate(
                 FrozenFeatures(features.train_nf[learned], features.validation_nf[rows]),
                 (train.labels_n[learned], labels_n),
             )
-    # Parts of a batch would have statistics of their own.
-    whole = predictor.images_at_once is None and _use_batch_statistics(predictor.classifier)
-    statistics = _answer(predictor, images_nchw, labels_n) if whole else None
-    return IsolationRecord(own, statistics, border, thumbnail, refit, shuffled, crossed, suspected, depths, middle)
+    statistics = None
+    if whole:
+        _use_batch_statistics(predictor.classifier)
+        statistics = _answer(predictor, images_nchw, labels_n)
+    return IsolationRecord(
+        own, statistics, border, thumbnail, refit, shuffled, crossed, suspected, depths, middle,
+        tuple(allowance.skipped),
+    )  # fmt: skip
 
 
 def _decode(predictor: Predictor, images: ImageSet, rows: npt.NDArray[np.int64]) -> torch.Tensor:
@@ -157,13 +174,16 @@ def _thumbnail(images_nchw: torch.Tensor) -> torch.Tensor:
     return large.round().clamp(0, 255).to(torch.uint8)
 
 
-def _use_batch_statistics(network: nn.Module) -> bool:
-    """Let batch norms normalise by the batch without learning from it; whether there are any."""
-    found = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    for module in found:
-        module.train()
-        module.momentum = 0.0
-    return bool(found)
+def _has_batch_norm(network: nn.Module) -> bool:
+    return any(isinstance(module, _BatchNorm) for module in network.modules())
+
+
+def _use_batch_statistics(network: nn.Module) -> None:
+    """Let batch norms normalise by the batch without learning from it."""
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.train()
+            module.momentum = 0.0
 
 
 def _parts(images_nchw: torch.Tensor) -> tuple[torch.Tensor, ...]:

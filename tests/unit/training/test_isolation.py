@@ -1,15 +1,21 @@
 """Isolating tests: they measure what they say, change nothing, and can be left out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from example_records import contender
 from retop.activations import ActivationStore
 from retop.backbones import build_backbone
 from retop.data import Dataset
+from retop.diagnosis import evidence_of
+from retop.diagnosis.untested import NotTested
 from retop.predictor import Predictor
+from retop.records import GroupRecord, read_finished_run
+from retop.training.allowance import Allowance, run_flops
 from retop.training.depth import group_outputs, run_batches
 from retop.training.isolation import exchange_middles, other_donors
 from retop.training.probing import FrozenFeatures, count_right, fit_logits
@@ -58,6 +64,46 @@ def test_a_batch_in_parts_leaves_the_same_at_every_depth(
     for whole, parts in zip(*(one.values() for one in outputs), strict=True):
         assert len(whole) == 18
         np.testing.assert_allclose(parts, whole, atol=1e-4)
+
+
+def test_what_exceeds_the_share_is_left_out_and_said(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retop.pipeline.fitting.FREE_FLOPS", 0.0)
+    skipped = {}
+    for share in (0.0, 0.1, 1.0):
+        record = run_small(
+            tmp_path / f"{share}", shapes, weights=small_weights, store=ActivationStore(tmp_path / "store"),
+            settings={"isolating_share": share},
+        )  # fmt: skip
+        tests = record.isolation
+        assert tests is not None
+        skipped[share] = [one.test for one in tests.skipped]
+        finding = NotTested().apply(evidence_of(read_finished_run(tmp_path / f"{share}")))
+        assert (finding.evidence["tests"] if finding else []) == skipped[share]
+        made = [
+            tests.head_refit is not None,
+            tests.batch_statistics is not None,
+            tests.border.n > 0,
+            bool(tests.depths),
+        ]
+        assert made.count(False) == len(skipped[share])
+    assert [len(skipped[share]) for share in (0.0, 1.0)] == [4, 0]
+    # The smaller share makes no test that the larger one does not.
+    assert set(skipped[0.1]) <= set(skipped[0.0])
+    assert model_bytes(tmp_path / "0.0") == model_bytes(tmp_path / "1.0")
+
+
+def test_work_is_counted_as_it_is_done() -> None:
+    groups = [GroupRecord(name, 0, flops, 0) for name, flops in (("stem", 100), ("late", 10))]
+    stages = [replace(stage, epochs_run=2) for stage in contender("a").runs[0].stages]
+    late = [stage for stage in stages if stage.stage == 2]
+    # 7 passes of 110; two epochs of 5 training steps at three passes, and 4 images judged, in the last group.
+    assert run_flops(groups, 1, late[:1], 7, (5, 4)) == 7 * 110 + 2 * (3 * 5 + 4) * 10
+    allowance = Allowance(100.0)
+    assert [allowance.covers(test, 60) for test in ("one", "two")] == [True, False]
+    assert [one.test for one in allowance.skipped] == ["two"]
+    assert allowance.covers("three", 40)
 
 
 def test_leaving_them_out_changes_nothing_else(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
