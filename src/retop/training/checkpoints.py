@@ -181,6 +181,18 @@ class Checkpoints:
         due = epoch_over or time.perf_counter() - self._saved_at >= SAVE_EVERY_SECONDS
         self._save_if(due and self._is_affordable(work.num_bytes), work)
 
+    def leave_if_asked(self, work: Resumable | None = None) -> None:
+        """Between two things that are too short for a save of their own.
+
+        Args:
+            work: what is at work; None where that would be lost.
+
+        Raises:
+            OutputError: the checkpoint cannot be written.
+            StoppedError: somebody asked to stop; everything is saved.
+        """
+        self._save_if(False, work)
+
     def keep_finished(self) -> None:
         """Save what was finished since the last save: somebody asked to stop outside of a fit.
 

@@ -91,7 +91,10 @@ def fit(
         for record in state.progress.history:
             on_epoch(record)
     else:
-        _end_epoch(state, measure_epoch(network, train_sample, validation, runtime, stage, epoch=0), on_epoch)
+        record = measure_epoch(
+            network, train_sample, validation, runtime, stage, epoch=0, leave_if_asked=checkpoints.leave_if_asked
+        )
+        _end_epoch(state, record, on_epoch)
     while state.progress.epoch <= recipe.epochs and not _is_out_of_patience(state.progress, recipe):
         epoch = state.progress.epoch
         order = train.order(seed, stage, epoch)
@@ -125,6 +128,7 @@ def fit(
                 train_accuracy=None if recipe.mixup else state.progress.right / len(order),
                 gradient_norm=state.progress.largest_norm,
                 seconds_before=state.seconds,
+                leave_if_asked=partial(checkpoints.leave_if_asked, state),
             )  # fmt: skip
         except DivergedError as error:
             if state.progress.rolled_back:

@@ -4,6 +4,7 @@
 
 import math
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -19,7 +20,9 @@ from retop.training.state import not_finite
 EVALUATION_BATCH = 64
 
 
-def evaluate_inputs(network: LateNetwork, data: LabelledInputs, runtime: Runtime) -> tuple[float, float]:
+def evaluate_inputs(
+    network: LateNetwork, data: LabelledInputs, runtime: Runtime, leave_if_asked: Callable[[], None] = lambda: None
+) -> tuple[float, float]:
     """Mean loss (nats) and accuracy under evaluation conditions: view 0, no dropout."""
     network.eval()
     views = np.zeros(len(data.rows), dtype=np.int64)
@@ -35,6 +38,7 @@ def evaluate_inputs(network: LateNetwork, data: LabelledInputs, runtime: Runtime
             (logits_nk,) = in_parts_that_fit(run, on_device(crossings, runtime), runtime.images_at_once)
             loss_sum += float(functional.cross_entropy(logits_nk, labels_n, reduction="sum"))
             right += float((logits_nk.argmax(1) == labels_n).sum())
+            leave_if_asked()
     return loss_sum / len(data.rows), right / len(data.rows)
 
 
@@ -51,6 +55,7 @@ def measure_epoch(
     train_accuracy: float | None = None,
     gradient_norm: float | None = None,
     seconds_before: float = 0.0,
+    leave_if_asked: Callable[[], None] = lambda: None,
 ) -> EpochRecord:
     """The record of an epoch: validation, and the sample of training images under the same conditions.
 
@@ -66,13 +71,15 @@ def measure_epoch(
         train_accuracy: the same.
         gradient_norm: the largest of the epoch, before clipping.
         seconds_before: seconds that the epoch's steps took.
+        leave_if_asked: called after every batch; raises where somebody asked to stop.
 
     Raises:
         DivergedError: weights or validation loss are not finite.
+        StoppedError: somebody asked to stop.
     """
     began = time.perf_counter()
-    loss, accuracy = evaluate_inputs(network, validation, runtime)
-    sample = evaluate_inputs(network, train_sample, runtime) if train_sample else (None, None)
+    loss, accuracy = evaluate_inputs(network, validation, runtime, leave_if_asked)
+    sample = evaluate_inputs(network, train_sample, runtime, leave_if_asked) if train_sample else (None, None)
     broken = next(iter(not_finite(network)), None)
     if broken is not None or not math.isfinite(loss):
         way_out = (

@@ -164,6 +164,7 @@ class StageTrainer:
                 seed=self._seed,
                 stage=self._stage,
                 runtime=self._runtime,
+                leave_if_asked=self._checkpoints.leave_if_asked,
             )
         )
 

@@ -67,6 +67,7 @@ def find_learning_rate(
     seed: int,
     stage: int,
     runtime: Runtime,
+    leave_if_asked: Callable[[], None] = lambda: None,
 ) -> float:
     """Raise the step size geometrically from step to step and keep well below where the loss rises.
 
@@ -81,9 +82,13 @@ def find_learning_rate(
         seed: of the run.
         stage: 1 or 2.
         runtime: device and arithmetic.
+        leave_if_asked: called after every step; raises where somebody asked to stop.
 
     Returns:
         The peak step size for the stage.
+
+    Raises:
+        StoppedError: somebody asked to stop.
     """
     tried = tried_range(recipe, stage)
     rates = np.geomspace(tried.lowest, tried.highest, NUM_STEPS)
@@ -93,7 +98,9 @@ def find_learning_rate(
     losses: Series | None = None
     while losses is None:
         try:
-            losses = _losses(network, enter_training, train, rows, recipe, rates, weight_decay, seed, runtime)
+            losses = _losses(
+                network, enter_training, train, rows, recipe, rates, weight_decay, seed, runtime, leave_if_asked
+            )
         except (RuntimeError, MemoryError) as error:
             if len(rows) == 1 or not is_out_of_memory(error):
                 raise
@@ -140,6 +147,7 @@ def _losses(
     weight_decay: float,
     seed: int,
     runtime: Runtime,
+    leave_if_asked: Callable[[], None],
 ) -> Series:
     """One batch, again and again: what the loss then does is the step size's doing, not the sample's."""
     optimiser = build_optimiser(network, recipe, rates[0], weight_decay)
@@ -164,4 +172,5 @@ def _losses(
         with full_float32(runtime.device):
             loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
+        leave_if_asked()
     return np.array(losses)
