@@ -235,10 +235,20 @@ def test_the_page_and_its_parts_are_served_and_name_no_other_server(client: http
     assert "default-src 'self'" in client.get("/").headers["content-security-policy"]
 
 
-def test_other_host_names_and_other_sites_are_refused(client: httpx.Client) -> None:
-    assert client.get("/v1/models", headers={"Host": "evil.example"}).status_code == 421
-    cross = {"Sec-Fetch-Site": "cross-site", "Content-Type": "image/png"}
-    assert client.post("/v1/models/first/predict", content=png(), headers=cross).status_code == 403
+def test_other_host_names_are_refused(client: httpx.Client) -> None:
+    for host in ("evil.example", "localhost.evil.example", "localhost..", "."):
+        assert client.get("/v1/models", headers={"Host": host}).status_code == 421, host
+    for host in ("LOCALHOST", "localhost.", "Localhost.:8000", "127.0.0.1", "[::1]:80"):
+        assert client.get("/v1/models", headers={"Host": host}).status_code == 200, host
+
+
+def test_pages_of_other_servers_are_refused_those_of_other_ports_too(client: httpx.Client) -> None:
+    for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)):
+        headers = {"Sec-Fetch-Site": site, "Content-Type": "image/png"}
+        for route in ("predict", "heat-map"):
+            answer = client.post(f"/v1/models/first/{route}", content=png(), headers=headers)
+            assert answer.status_code == status, site
+        assert client.get("/live", headers=headers).status_code == 200
 
 
 def test_overload_is_429_with_retry_after_and_passes(server: Server) -> None:

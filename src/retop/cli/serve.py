@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from retop.bounds import PIXEL_LIMIT
 from retop.cli.options import Device, DeviceOption, RejectOption, TargetOption
 
 
@@ -27,7 +28,11 @@ def serve(
     body_mib: Annotated[int, typer.Option("--body-limit", metavar="MIB", help="Most bytes of a request.")] = 64,
     megapixels: Annotated[
         int,
-        typer.Option("--pixel-limit", metavar="MILLIONS", help="Most pixels of an image; predict takes 178 million."),
+        typer.Option(
+            "--pixel-limit",
+            metavar="MILLIONS",
+            help=f"Most pixels of an image; predict takes {PIXEL_LIMIT // 1_000_000} million.",
+        ),
     ] = 50,
     decoders: Annotated[int, typer.Option("--decoders", help="Processes that decode images.")] = 2,
     stop_seconds: Annotated[

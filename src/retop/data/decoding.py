@@ -19,12 +19,12 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from retop import bounds
 from retop.data.colour import to_rgb
 from retop.data.likeness import LOOKED_AT, Pixels, shrink
 from retop.data.orientation import read_orientation, turn_size, turn_upright
 from retop.errors import UnreadableImageError
 
-PIXEL_LIMIT = 200_000_000
 BYTES_LIMIT = 512 * 1024 * 1024
 REDUCTION_MARGIN = 2
 """A JPEG is decoded at reduced scale only while it stays this many times larger than what was asked for."""
@@ -281,8 +281,8 @@ def _quality(image: Image.Image) -> int | None:
 
 
 def _refuse_giant(image: Image.Image, path: str) -> None:
-    if image.width * image.height > PIXEL_LIMIT:
-        reason = f"{image.width:,} x {image.height:,} pixels; at most {PIXEL_LIMIT:,} are decoded"
+    if image.width * image.height > bounds.PIXEL_LIMIT:
+        reason = f"{image.width:,} x {image.height:,} pixels; at most {bounds.PIXEL_LIMIT:,} are decoded"
         raise UnreadableImageError(path, reason)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from retop.data import decoding, preprocess_bytes
+from retop import bounds
+from retop.data import preprocess_bytes
 from retop.data.frames import read_frame, write_frame
 from retop.errors import UnreadableImageError
 from retop.records import Preprocessing
@@ -58,7 +59,7 @@ def main() -> None:
     preprocessings = [from_plain(Preprocessing, plain) for plain in settings["preprocessings"]]
     stream, answers = sys.stdin.buffer, sys.stdout.buffer
     # This process decodes for a server alone, whose limit is lower than that of our own images.
-    decoding.PIXEL_LIMIT = min(decoding.PIXEL_LIMIT, settings["pixels"])
+    bounds.PIXEL_LIMIT = settings["pixels"]
     limit_memory(settings["memory_bytes"])
     write_frame(answers, b"ready")
     while (content := read_frame(stream)) is not None:

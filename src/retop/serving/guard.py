@@ -95,8 +95,12 @@ class Guard:
         if self._hosts is not None and _host_name(headers.get("host", "")) not in self._hosts:
             detail = "this server answers on this machine only, under localhost"
             return JSONResponse({"detail": detail}, 421)
-        if headers.get("sec-fetch-site") == "cross-site" and scope["method"] not in ("GET", "HEAD"):
-            return JSONResponse({"detail": "requests from other sites are refused"}, 403)
+        # To a browser every port of localhost, and every subdomain of a domain, is the same site: a page of another
+        # server on this machine is as strange as any other. Only our own page, or no page at all, may ask for work;
+        # programs send no such header.
+        other = headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+        if other and scope["method"] not in ("GET", "HEAD"):
+            return JSONResponse({"detail": "requests from pages of other servers are refused"}, 403)
         if self._key is not None and scope["path"] not in OPEN_PATHS and not self._holds_key(headers):
             detail = "send the API key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
             return JSONResponse({"detail": detail}, 401, {"WWW-Authenticate": "Bearer"})
@@ -110,6 +114,7 @@ class Guard:
 
 
 def _host_name(host: str) -> str:
+    """Without port, in small letters, and without the dot in which a full name may end."""
     if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.rpartition(":")[0] if ":" in host else host
+        return host.partition("]")[0].lower() + "]"
+    return (host.rpartition(":")[0] if ":" in host else host).lower().removesuffix(".")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from retop.bounds import PIXEL_LIMIT
 from retop.errors import UsageError
 
 MIB = 2**20
@@ -68,6 +69,11 @@ class Limits:
             least = 0 if name == "linger_seconds" else 1e-9
             if value < least:
                 raise UsageError(f"the limit {name} must be above 0; received {value}")
+        if self.pixels > PIXEL_LIMIT:
+            raise UsageError(
+                f"no route takes images of more than {PIXEL_LIMIT:,} pixels; received --pixel-limit (pixels) "
+                f"{self.pixels:,}"
+            )
         for one, all_of_them in (("images", "waiting_images"), ("body_bytes", "waiting_bytes")):
             # Such a request would be told to come again for ever.
             if getattr(self, one) > getattr(self, all_of_them):

@@ -54,7 +54,7 @@ def serve_models(
             f"{LEAST_KEY_LENGTH} characters, or leave --host out"
         )
     limits = limits or Limits()
-    guard = create_app(predictors, limits, key, None if key is not None else LOOPBACK | {host})
+    guard = create_app(predictors, limits, key, None if key is not None else LOOPBACK | {host.lower()})
     log_to_stderr()
     listener = _listen(host, port)
     connections = Connections(most_connections(limits), limits, guard.models.metrics)
@@ -101,7 +101,7 @@ def read_api_key(file: Path) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether an address belongs to this machine alone."""
-    if host == "localhost":
+    if host.lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

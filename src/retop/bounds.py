@@ -1,0 +1,3 @@
+"""What an image may be, on every route."""
+
+PIXEL_LIMIT = 200_000_000
