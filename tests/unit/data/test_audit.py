@@ -1,6 +1,7 @@
 """Every rule of the audit: planted, it is found; where nothing is planted, nothing is said."""
 
 import io
+import re
 import shutil
 from dataclasses import replace
 
@@ -265,6 +266,16 @@ def test_before_a_run_only_what_cannot_wait_is_said(split):
     say_findings(record, events.append)
     assert [event.message[:3] for event in events if isinstance(event, Notice)] == ["D04"]
     assert leaked_test_images(record) == {"test/cat/leak.jpg"}
+
+
+def test_the_page_shows_the_sizes_of_unequal_classes(tmp_path):
+    write_classes(tmp_path / "images", {"many": 40, "few": 2, "some": 10})
+    check(tmp_path / "images", page=tmp_path / "page.html", listener=ignore)
+    table = (tmp_path / "page.html").read_text("utf-8").split('<table class="sizes">')[1].split("</table>")[0]
+    rows = re.findall(r'<th scope="row">(\w+)</th><td>(\d+)</td>\n.*width: ([\d.]+)%', table)
+    assert [name for name, _, _ in rows] == ["many", "some", "few"]
+    for _, number, width in rows:
+        assert abs(float(width) - 100 * int(number) / int(rows[0][1])) < 0.01
 
 
 def test_the_page_holds_every_finding_and_escapes_names(split, tmp_path):

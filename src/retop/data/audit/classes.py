@@ -9,6 +9,7 @@ import numpy as np
 from retop.data.audit.examined import Examined
 from retop.data.audit.rules import ALIKE_NAMES, EMPTY_FOLDERS, FEW_IMAGES, IMBALANCE, MISSING_CLASS
 from retop.data.sources.source import Leftovers, few
+from retop.evaluation.numerals import count
 from retop.records import Finding
 
 FEWEST = 10
@@ -32,7 +33,7 @@ def find_empty_folders(leftovers: Leftovers) -> Iterator[Finding]:
     empty = leftovers.empty_folders
     if empty.count:
         yield EMPTY_FOLDERS.finding(
-            f"{empty.count:,} folders hold no image: {empty}",
+            f"{count(empty.count, 'folder holds', 'folders hold')} no image: {empty}",
             "put images into them, or remove them",
             {"folders": list(empty.names), "count": empty.count},
         )
@@ -90,7 +91,7 @@ def _alike(classes: list[str]) -> Iterator[Finding]:
     if alike:
         said = "; ".join(" and ".join(map(repr, group)) for group in alike[:5])
         yield ALIKE_NAMES.finding(
-            f"{len(alike):,} names are spelt in several ways: {said}",
+            f"{count(len(alike), 'class is', 'classes are')} spelt in several ways: {said}",
             "give one name to all images of the class",
             {"names": alike},
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jinja2
 
+from retop.data.audit.rules import IMBALANCE
 from retop.data.decoding import decode_image
 from retop.data.sources import ImageSource
 from retop.errors import UnreadableImageError, UsageError
@@ -17,6 +18,9 @@ from retop.records.audit import captions
 THUMBNAIL = 112
 GROUPS = 12
 OF_GROUP = 6
+SIZES = 15
+"""Classes that are shown from either end."""
+
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
@@ -45,7 +49,7 @@ def write_page(file: Path, record: AuditRecord, source: ImageSource) -> None:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string(_TEMPLATE.read_text("utf-8"))
     pictures = {finding.code: _pictures(finding, source) for finding in record.findings}
-    text = template.render(record=record, pictures=pictures, rows_of=_rows_of)
+    text = template.render(record=record, pictures=pictures, rows_of=_rows_of, sizes_of=_sizes_of)
     try:
         with file.open("x", encoding="utf-8") as opened:
             opened.write(text)
@@ -68,6 +72,14 @@ def _rows_of(groups: list[list[Picture]]) -> list[list[Picture]]:
     """What stands side by side: what belongs together, or single files all in one row."""
     single = all(len(group) == 1 for group in groups)
     return [[picture for group in groups for picture in group]] if groups and single else groups
+
+
+def _sizes_of(finding: Finding) -> list[tuple[str, int]]:
+    """Classes of an imbalance and their images, the largest first; of very many the ends."""
+    if finding.code != IMBALANCE.code:
+        return []
+    sizes = sorted(finding.evidence["classes"].items(), key=lambda one: (-one[1], one[0]))
+    return sizes if len(sizes) <= 2 * SIZES else sizes[:SIZES] + sizes[-SIZES:]
 
 
 def _address(path: str, source: ImageSource) -> str | None:
