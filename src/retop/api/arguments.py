@@ -20,8 +20,8 @@ from retop.errors import RetopError, UsageError
 from retop.events import Listener
 from retop.pipeline import Setting, is_held
 from retop.recipe import Recipe, apply_settings, load_recipe
-from retop.records import PlanRecord, read_record
-from retop.records.finished import COMPARISON, PLAN
+from retop.records import ComparisonRecord, PlanRecord, read_record
+from retop.records.finished import COMPARISON, PLAN, REPORT
 from retop.schema import to_plain
 from retop.training import choose_runtime
 
@@ -147,10 +147,20 @@ def interrupted_folder(data: str | Path, arguments: dict[str, Any]) -> Path | No
     said = json.loads(json.dumps(arguments))
     for folder in sorted(RUNS.glob(f"{_name(data)}-{'[0-9]' * 8}-{'[0-9]' * 6}"), reverse=True):
         with suppress(RetopError):
-            finished = (folder / COMPARISON).is_file()
-            if not finished and read_record(PlanRecord, folder / PLAN).arguments == said and not is_held(folder):
+            if (
+                not _is_over(folder)
+                and read_record(PlanRecord, folder / PLAN).arguments == said
+                and not is_held(folder)
+            ):
                 return folder
     return None
+
+
+def _is_over(folder: Path) -> bool:
+    """Whether nothing is left to do: no run failed, and the report is written, which comes last."""
+    if not (folder / COMPARISON).is_file() or not (folder / REPORT).is_file():
+        return False
+    return not read_record(ComparisonRecord, folder / COMPARISON).failed
 
 
 def _name(data: str | Path) -> str:

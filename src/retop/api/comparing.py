@@ -14,7 +14,7 @@ from retop.comparison.request import Baseline, ComparisonRequest
 from retop.data import Dataset, open_dataset
 from retop.data.audit import audit_dataset, say_findings
 from retop.device import DeviceName
-from retop.errors import DamagedError, RetopError, RunError, SchemaError, UsageError
+from retop.errors import DamagedError, OutputError, RetopError, RunError, SchemaError, UsageError
 from retop.events import Listener, Notice
 from retop.pipeline import Setting, only_process_in
 from retop.predictor import Predictor
@@ -132,7 +132,9 @@ def compare(
         setting = replace(setting, stop=stop, still_ours=held.check)
         record = compare_backbones(request, dataset, prepared, setting, folder)
         with writing(folder):
+            stop.check()
             write_all_figures(folder)
+            stop.check()
             _write_page(folder, listener)
     return Comparison(record, folder)
 
@@ -195,6 +197,8 @@ def _folder(
 def _write_page(folder: Path, listener: Listener) -> None:
     try:
         write_report([folder])
+    except OutputError:
+        raise
     except RetopError as error:
         # The comparison is finished and on disk; a page can be written again at any time.
         listener(Notice("warning", f"no report was written: {error}. Try again: retop report {folder}"))

@@ -41,6 +41,10 @@ class WeightsSource:
     file: Path | None
     record: WeightsRecord
 
+    def network(self) -> dict[str, Any]:
+        """What determines the network besides its weights, as JSON can hold it."""
+        return describe_network(self.architecture, self.model_args, self.pretrained_cfg)
+
     def resized(self, image_size: int | None) -> "WeightsSource":
         """The same network for images of another size.
 
@@ -61,6 +65,21 @@ class WeightsSource:
             )
         config = {key: value for key, value in self.pretrained_cfg.items() if key != "pool_size"}
         return replace(self, pretrained_cfg=config | {"input_size": [3, image_size, image_size]})
+
+
+def describe_network(architecture: str, model_args: dict[str, Any], pretrained_cfg: dict[str, Any]) -> dict[str, Any]:
+    """What determines a network besides its weights: with another mean or crop it sees other images.
+
+    Args:
+        architecture: timm's name.
+        model_args: keyword arguments of the architecture.
+        pretrained_cfg: timm's description of the weights.
+
+    Returns:
+        Plain data, as it reads after a way through JSON.
+    """
+    described = {"architecture": architecture, "model_args": model_args, "pretrained_cfg": pretrained_cfg}
+    return dict(json.loads(json.dumps(described, default=str)))
 
 
 def find_source(name: str, weights: str | Path | None, *, seed: int = 0, offline: bool = False) -> WeightsSource:

@@ -118,6 +118,7 @@ def _show_plan(plan: "PlanRecord", console: Console) -> None:
 
 def _show(comparison: "Comparison") -> None:
     from retop.cli.tables import comparison_table, misses_table
+    from retop.records.finished import REPORT
 
     console = Console()
     console.print(comparison_table(comparison.record))
@@ -126,7 +127,8 @@ def _show(comparison: "Comparison") -> None:
             most = MOST_MISSES if row.name == comparison.record.recommended else FEW_MISSES
             console.print(misses_table(row.metrics, most, run=row.runs[0]))
     folder = comparison.folder
-    _say(console, f"Report: {folder / 'report.html'}")
+    if (folder / REPORT).is_file():
+        _say(console, f"Report: {folder / REPORT}")
     if comparison.record.recommended is not None:
         _say(console, f"Use the recommended model: retop predict {shlex.quote(str(comparison.recommended))} photo.jpg")
 

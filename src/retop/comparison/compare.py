@@ -207,6 +207,8 @@ def _differences(before: PlanRecord, data_fingerprint: str, runs: Sequence[Plann
     for name in old.keys() & new.keys():
         if old[name].weights_sha256 is None:
             old[name] = replace(old[name], weights_sha256=new[name].weights_sha256)
+        if not old[name].network:
+            old[name] = replace(old[name], network=new[name].network)
         # The same weights, given by another path: `retop resume` names them in full.
         if old[name].weights_sha256 == new[name].weights_sha256 is not None:
             old[name] = replace(old[name], weights=new[name].weights)
@@ -244,7 +246,7 @@ def _rank(
     rows, pairs = rank(contenders, request.recipe, _leaked(folder))
     best = recommended(contenders)
     return ComparisonRecord(
-        name=folder.name,
+        name=folder.absolute().name,
         data=dataset.record,
         recipe=request.recipe,
         seeds=request.seeds,

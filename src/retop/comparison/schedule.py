@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from retop.backbones.sources import find_source
+from retop.backbones.sources import WeightsSource, find_source
 from retop.comparison.request import ComparisonRequest
 from retop.data import Dataset
 from retop.device import naming_memory
@@ -97,15 +97,16 @@ def planned_runs(request: ComparisonRequest) -> tuple[PlannedRun, ...]:
     Raises:
         BackboneError: a network or its weights cannot be had.
     """
-    sha256: dict[tuple[str, str | None], str | None] = {}
+    sources: dict[tuple[str, str | None], WeightsSource] = {}
     for run in request.runs():
-        if (run.backbone, run.weights) not in sha256:
-            sha256[run.backbone, run.weights] = find_source(run.backbone, run.weights).record.sha256
+        if (run.backbone, run.weights) not in sources:
+            sources[run.backbone, run.weights] = find_source(run.backbone, run.weights)
     return tuple(
         PlannedRun(
-            run.name, run.backbone, run.kind, run.weights, run.seed, run.recipe, sha256[run.backbone, run.weights]
+            run.name, run.backbone, run.kind, run.weights, run.seed, run.recipe, source.record.sha256, source.network()
         )
         for run in request.runs()
+        for source in [sources[run.backbone, run.weights]]
     )
 
 

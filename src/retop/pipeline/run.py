@@ -6,6 +6,7 @@ from typing import Literal
 
 from retop.artifact import save_model_folder
 from retop.backbones.head import LinearHead
+from retop.backbones.sources import describe_network
 from retop.data import Dataset
 from retop.errors import RunExistsError, StoppedError
 from retop.evaluation import measure
@@ -152,14 +153,15 @@ def _open_checkpoints(
     shown: list[str],
 ) -> Checkpoints:
     """The run's checkpoints, with what an earlier process left in them."""
-    listener = setting.listener
+    listener, backbone = setting.listener, prepared.backbone
     identity = {
         "backbone": request.backbone,
         "kind": request.kind,
         "seed": request.seed,
         "recipe": to_plain(request.recipe),
         "data": dataset.record.fingerprint,
-        "weights": prepared.backbone.weights.sha256,
+        "weights": backbone.weights.sha256,
+        "network": describe_network(backbone.architecture, backbone.model_args, backbone.pretrained_cfg),
         "cache": "off" if setting.store is None else "on",
         "arithmetic": [dtype_name(setting.runtime.dtype), dtype_name(setting.runtime.stored), environment.device],
         "versions": {"retop": environment.retop, **environment.packages},

@@ -10,7 +10,7 @@ from retop.records.predictions import Predictions, merge_predictions, read_predi
 from retop.records.run import EpochRecord, RunRecord, read_epochs
 from retop.records.storing import read_record
 
-RUN, COMPARISON, PLAN = "run.json", "comparison.json", "plan.json"
+RUN, COMPARISON, PLAN, REPORT = "run.json", "comparison.json", "plan.json", "report.html"
 EPOCHS, PREDICTIONS = "metrics.jsonl", "predictions.parquet"
 
 

@@ -34,6 +34,9 @@ class PlannedRun:
     weights_sha256: str | None = None
     """SHA-256 of the pretrained weights, hexadecimal; None for random ones."""
 
+    network: dict[str, Any] = field(default_factory=dict)
+    """What determines the network besides: architecture, arguments, and timm's description of the weights."""
+
 
 @dataclass(frozen=True)
 class PlannedPart:

@@ -51,11 +51,22 @@ def writing(folder: Path, option: str = "--out (out=)") -> Iterator[None]:
 
     Raises:
         OutputError: no space, no permission, read-only, or the folder is gone.
+        OSError: it is about a file elsewhere.
     """
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"{folder} cannot be written: {error.strerror or error}. Make it writable or free some space and go on "
-            f"with the same {option}, or choose another one"
-        ) from error
+        if not _concerns(folder, error):
+            raise
+        way_out = f"Make it writable or free some space and go on with the same {option}, or choose another one"
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            way_out = f"Choose another one with {option}"
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}. {way_out}") from error
+
+
+def _concerns(folder: Path, error: OSError) -> bool:
+    """Whether an error is about a folder, something in it or above it, or does not say what it is about."""
+    if not isinstance(error.filename, str):
+        return True
+    named, own = Path(error.filename).absolute(), folder.absolute()
+    return named.is_relative_to(own) or own.is_relative_to(named)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from retop.errors import RunError
+from retop.errors import OutputError
+from retop.records.finished import REPORT
 from retop.report.contents import report_facts
 from retop.report.heatmaps import Heatmaps, make_heatmaps
 from retop.report.page import page_figures, render_markdown, render_page
@@ -15,7 +16,7 @@ from retop.report.page_figure import PageFigure
 from retop.schema import to_plain, write_bytes
 
 Format = Literal["html", "markdown", "json", "csv", "png", "svg"]
-PAGE, FIGURES = "report.html", "report-figures"
+FIGURES = "report-figures"
 
 
 def write_report(
@@ -39,13 +40,14 @@ def write_report(
         What was written.
 
     Raises:
-        RunError: a folder holds no finished comparison or run, or the report cannot be written.
+        RunError: a folder holds no finished comparison or run.
+        OutputError: the report cannot be written.
     """
     facts, opened = report_facts(folders)
     if explain:
         for one in opened:
             make_heatmaps(one, data)
-    target = out or folders[0] / {"html": PAGE, "markdown": "report.md", "json": "report.json"}.get(form, FIGURES)
+    target = out or folders[0] / {"html": REPORT, "markdown": "report.md", "json": "report.json"}.get(form, FIGURES)
     try:
         if form in ("csv", "png", "svg"):
             target.mkdir(parents=True, exist_ok=True)
@@ -61,8 +63,9 @@ def write_report(
         target.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(target, text.encode())
     except OSError as error:
-        raise RunError(
-            f"{target} cannot be written: {error.strerror or error}. Choose another place with --out (out=)"
+        raise OutputError(
+            f"{target} cannot be written: {error.strerror or error}. Free some space, or choose another place with "
+            f"--out (out=)"
         ) from error
     return target
 

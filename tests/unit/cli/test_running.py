@@ -25,8 +25,9 @@ def lines(console: Console) -> list[str]:
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined, no-any-return]
 
 
-def test_the_printed_command_can_be_copied(console: Console) -> None:
+def test_the_printed_command_can_be_copied(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path("/a folder of somebody/with [x] and :dog: in its name/photos-20261124-101500")
+    monkeypatch.setattr(Path, "is_file", lambda path: path.name == "report.html")
     running._show(Comparison(comparison_record([contender("a")]), folder))
     printed = lines(console)
     assert f"Use the recommended model: retop predict '{folder}/a-0/model' photo.jpg" in printed
