@@ -203,7 +203,7 @@ class RunPlanner:
         seconds = NUM_PASSES * images * evaluation_seconds
         if self._prepared.source != "images" and self._prepared.needs_features:
             seconds += self._rates.fit_seconds(NUM_FITS, min(MOST_FITTED, self._num_train))
-        return self._part("isolating tests", f"{images:,} images, {NUM_PASSES} times", seconds)
+        return self._part("isolating tests", f"{images:,} images, {NUM_PASSES} times at most", seconds)
 
     def _rows_text(self, rows: int) -> str:
         views = self._prepared.num_views
