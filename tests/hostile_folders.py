@@ -98,6 +98,24 @@ def with_retop(**values: Any) -> Callable[[Files], Files]:
     return with_config(lambda config: config["retop"].update(values))
 
 
+def with_preprocessing(**values: Any) -> Callable[[Files], Files]:
+    return with_config(lambda config: config["retop"]["preprocessing"].update(values))
+
+
+def with_calibration(**values: Any) -> Callable[[Files], Files]:
+    return with_retop(calibration=CALIBRATION | values)
+
+
+def with_number(number: str) -> Callable[[Files], Files]:
+    """Another number as a mean, as JSON spells it; Python's own JSON cannot write all that it reads."""
+
+    def changed(files: Files) -> Files:
+        content = with_preprocessing(mean=[0.123456789] * 3)(files).config
+        return replace(files, config=content.replace(b"0.123456789", number.encode()))
+
+    return changed
+
+
 def with_arguments(**values: Any) -> Callable[[Files], Files]:
     return with_config(lambda config: config.update(model_args=values))
 
@@ -168,6 +186,12 @@ class Harm:
 
 PICKLE = pickle.dumps(Harm())
 NAN = struct.pack("<f", float("nan"))
+
+CALIBRATION: dict[str, Any] = {
+    "temperature": 1.5, "n": 10, "log_loss_before": 1.0, "log_loss_after": 0.9, "calibration_error_before": 0.2,
+    "calibration_error_after": 0.1, "reject_below": 0.0,
+    "curve": [{"threshold": 0.5, "num_accepted": 10, "num_right": 9, "gap": 0.5}],
+}  # fmt: skip
 
 # Networks of which timm computes tables in plain Python, before there is a parameter to count; and others that grow.
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -261,6 +285,38 @@ HOSTILE: dict[str, Callable[[Files], Files]] = {
     "a hidden layer of 2^40": with_retop(head={"kind": "mlp", "dropout": 0.5, "hidden": 2**40}),
     "an unknown head": with_retop(head={"kind": "os.system", "dropout": 0.0, "hidden": 1}),
     "a size of 10^9 pixels": with_retop(preprocessing={"height": 10**9}),
+    # Numbers that no training makes.
+    "a mean of 400 digits": with_preprocessing(mean=[10**400] * 3),
+    "a mean beyond all floats": with_number("1e999"),
+    "a mean of 1e300": with_preprocessing(mean=[1e300, 0.5, 0.5]),
+    "a std of 0": with_preprocessing(std=[0.5, 0, 0.5]),
+    "a negative std": with_preprocessing(std=[-0.5] * 3),
+    "a std of 1e-320": with_preprocessing(std=[1e-320] * 3),
+    "a std of 1e300": with_preprocessing(std=[1e300] * 3),
+    "a height of 0": with_preprocessing(height=0),
+    "a negative width": with_preprocessing(width=-32),
+    "a height of 10^6": with_preprocessing(height=10**6),
+    "20,000 x 20,000 pixels": with_preprocessing(height=20_000, width=20_000),
+    "a height of 400 digits": with_preprocessing(height=10**400),
+    "a crop of 0": with_preprocessing(crop_fraction=0),
+    "a crop of 1e-9": with_preprocessing(crop_fraction=1e-9),
+    "a crop of 1e9": with_preprocessing(crop_fraction=1e9),
+    "a temperature of 0": with_calibration(temperature=0),
+    "a temperature of 1e-320": with_calibration(temperature=1e-320),
+    "a negative temperature": with_calibration(temperature=-1.0),
+    "a temperature of 1e300": with_calibration(temperature=1e300),
+    "a threshold of 2": with_calibration(reject_below=2),
+    "a negative threshold": with_calibration(reject_below=-0.1),
+    "a calibration of no images": with_calibration(n=0),
+    "a curve beyond 1": with_calibration(curve=[CALIBRATION["curve"][0] | {"threshold": 7.0}]),
+    "a curve of more images than there are": with_calibration(curve=[CALIBRATION["curve"][0] | {"num_accepted": 11}]),
+    "a curve that is righter than right": with_calibration(curve=[CALIBRATION["curve"][0] | {"num_right": 11}]),
+    "a curve of 400 digits": with_calibration(curve=[CALIBRATION["curve"][0] | {"num_right": 10**400}]),
+    # Names that no folder or table has.
+    "a class twice": with_retop(classes=["b", "b", "c"]),
+    "a class without a name": with_retop(classes=["", "b", "c"]),
+    "half a character": with_retop(classes=["\ud800", "b", "c"]),
+    "a name of 3 MB": with_retop(classes=["a" * 3_000_000, "b", "c"]),
     "a checksum of nothing": lambda files: replace(files, config=files.config.replace(b'"weights_sha256"', b'"x"')),
     # Weights.
     "weights are empty": with_weights(b""),

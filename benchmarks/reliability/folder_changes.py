@@ -6,7 +6,16 @@ import random
 from dataclasses import replace
 from typing import Any
 
-from hostile_folders import NETWORKS, Files, join_weights, split_weights, with_fitting_weights, with_network
+from hostile_folders import (
+    CALIBRATION,
+    NETWORKS,
+    Files,
+    join_weights,
+    seal,
+    split_weights,
+    with_fitting_weights,
+    with_network,
+)
 from retop.backbones.arguments import ALLOWED
 
 VALUES: tuple[Any, ...] = (
@@ -18,6 +27,15 @@ SIZES: tuple[Any, ...] = (
     0, 1, 2, 4, 7, 16, 63, 64, 256, 1024, 1025, 4096, 2**16, 2**31, -1, 0.5, 1e-6, True, None, "", "map", "gelu",
     3, 32, 128, 224, "same", "avg", "silu", False, [1, 1024], [1024, 1024], [7] * 4, [256] * 3,
     [7, 30000, 7, 7], [2**16] * 4,
+)  # fmt: skip
+# Written into the record, where they are numbers that may or may not be, and names.
+EXTREMES: tuple[Any, ...] = (
+    0, -1, 1, 2, 0.5, 1e-3, -0.0, 5e-324, 1e-320, 1e-300, 1e-9, 1e-4, 1e4, 1e9, 1e38, 1e300, 1.7e308, 31, 33, 64, 256,
+    2048, 4096, 4097, 10**6, 2**31, 2**53, 2**63, 10**30, 10**400, -(10**400), float("inf"), float("nan"),
+)  # fmt: skip
+NAMES = (
+    "", " ", "cat", "dog", "\n", "a\tb", "\x1b[2J", "\u202ecat", "\ud800", "\x00", "a/b", "猫", "🐈",
+    "a" * 4096, "a" * 4097,
 )  # fmt: skip
 # Those that a folder may give, and others that networks with tables take.
 ARGUMENTS = (
@@ -71,6 +89,24 @@ def change_value(document: Any, chance: random.Random) -> Any:
     return document
 
 
+def change_record(files: Files, chance: random.Random) -> Files:
+    """A few extremes among the numbers and names of the record: of preprocessing, calibration and classes."""
+    config = json.loads(files.config)
+    record = config["retop"]
+    record["calibration"] = record.get("calibration") or copy.deepcopy(CALIBRATION)
+    for _ in range(chance.randint(1, 2)):
+        place: Any = chance.choice((record["preprocessing"], record["calibration"], record["calibration"]["curve"][0]))
+        key = chance.choice([key for key, value in place.items() if not isinstance(value, str)])
+        if isinstance(place[key], list) and key != "curve":
+            place, key = place[key], chance.randrange(3)
+        if key != "curve":
+            place[key] = chance.choice(EXTREMES)
+    if chance.random() < 0.3:
+        record["classes"][chance.randrange(len(record["classes"]))] = chance.choice(NAMES)
+    # Python writes `Infinity`, which no reader takes, where other writers write a number that is too large.
+    return seal(replace(files, config=json.dumps(config).replace("Infinity", "1e999").encode()))
+
+
 def change_network(files: Files, chance: random.Random) -> Files:
     """Another network, or other arguments; mostly such as a folder may give, and often with weights that fit."""
     kind = chance.randrange(4)
@@ -92,8 +128,10 @@ def change_network(files: Files, chance: random.Random) -> Files:
 def change_folder(files: Files, chance: random.Random) -> Files:
     """One change of one kind."""
     # What is no JSON any more is refused at once; most changes leave it one.
-    kind = chance.choice((0, 0, 0, 0, 1, 2, 2, 2, 3, 4))
+    kind = chance.choice((0, 0, 0, 0, 1, 2, 2, 2, 3, 4, 5, 5))
     try:
+        if kind == 5:
+            return change_record(files, chance)
         if kind == 1:
             return change_network(files, chance)
         if kind == 0:
@@ -102,7 +140,7 @@ def change_folder(files: Files, chance: random.Random) -> Files:
         if kind == 2:
             header, data = split_weights(files.weights)
             return replace(files, weights=join_weights(json.dumps(change_value(header, chance)).encode(), data))
-    except (ValueError, RecursionError, UnicodeError, AttributeError, TypeError, KeyError):
+    except (ValueError, RecursionError, AttributeError, TypeError, LookupError):
         pass
     if kind == 3:
         return replace(files, config=change_bytes(files.config, chance))

@@ -75,6 +75,22 @@ def from_plain(kind: type[T], value: Any, *, where: str = "", allow_unknown: boo
     return kind(**filled)
 
 
+def check_range(name: str, value: float, least: float, most: float) -> None:
+    """What a record's own value must be.
+
+    Args:
+        name: of the value, for messages.
+        value: that was given.
+        least: the least that it may be.
+        most: the greatest that it may be.
+
+    Raises:
+        SchemaError: it lies outside, or is no number.
+    """
+    if not least <= value <= most:
+        raise SchemaError(f"{name} must lie between {least:g} and {most:g}; received {str(value)[:60]}")
+
+
 def differences(before: Any, now: Any, where: str = "") -> list[str]:
     """What differs between two pieces of plain data, in words.
 
@@ -151,7 +167,12 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
     if hint is type(None) and value is None:
         return None
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise SchemaError(
+                f"{where} is a whole number of {len(str(value))} digits, more than a float holds"
+            ) from error
     if hint in (int, str, bool) and type(value) is hint:
         return value
     raise SchemaError(f"{where} should be {hint.__name__}, received {_shown(value)}")

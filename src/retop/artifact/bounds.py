@@ -104,7 +104,7 @@ def read_header(content: bytes, path: Path) -> dict[str, TensorHeader]:
 
 
 def parse_json(content: bytes, path: Path) -> dict[str, Any]:
-    """A JSON object without keys that stand twice and without values that are not numbers.
+    """A JSON object without keys that stand twice and without numbers that are not finite.
 
     Args:
         content: UTF-8.
@@ -114,7 +114,9 @@ def parse_json(content: bytes, path: Path) -> dict[str, Any]:
         ModelFolderError: it is not.
     """
     try:
-        value = json.loads(content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = json.loads(
+            content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
+        )
     except (ValueError, RecursionError) as error:
         raise ModelFolderError(f"{path} cannot be read: {error}") from error
     if not isinstance(value, dict):
@@ -191,3 +193,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:60]} is not a finite number")
+    return number

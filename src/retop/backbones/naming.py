@@ -9,7 +9,7 @@ from timm.data.config import resolve_data_config
 import retop.backbones.pocket
 import retop.backbones.scratch  # noqa: F401  both register networks with timm
 from retop.backbones.catalogue import find_entry, known_backbones
-from retop.errors import UnknownBackboneError, WeightsError
+from retop.errors import SchemaError, UnknownBackboneError, WeightsError
 from retop.records import Preprocessing
 
 
@@ -75,19 +75,22 @@ def read_preprocessing(pretrained_cfg: dict[str, Any]) -> Preprocessing:
         channels, height, width = (int(size) for size in config["input_size"])
         mean, std = _read_triple(config["mean"]), _read_triple(config["std"])
         fraction = float(config["crop_pct"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise WeightsError(f"the preprocessing in the network's pretrained_cfg cannot be read: {error}") from error
     modes, kernels = ("center", "squash", "border"), ("bilinear", "bicubic", "nearest", "lanczos", "box", "hamming")
     checks = {
-        "input_size": channels == 3 and 1 <= height <= 4096 and 1 <= width <= 4096,
-        "std": min(std) > 0,
-        "crop_pct": 0 < fraction <= 4,
+        "input_size": channels == 3,
         "crop_mode": config["crop_mode"] in modes,
         "interpolation": config["interpolation"] in kernels,
     }
     if wrong := [f"{key}={config[key]!r}" for key, fine in checks.items() if not fine]:
         raise WeightsError(f"the network's pretrained_cfg asks for preprocessing that is not possible: {wrong}")
-    return Preprocessing(height, width, fraction, config["crop_mode"], config["interpolation"], mean, std)
+    try:
+        return Preprocessing(height, width, fraction, config["crop_mode"], config["interpolation"], mean, std)
+    except SchemaError as error:
+        raise WeightsError(
+            f"the network's pretrained_cfg asks for preprocessing that is not possible: {error}"
+        ) from error
 
 
 def _read_triple(values: Any) -> tuple[float, float, float]:

@@ -146,21 +146,21 @@ def _threshold(predictor: "Predictor") -> str:
 
 
 def _as_line(prediction: "Prediction", top: int) -> str:
-    from retop.data.sources.names import shown
+    from retop.data.sources.names import printable, shown
 
     path = shown(prediction.path)
-    if prediction.error is not None:
-        return f"{path}\tunreadable: {prediction.error}"
     refused = ["none of these"] if prediction.rejected else []
-    best = [f"{label} {probability:.4f}" for label, probability in prediction.best(top)]
-    return "\t".join([path, *refused, *best])
+    answers = [f"{label} {probability:.4f}" for label, probability in prediction.best(top)]
+    if prediction.error is not None:
+        answers = [f"unreadable: {prediction.error}"]
+    return "\t".join(map(printable, [path, *refused, *answers]))
 
 
 def _as_json(prediction: "Prediction", top: int | None) -> str:
-    from retop.data.sources.names import shown
+    from retop.data.sources.names import printable, shown
     from retop.schema import to_plain
 
     plain = to_plain(prediction) | {"path": shown(prediction.path)}
     if top is not None:
         plain["probabilities"] = dict(prediction.best(top)) if prediction.probabilities else {}
-    return json.dumps(plain, ensure_ascii=False)
+    return printable(json.dumps(plain, ensure_ascii=False))

@@ -16,7 +16,7 @@ from retop.data.survey import Survey, name_classes, survey_images
 from retop.errors import ClassMismatchError, DataError, UsageError
 from retop.events import Listener, Notice, ignore
 from retop.recipe import DataRecipe
-from retop.records import DataRecord
+from retop.records import DataRecord, problem_of_classes
 
 Sets = dict[str, ImageSet]
 
@@ -65,6 +65,8 @@ def split_survey(survey: Survey, recipe: DataRecipe, listener: Listener = ignore
             f"{survey.source.location} holds only one class, {classes[0]!r}; telling images apart takes at least two "
             f"classes"
         )
+    if problem := problem_of_classes(classes):
+        raise DataError(f"{survey.source.location} cannot be trained on: {problem}")
     record = DataRecord(
         location=_from_anywhere(survey.source.location),
         fingerprint="",

@@ -19,8 +19,8 @@ from retop.backbones.folding import fold_network
 from retop.data import ImageSet
 from retop.data.batches import decode_batches
 from retop.data.reading import available_cores
-from retop.device import choose_device, full_float32, in_parts_that_fit
-from retop.errors import UnreadableImageError, UsageError
+from retop.device import choose_device, full_float32, in_parts_that_fit, is_out_of_memory
+from retop.errors import ModelFolderError, UnreadableImageError, UsageError
 from retop.evaluation import acceptance_at, choose_threshold, log_softmax
 from retop.events import Listener, PartAdvanced, ignore
 from retop.predictor.prediction import Image, Prediction, describe, read_pixels
@@ -119,10 +119,22 @@ class Predictor:
 
         Returns:
             The tensors of the whole batch, float32.
+
+        Raises:
+            ModelFolderError: the network does not take images of the folder's size.
         """
-        with torch.inference_mode(), full_float32(self.device):
-            placed_nchw = images_nchw.to(self.device).contiguous(memory_format=torch.channels_last)
-            results = in_parts_that_fit(compute, (placed_nchw,), self.images_at_once)
+        try:
+            with torch.inference_mode(), full_float32(self.device):
+                placed_nchw = images_nchw.to(self.device).contiguous(memory_format=torch.channels_last)
+                results = in_parts_that_fit(compute, (placed_nchw,), self.images_at_once)
+        except (RuntimeError, AssertionError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+            if is_out_of_memory(error):
+                raise
+            height, width = images_nchw.shape[2:]
+            raise ModelFolderError(
+                f"{self.folder}: its network does not take the images of {height} x {width} pixels that its "
+                f"preprocessing asks for: {error}"
+            ) from error
         return tuple(result.float().cpu().numpy() for result in results)
 
     def probabilities(self, logits_nk: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -248,6 +260,11 @@ class Predictor:
             return features_nf, self.classifier.head(features_nf)
 
         features_nf, logits_nk = self.run(answer, images_nchw)
+        if not np.isfinite(logits_nk).all():
+            raise ModelFolderError(
+                f"{self.folder}: its network's answers are not finite numbers, so they have no probabilities. Its "
+                f"weights are too large for float32; train the model again"
+            )
         return features_nf, logits_nk
 
     def _decode(

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from retop.data.sources.names import shown
+from retop.data.sources.names import printable, shown
 from retop.predictor.prediction import Prediction
 
 Row = dict[str, Any]
@@ -59,7 +59,12 @@ def _write_csv(path: Path, rows: Iterator[Row], names: list[str]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: _safe(name, value) for name, value in row.items()} for row in rows)
+
+
+def _safe(name: str, value: Any) -> Any:
+    """A cell of a table that is looked at in terminals; paths are the user's own, and opened again."""
+    return printable(value) if isinstance(value, str) and name != "path" else value
 
 
 def _write_parquet(path: Path, rows: Iterator[Row], names: list[str]) -> None:

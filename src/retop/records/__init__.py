@@ -39,7 +39,7 @@ from retop.records.run import (
 )
 from retop.records.split import SPLIT_SCHEMA, read_split, write_split
 from retop.records.storing import read_record, write_record
-from retop.records.trained import MODEL_FOLDER_VERSION, TrainedRecord
+from retop.records.trained import MODEL_FOLDER_VERSION, TrainedRecord, problem_of_classes
 
 __all__ = [
     "MODEL_FOLDER_VERSION",
@@ -89,6 +89,7 @@ __all__ = [
     "kind_of_folder",
     "leaked_test_images",
     "merge_predictions",
+    "problem_of_classes",
     "read_epochs",
     "read_finished_comparison",
     "read_finished_run",

@@ -3,6 +3,13 @@
 from dataclasses import dataclass
 
 from retop.records.metrics import Interval
+from retop.schema import check_range
+
+# `fit_temperature` gives 0.05 to 20.
+LEAST_TEMPERATURE, GREATEST_TEMPERATURE = 0.01, 100.0
+MOST_IMAGES = 10**12
+# A probability is the exponential of a logarithm.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,12 @@ class AcceptancePoint:
     gap: float = 0.0
     """Distance from the threshold down to the next lower confidence of an image (to 0 where there is none): every
     threshold within it answers the same images."""
+
+    def __post_init__(self) -> None:
+        check_range("calibration.curve: threshold", self.threshold, 0, 1 + ROUNDING)
+        check_range("calibration.curve: gap", self.gap, 0, 1 + ROUNDING)
+        check_range("calibration.curve: num_accepted", self.num_accepted, 0, MOST_IMAGES)
+        check_range("calibration.curve: num_right", self.num_right, 0, self.num_accepted)
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,13 @@ class Calibration:
 
     reject_below: float = 0.0
     """Answers with a lower confidence are refused ("none of these"), unless the user sets another threshold."""
+
+    def __post_init__(self) -> None:
+        check_range("calibration.temperature", self.temperature, LEAST_TEMPERATURE, GREATEST_TEMPERATURE)
+        check_range("calibration.reject_below", self.reject_below, 0, 1)
+        check_range("calibration.n", self.n, 1, MOST_IMAGES)
+        for point in self.curve:
+            check_range("calibration.curve: num_accepted", point.num_accepted, 1, self.n)
 
 
 @dataclass(frozen=True)

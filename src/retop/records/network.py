@@ -3,6 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from retop.schema import check_range
+
+LARGEST_SIDE = 4096
+LEAST_CROP, GREATEST_CROP = 0.5, 4.0
+GREATEST_MEAN = 1e3
+LEAST_STD, GREATEST_STD = 1e-4, 1e4
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -28,6 +35,15 @@ class Preprocessing:
 
     std: tuple[float, float, float]
     """Divided by per channel (R, G, B), after the mean is subtracted."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no image can be made with; timm's networks have sides to 1,024, crops of 0.875 to 1.15."""
+        check_range("preprocessing.height", self.height, 1, LARGEST_SIDE)
+        check_range("preprocessing.width", self.width, 1, LARGEST_SIDE)
+        check_range("preprocessing.crop_fraction", self.crop_fraction, LEAST_CROP, GREATEST_CROP)
+        for mean, std in zip(self.mean, self.std, strict=True):
+            check_range("preprocessing.mean", mean, -GREATEST_MEAN, GREATEST_MEAN)
+            check_range("preprocessing.std", std, LEAST_STD, GREATEST_STD)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,18 @@
 """The `retop` key of a model folder's config.json."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from retop.errors import SchemaError
 from retop.recipe import HeadRecipe
 from retop.records.calibration import Calibration
 from retop.records.network import Preprocessing, WeightsRecord
 
 MODEL_FOLDER_VERSION = 2
+MOST_CLASSES = 100_000
+# As long as the longest path of a folder.
+LONGEST_CLASS_NAME = 4096
 
 
 @dataclass(frozen=True)
@@ -66,3 +72,32 @@ class TrainedRecord:
 
     version: int = MODEL_FOLDER_VERSION
     """Version of the model folder's form."""
+
+    def __post_init__(self) -> None:
+        if problem := problem_of_classes(self.classes):
+            raise SchemaError(f"classes: {problem}")
+
+
+def problem_of_classes(classes: Sequence[str]) -> str | None:
+    """Why no model may have these classes.
+
+    Names may be all that a user's folders may be called: of any script, with spaces, line breaks and direction marks.
+
+    Args:
+        classes: their names.
+
+    Returns:
+        What is wrong, what was received and the bound; None where nothing is.
+    """
+    if not 1 <= len(classes) <= MOST_CLASSES:
+        return f"a model has 1 to {MOST_CLASSES:,} classes; received {len(classes):,}"
+    if longest := next((name for name in classes if not 1 <= len(name) <= LONGEST_CLASS_NAME), None):
+        return (
+            f"a name has 1 to {LONGEST_CLASS_NAME:,} characters; received one of {len(longest):,}: {longest[:60]!r}..."
+        )
+    if "" in classes:
+        return f"a name has 1 to {LONGEST_CLASS_NAME:,} characters; received an empty one"
+    if any("\ud800" <= character <= "\udfff" for name in classes for character in name):
+        return "a name is Unicode; received one with half a character (a surrogate)"
+    name, times = Counter(classes).most_common(1)[0]
+    return f"each name stands once; received {name[:60]!r} {times} times" if times > 1 else None
