@@ -25,6 +25,7 @@ from retop.cli.train import train
 from retop.errors import OutputError, RetopError
 from retop.memory import keep_memory
 from retop.stopping import INTERRUPTED, leave_on_second_signal
+from retop.terminal import printable
 from retop.version import __version__
 
 EPILOG = (
@@ -87,7 +88,8 @@ def main() -> None:
     try:
         app()
     except RetopError as error:
-        typer.echo(f"retop: {error}", err=True)
+        # Lines of our own; what stands in them may be a stranger's.
+        typer.echo("\n".join(map(printable, f"retop: {error}".split("\n"))), err=True)
         sys.exit(error.exit_code)
     except OSError:
         _leave_if_output_is_full()

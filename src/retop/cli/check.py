@@ -23,6 +23,7 @@ from retop.cli.progress import ProgressDisplay
 from retop.cli.reading import read_data_settings
 from retop.errors import DataError
 from retop.schema import to_plain
+from retop.terminal import printable
 
 if TYPE_CHECKING:
     from retop.records import AuditRecord, Finding
@@ -89,13 +90,13 @@ def _show_finding(finding: "Finding", console: Console) -> None:
     grid.add_column(style="dim", min_width=8, no_wrap=True)
     grid.add_column(overflow="fold")
     for name, text in (("  seen", finding.seen), ("  why", finding.why), ("  to do", finding.fix)):
-        grid.add_row(name, Text(text))
+        grid.add_row(name, Text(printable(text)))
     from retop.records.audit import captions
 
     files = captions(finding)
     for number, group in enumerate(files[:EXAMPLES]):
         shown = [*group[:OF_GROUP], *([f"and {len(group) - OF_GROUP:,} more"] if len(group) > OF_GROUP else [])]
-        grid.add_row("" if number else "  files", Text("\n= ".join(shown)))
+        grid.add_row("" if number else "  files", Text("\n= ".join(map(printable, shown))))
     if len(files) > EXAMPLES:
         grid.add_row("", Text(f"and {len(files) - EXAMPLES:,} more (--json, --page FILE)", style="dim"))
     console.print(grid)

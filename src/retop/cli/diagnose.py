@@ -13,6 +13,7 @@ from rich.text import Text
 
 from retop.cli.options import JsonOption
 from retop.schema import to_plain
+from retop.terminal import printable
 
 if TYPE_CHECKING:
     from retop.records import Finding
@@ -93,5 +94,5 @@ def _shown(finding: "Finding") -> RenderableType:
     if finding.isolating_test:
         rows.append(("isolate", finding.isolating_test))
     for name, text in rows:
-        table.add_row(name, Text(text))
+        table.add_row(name, Text(printable(text)))
     return Group(head, Padding(table, (0, 0, 1, 2)))

@@ -15,6 +15,7 @@ from retop.cli.options import Device, DeviceOption, JsonOption, RejectOption, Ta
 from retop.cli.progress import ProgressDisplay
 from retop.errors import DataError, StoppedError, UsageError
 from retop.events import Listener, Notice, PartAdvanced, PartFinished, PartStarted
+from retop.terminal import printable
 
 if TYPE_CHECKING:
     from retop.predictor import Prediction, Predictor
@@ -146,7 +147,7 @@ def _threshold(predictor: "Predictor") -> str:
 
 
 def _as_line(prediction: "Prediction", top: int) -> str:
-    from retop.data.sources.names import printable, shown
+    from retop.data.sources.names import shown
 
     path = shown(prediction.path)
     refused = ["none of these"] if prediction.rejected else []
@@ -157,7 +158,7 @@ def _as_line(prediction: "Prediction", top: int) -> str:
 
 
 def _as_json(prediction: "Prediction", top: int | None) -> str:
-    from retop.data.sources.names import printable, shown
+    from retop.data.sources.names import shown
     from retop.schema import to_plain
 
     plain = to_plain(prediction) | {"path": shown(prediction.path)}

@@ -17,6 +17,7 @@ from rich.progress import (
 from rich.text import Text
 
 from retop.events import Event, Notice, PartAdvanced, PartFinished, PartStarted
+from retop.terminal import printable
 
 SHOWN_SECONDS = 2.0
 
@@ -69,4 +70,4 @@ class ProgressDisplay:
                 self._console.print(Text(f"{event.part}: {event.seconds:.0f} s", style="dim"))
         elif isinstance(event, Notice):
             style = "yellow" if event.level == "warning" else "cyan"
-            self._console.print(Text.assemble((f"{event.level}: ", style), event.message))
+            self._console.print(Text.assemble((f"{event.level}: ", style), printable(event.message)))

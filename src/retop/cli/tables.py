@@ -12,6 +12,7 @@ from rich.text import Text
 
 from retop.evaluation.numerals import count, percent, percent_range, seconds, short, size
 from retop.records import ComparisonRecord, ComparisonRow, GroupRecord, Metrics, PlanRecord
+from retop.terminal import printable
 
 WIDE = 92
 MEDIUM = 72
@@ -103,7 +104,7 @@ def metrics_table(metrics: Metrics) -> RenderableType:
         table.add_column(name, justify="left" if name == "class" else "right")
     for row in metrics.classes:
         values = [f"{value:.3f}" if value is not None else "" for value in (row.precision, row.recall, row.f1)]
-        table.add_row(Text(row.label), f"{row.n:,}", *values)
+        table.add_row(Text(printable(row.label)), f"{row.n:,}", *values)
     n = metrics.n
     note = (
         f"{metrics.num_right:,} of {n:,} right: accuracy {percent(metrics.accuracy.value, n)} "
@@ -141,7 +142,8 @@ def misses_table(metrics: Metrics, most: int = 20, *, run: str = "") -> Renderab
     table.add_column("predicted", overflow="fold")
     table.add_column("confidence", justify="right", no_wrap=True)
     for image in metrics.missed[:most]:
-        table.add_row(Text(image.path), Text(image.label), Text(image.predicted), percent(image.confidence, 1000))
+        names = [Text(printable(name)) for name in (image.path, image.label, image.predicted)]
+        table.add_row(*names, percent(image.confidence, 1000))
     if missed <= most:
         return table
     listed = f"{run}/predictions.parquet holds them all" if run else f"--json lists {len(metrics.missed)} of them"
@@ -160,7 +162,7 @@ class _Ranking:
             yield ""
         for statement in self.record.statements:
             bullet = Table.grid(padding=(0, 1))
-            bullet.add_row("-", Text(statement))
+            bullet.add_row("-", Text(printable(statement)))
             yield Padding(bullet, (0, 0, 0, 1))
 
     def _table(self, room: int) -> Table:

@@ -7,8 +7,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from retop.data.sources.names import printable, shown
+from retop.data.sources.names import shown
 from retop.predictor.prediction import Prediction
+from retop.terminal import printable
 
 Row = dict[str, Any]
 _ROWS_AT_ONCE = 10_000

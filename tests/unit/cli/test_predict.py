@@ -130,3 +130,31 @@ def test_ctrl_c_says_how_to_go_on(trained_run: Path, photos: Path, tmp_path: Pat
     assert process.returncode == 130
     assert "kept in" in said
     assert "the same command goes on" in said
+
+
+FORGED = "disc\nb.jpg\tring 1.0000\x1b[2J\u202e\x9b"
+
+
+def test_a_class_name_makes_no_lines_and_moves_nothing(
+    trained_run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The name itself stays what it is for machines: JSON gives it back."""
+    from retop.artifact.config import seal
+    from retop.cli import main
+
+    shutil.copytree(trained_run / "model", tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    names = [FORGED + str(place) for place in range(len(config["retop"]["classes"]))]
+    config["retop"]["classes"] = names
+    (tmp_path / "model" / "config.json").write_text(json.dumps(seal(config)))
+    image = next(path for path in photos.glob("*/*") if path.name != "broken.jpg")
+    for options in ([], ["--json"], ["-o", str(tmp_path / "answers.csv")]):
+        monkeypatch.setattr(sys, "argv", ["retop", "predict", str(tmp_path / "model"), str(image), *options])
+        with pytest.raises(SystemExit):
+            main()
+    line, as_json = capsys.readouterr().out.splitlines()
+    table = (tmp_path / "answers.csv").read_text()
+    assert all(text.isprintable() for text in (line.replace("\t", ""), as_json, *table.splitlines()))
+    assert line.count("\t") == 1
+    assert len(table.splitlines()) == 2
+    assert set(json.loads(as_json)["probabilities"]) == set(names)

@@ -70,6 +70,17 @@ def test_classes_and_runs_are_shown_as_they_are() -> None:
     assert "[x]-0: " in shown(misses_table(metrics, run="[x]-0"))
 
 
+def test_names_neither_make_lines_nor_move_what_stands_in_a_table() -> None:
+    forged, escaped = "cat\n1 dog\x1b[2J\u202e\x9b", r"cat\n1 dog\u001b[2J\u202e\u009b"
+    tables = []
+    for name in (forged, escaped):
+        metrics = contender("a", n=30, accuracy=0.5, classes=(name, "dog")).runs[0].test
+        assert metrics is not None
+        tables.append(shown(metrics_table(metrics)) + shown(misses_table(metrics)))
+    assert tables[0] == tables[1]
+    assert escaped in tables[0]
+
+
 def test_where_the_other_misses_are_is_true() -> None:
     metrics = contender("a", n=300, accuracy=0.5).runs[0].test
     assert metrics is not None

@@ -1,6 +1,5 @@
 """What file and folder names tell: what belongs to tools, what cannot be a picture, which split is meant."""
 
-import json
 import os
 import re
 import unicodedata
@@ -37,8 +36,6 @@ _TABLES = (".parquet", ".arrow", ".feather", ".db", ".sqlite", ".doc", ".docx", 
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".md5", ".sha256")
 _MEDIA = (".mp3", ".wav", ".flac", ".mp4", ".avi", ".mov", ".mkv", ".webm")
 _OTHER_FILES = frozenset((*_TEXT, *_CODE, *_ARRAYS, *_TABLES, *_ARCHIVES, *_MEDIA))
-# C0 and C1, what changes the direction of text, ends lines, or is half a character.
-_CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _FILE_OF_SPLIT = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?![a-z])", re.IGNORECASE)
 
 
@@ -91,17 +88,6 @@ def name_below(file: Path, root: Path) -> str:
 def class_name(name: str) -> str:
     """A class as it is compared: the same text however the file system spells it."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
-
-
-def printable(text: str) -> str:
-    """A text as one line of a terminal, on which it moves nothing: what controls is written as JSON escapes it.
-
-    A line of JSON remains the same JSON.
-
-    Args:
-        text: of a stranger, e.g. the name of a class or file.
-    """
-    return _CONTROLS.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def shown(name: str) -> str:
