@@ -39,6 +39,12 @@ def test_labels_stay_text(tmp_path):
     assert [row["label"] for row in rows(file)] == ["007", "NA"]
 
 
+def test_labels_that_no_model_may_have_are_refused_before_training(tmp_path):
+    file = table(tmp_path, f"path,label\na.png,{'x' * 5000}\nb.png,y\n")
+    with pytest.raises(DataError, match=r"cannot be trained on: a name has 1 to 4,096 char.*; received one of 5,000"):
+        open_dataset(file, DataRecipe())
+
+
 def test_columns_can_be_named(tmp_path):
     file = table(tmp_path, "\ufefffile;kind;part;id\na.png;cat;train;1\nb.png;dog;val;2\n")
     names = {"path": "file", "label": "kind", "split": "part", "group": "id"}

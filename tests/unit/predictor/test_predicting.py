@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 
 from images import draw_shape, write_large_photos
 from retop.activations import ActivationStore
 from retop.artifact import load_model_folder
 from retop.data import Dataset, open_dataset, open_evaluation
-from retop.errors import UsageError
+from retop.errors import ModelFolderError, UsageError
 from retop.predictor import Prediction, Predictor
 from retop.recipe import DataRecipe
 from retop.records import Predictions, read_predictions
@@ -266,3 +267,13 @@ def test_any_number_of_images_streams_through_without_being_collected(predictor:
     next(answers)
     assert len(drawn) <= 12
     assert sum(1 for _ in answers) == 39
+
+
+def test_answers_that_are_no_numbers_are_an_error_and_no_prediction(run: Path) -> None:
+    """Every weight is finite, and what they give is not."""
+    predictor = Predictor(run)
+    with torch.no_grad():
+        predictor.classifier.head.weight.fill_(3e38)
+        predictor.classifier.head.bias.fill_(3e38)
+    with pytest.raises(ModelFolderError, match=r"answers are not finite numbers"):
+        predictor.predict(np.asarray(draw_shape("disc", 0)))
