@@ -2,19 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from retop.cli.options import JsonOption
 from retop.cli.predict import ModelArgument
 from retop.cli.progress import ProgressDisplay
 from retop.schema import to_plain
-
-if TYPE_CHECKING:
-    from retop.export import Exported
 
 
 def export(
@@ -41,6 +37,7 @@ def export(
 ) -> None:
     """Write a model in another format, and prove on real images that it answers as the model does."""
     from retop import api
+    from retop.cli.tables import parity_table
 
     with ProgressDisplay(Console(stderr=True)) as listener:
         exported = api.export(
@@ -57,17 +54,3 @@ def export(
         typer.echo(json.dumps(to_plain(exported.rows), indent=1, ensure_ascii=False))
         return
     Console().print(parity_table(exported))
-
-
-def parity_table(exported: "Exported") -> Table:
-    """What the parity check found, one row per file."""
-    table = Table(title=f"{exported.folder}: equal to the model", title_justify="left")
-    table.add_column("file", no_wrap=True, min_width=max(len(row.file) for row in exported.rows))
-    for name in ("part", "precision", "images", "largest difference", "other class", "lost answers", "accuracy"):
-        table.add_column(name)
-    for row in exported.rows:
-        drop = "" if row.accuracy is None else f"{row.accuracy:.3f} -> {row.accuracy_exported:.3f}"
-        difference = f"{row.largest_difference:.1e}"
-        lost = f"{row.num_lost} ({row.lost.low:.1%} to {row.lost.high:.1%})"
-        table.add_row(row.file, row.part, row.precision, str(row.n), difference, str(row.num_changed), lost, drop)
-    return table

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -13,6 +13,9 @@ from rich.text import Text
 from retop.evaluation.numerals import count, percent, percent_range, seconds, short, size
 from retop.records import ComparisonRecord, ComparisonRow, GroupRecord, Metrics, PlanRecord
 from retop.terminal import printable
+
+if TYPE_CHECKING:
+    from retop.export import Exported
 
 WIDE = 92
 MEDIUM = 72
@@ -215,6 +218,34 @@ class _Ranking:
         if record.recommended:
             notes.append("* recommended, chosen on validation.")
         return " ".join(notes)
+
+
+def parity_table(exported: "Exported") -> RenderableType:
+    """What the parity check found, one row per file; what all files share stands in the title."""
+    first = exported.rows[0]
+    judged = (
+        "equal to the model"
+        if first.allowed_drop is None
+        else f"{first.precision}, at most {first.allowed_drop:.1%} of the answers lost"
+    )
+    table = _table(f"{exported.folder}: {judged}, on {first.n} images")
+    cells = [
+        (
+            row.file,
+            f"{row.largest_difference:.1e}",
+            str(row.num_changed),
+            f"{row.num_lost} ({100 * row.lost.low:.1f} to {row.lost.high:.1%})",
+            "" if row.accuracy is None else f"{row.accuracy:.3f} -> {row.accuracy_exported:.3f}",
+        )
+        for row in exported.rows
+    ]
+    headings = ("file", "largest difference", "other class", "answers lost (95 % interval)", "accuracy")
+    for heading, values in zip(headings, zip(*cells, strict=True), strict=True):
+        # Headings may be broken; a figure that is cut short says nothing.
+        table.add_column(heading, no_wrap=heading == "file", min_width=max(map(len, values)))
+    for row_of_cells in cells:
+        table.add_row(*row_of_cells)
+    return table
 
 
 def _any_differs(record: ComparisonRecord) -> bool:
