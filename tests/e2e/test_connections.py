@@ -19,11 +19,11 @@ HEADER = b"POST /v1/models/m/predict HTTP/1.1\r\nHost: localhost\r\n"
 LOG_BYTES = 100_000
 
 
-def ask(server: Server) -> httpx.Response:
+def ask(server: Server, route: str = "predict") -> httpx.Response:
     content = BytesIO()
     draw_shape("disc", 0, 96).save(content, "PNG")
     headers = {"Content-Type": "image/png"}
-    return server.post("/v1/models/m/predict", content=content.getvalue(), headers=headers)
+    return server.post(f"/v1/models/m/{route}", content=content.getvalue(), headers=headers)
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def dribble(one: socket.socket, seconds: float = 20.0) -> bytes:
 
 @pytest.fixture(scope="module")
 def hurried(trained_run: Path) -> Iterator[Server]:
-    with running_server(f"m={trained_run}", header_seconds=0.5, body_seconds=1.0) as server:
+    with running_server(f"m={trained_run}", header_seconds=0.5, body_seconds=1.0, waiting_images=8, images=8) as server:
         yield server
 
 
@@ -80,6 +80,25 @@ def test_a_header_that_dribbles_in_is_408_the_first_and_the_next(hurried: Server
             said = dribble(one)
             assert said.startswith(b"HTTP/1.1 408")
             assert b"0.5 s to arrive" in said
+
+
+def test_a_header_that_begins_behind_a_request_is_408_too(hurried: Server) -> None:
+    with connected(hurried) as (one,):
+        one.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n" + HEADER + b"X-A: ")
+        said = b""
+        while received := one.recv(2**16):
+            said += received
+    assert [line[:12] for line in said.split(b"HTTP/1.1")[1:]] == [b" 200 OK\r\ndat", b" 408 Request"]
+
+
+def test_bodies_that_do_not_come_take_no_place_of_those_that_do(hurried: Server) -> None:
+    rest = b"Content-Type: image/png\r\nContent-Length: 60000000\r\n\r\nx"
+    with connected(hurried, 20) as slow:
+        for one in slow[:10]:
+            one.sendall(HEADER + rest)
+        for one in slow[10:]:
+            one.sendall(HEADER.replace(b"predict", b"heat-map") + rest)
+        assert [ask(hurried, route).status_code for route in ("predict", "heat-map")] == [200, 200]
 
 
 def test_a_body_that_dribbles_in_is_408_and_one_that_nobody_wants_ends_too(hurried: Server) -> None:
@@ -111,6 +130,46 @@ def test_more_idle_connections_than_descriptors_keep_nobody_out(cramped: Server)
     written = cramped.log.read_text()
     assert "Too many open files" not in written
     assert len(written) < LOG_BYTES
+
+
+def test_more_slow_bodies_than_descriptors_keep_nobody_out(cramped: Server) -> None:
+    with connected(cramped, 100) as slow:
+        for one in slow:
+            with suppress(OSError):
+                one.sendall(HEADER + b"Content-Type: image/png\r\nContent-Length: 10\r\n\r\nx")
+        assert httpx.get(f"{cramped.address}/live").status_code == 200
+        assert [ask(cramped).status_code for _ in range(5)] == [200] * 5
+        assert slow[0].recv(100).startswith((b"HTTP/1.1 408", b"HTTP/1.1 503"))
+    assert cramped.metric('retop_connections_closed_total{reason="slow body"}') > 0
+
+
+def ask_without_pause(server: Server, times: int) -> list[bytes]:
+    """Ask on one connection for as long as the server keeps it; the status of each answer, empty for none."""
+    request = HEADER + b"Content-Type: text/plain\r\nContent-Length: 1\r\n\r\nx"
+    statuses, answers = [], 0
+    while answers < times:
+        with connected(server) as (one,):
+            said = b""
+            while answers < times and b"connection: close" not in said.lower():
+                said = b""
+                with suppress(OSError):
+                    one.sendall(request)
+                    said = one.recv(2**16)
+                    while said and not said.endswith(b"}"):
+                        said += one.recv(2**16)
+                statuses.append(said[9:12])
+                answers += said[9:12] == b"415"
+                if not said:
+                    break
+    return statuses
+
+
+def test_clients_that_keep_their_connection_take_turns_and_lose_no_request(cramped: Server) -> None:
+    with ThreadPoolExecutor(60) as pool:
+        asked = [pool.submit(ask_without_pause, cramped, 20) for _ in range(60)]
+        statuses = [status for one in asked for status in one.result()]
+    assert set(statuses) <= {b"415", b"503"}
+    assert statuses.count(b"415") == 60 * 20
 
 
 def test_without_descriptors_for_all_requests_some_are_503_and_the_others_answered(cramped: Server) -> None:

@@ -158,11 +158,11 @@ def _add_predictions(app: FastAPI, models: ServedModels) -> None:
         if label is not None and label not in predictor.classes:
             raise HTTPException(404, f"{name} has no class {label!r}")
         async with models.enter() as place:
+            uploads = await read_uploads(request, models.limits, place)
+            if len(uploads) > 1:
+                raise HTTPException(422, f"a heat map is made of one image; the request holds {len(uploads)}")
+            upload = uploads[0]
             with models.heat_maps.enter():
-                uploads = await read_uploads(request, models.limits, place)
-                if len(uploads) > 1:
-                    raise HTTPException(422, f"a heat map is made of one image; the request holds {len(uploads)}")
-                upload = uploads[0]
                 try:
                     pixels_hwc = await models.decode(name, upload.content)
                 except UnreadableImageError as error:

@@ -6,13 +6,12 @@ prevented is that those who send nothing, or never finish, keep out those who do
 
 import asyncio
 import json
-from pathlib import Path
 from typing import Any
 
 import h11
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from retop.errors import ServingError
 from retop.serving.limits import Limits
 from retop.serving.metrics import ServerMetrics
 
@@ -22,36 +21,18 @@ ACCEPTED_AT_ONCE = 4
 BODY_LEEWAY_SECONDS = 2.0
 """The answer that a body was late has to come before its connection is closed."""
 
-SPARE_DESCRIPTORS = 8 * ACCEPTED_AT_ONCE
-LEAST_CONNECTIONS = 8
+IDLE_SECONDS = 2.0
+"""A connection that has answered makes room after this time only: clients that ask without pause send their next
+request meanwhile, which would be lost."""
 
-
-def most_connections(limits: Limits) -> int:
-    """How many connections may be open: those of a full queue and idle ones, as far as there are descriptors for them.
-
-    Raises:
-        ServingError: there are too few.
-    """
-    wanted = limits.waiting_images + limits.idle_connections
-    try:
-        import resource
-    except ImportError:
-        return wanted
-    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if allowed == resource.RLIM_INFINITY:
-        return wanted
-    # A decoder has two pipes, and while one replaces another four.
-    left = allowed - len(list(Path("/dev/fd").iterdir())) - 4 * limits.decoders - SPARE_DESCRIPTORS
-    if left < LEAST_CONNECTIONS:
-        raise ServingError(
-            f"this process may open {allowed} files, which leaves {left} for connections; at least "
-            f"{LEAST_CONNECTIONS} are needed: ulimit -n 1024"
-        )
-    return min(wanted, left)
+KEPT_CONNECTIONS = 16
+"""Connections on which no body may be on the way, so that /live, /ready and /metrics get in whoever sends slowly."""
 
 
 class Connections:
     """All open connections. When there is one too many, the one that has been idle for longest is closed.
+
+    When bodies are on the way on too many, the one that has sent nothing for longest is.
 
     Args:
         most: that may be open.
@@ -64,15 +45,24 @@ class Connections:
         self._most = most
         self._metrics = metrics
         # In the order in which each was opened, or answered its last request.
-        self._open: dict[Connection, None] = {}
+        self._open: dict[Connection, float] = {}
+        # In the order in which each has sent something.
+        self._sending: dict[Connection, None] = {}
+        self._most_sending = max(most - KEPT_CONNECTIONS, most // 2)
+
+    @property
+    def crowded(self) -> bool:
+        """Few more can be admitted: clients have to take turns."""
+        return len(self._open) > self._most_sending
 
     def admit(self, connection: "Connection") -> bool:
-        """Whether there is room for one more; none is found where a request is in progress on every other."""
+        """Whether there is room for one more; none where every other has a request in progress, or had one just now."""
         if len(self._open) >= self._most:
-            idle = next((one for one in self._open if one.idle), None)
+            before = connection.loop.time() - IDLE_SECONDS
+            idle = next((one for one, since in self._open.items() if one.idle and (one.fresh or since < before)), None)
             if idle is None:
                 return False
-            if idle.fresh:
+            if idle.listening:
                 # Its request may be on the way.
                 self.refuse_for_now(idle, "to make room")
             else:
@@ -83,12 +73,27 @@ class Connections:
     def renew(self, connection: "Connection") -> None:
         """It begins to be idle now."""
         self._open.pop(connection, None)
-        self._open[connection] = None
+        self._open[connection] = connection.loop.time()
         self._metrics.connections.set(len(self._open))
+
+    def note_body(self, connection: "Connection", on_the_way: bool) -> None:
+        """It has sent something, after which the rest of a body is still to come, or is not."""
+        self._sending.pop(connection, None)
+        if not on_the_way:
+            return
+        self._sending[connection] = None
+        if len(self._sending) > self._most_sending:
+            slowest = next(iter(self._sending))
+            if slowest.cycle.response_started:
+                self.close(slowest, "slow body")
+            else:
+                detail = "the body arrives too slowly while many others are on the way"
+                self.refuse(slowest, "slow body", "408 Request Timeout", detail)
 
     def forget(self, connection: "Connection") -> None:
         """It is closed."""
         self._open.pop(connection, None)
+        self._sending.pop(connection, None)
         self._metrics.connections.set(len(self._open))
 
     def close(self, connection: "Connection", reason: str) -> None:
@@ -123,7 +128,7 @@ class Connection(H11Protocol):
     def __init__(self, connections: Connections, **given: Any) -> None:
         super().__init__(**given)
         self._connections = connections
-        self._awaited: tuple[object, object] = (None, None)
+        self._awaited: tuple[object, ...] = ()
         self._clock: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
 
@@ -137,6 +142,11 @@ class Connection(H11Protocol):
         """No request is in progress."""
         return self.fresh or self.cycle.response_complete
 
+    @property
+    def listening(self) -> bool:
+        """Whatever is sent now is the answer to the next request."""
+        return self.conn.their_state is h11.IDLE and not self.transport.get_write_buffer_size()
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take it, or say that there is no room."""
         super().connection_made(transport)
@@ -148,12 +158,16 @@ class Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Read on."""
         super().data_received(data)
+        if self._connections.crowded and not self.idle:
+            self.cycle.default_headers = [*self.server_state.default_headers, CLOSE_HEADER]
         self._watch()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
         super().on_response_complete()
         self._connections.renew(self)
+        # The next request may be here already.
+        self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything."""
@@ -178,12 +192,16 @@ class Connection(H11Protocol):
     def _watch(self) -> None:
         """Set the clock for what the client has to send next; while that stays the same, it runs on."""
         state, limits = self.conn.their_state, self._connections.limits
-        if self._awaited == (state, self.cycle):
+        self._connections.note_body(self, state is h11.SEND_BODY)
+        # Between two requests uvicorn has a clock of its own.
+        header = state is h11.IDLE and (self.fresh or bool(self.conn.trailing_data[0]))
+        awaited = (state, self.cycle, header)
+        if self._awaited == awaited:
             return
-        self._awaited = (state, self.cycle)
+        self._awaited = awaited
         if self._clock is not None:
             self._clock.cancel()
-        if state is h11.IDLE:
+        if header:
             self._clock = self.loop.call_later(limits.header_seconds, self._end_late_header)
         elif state is h11.SEND_BODY:
             # One that is wanted is answered 408 before; this is for the rest of one that is not.

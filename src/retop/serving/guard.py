@@ -19,7 +19,7 @@ OPEN_PATHS = ("/", "/live", "/ready", "/page.css", "/page.js", "/docs", "/docs.j
 LONGEST_PATH = 200
 """Characters of a path in the log."""
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Guard:
@@ -98,8 +98,7 @@ class Guard:
         # To a browser every port of localhost, and every subdomain of a domain, is the same site: a page of another
         # server on this machine is as strange as any other. Only our own page, or no page at all, may ask for work;
         # programs send no such header.
-        other = headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
-        if other and scope["method"] not in ("GET", "HEAD"):
+        if _from_other_page(headers) and scope["method"] not in ("GET", "HEAD"):
             return JSONResponse({"detail": "requests from pages of other servers are refused"}, 403)
         if self._key is not None and scope["path"] not in OPEN_PATHS and not self._holds_key(headers):
             detail = "send the API key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
@@ -113,8 +112,18 @@ class Guard:
         return self._key is not None and hmac.compare_digest(given.strip().encode(), self._key)
 
 
+def _from_other_page(headers: Headers) -> bool:
+    """Whether a page of another server asks; older browsers, and all without TLS, name only the page's origin."""
+    if (site := headers.get("sec-fetch-site")) is not None:
+        return site not in ("same-origin", "none")
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower()
+
+
 def _host_name(host: str) -> str:
-    """Without port, in small letters, and without the dot in which a full name may end."""
+    """Without port and brackets, in small letters, and without the dot in which a full name may end."""
     if host.startswith("["):
-        return host.partition("]")[0].lower() + "]"
+        return host[1:].partition("]")[0].lower()
+    if host.count(":") > 1:
+        return host.lower()
     return (host.rpartition(":")[0] if ":" in host else host).lower().removesuffix(".")

@@ -35,7 +35,7 @@ class HeatMaps:
 
     @contextmanager
     def enter(self) -> Iterator[None]:
-        """A place in the lane, from before the body is read.
+        """A place in the lane, from when the body has been read.
 
         Raises:
             HTTPException: 429 with Retry-After.

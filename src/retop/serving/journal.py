@@ -30,9 +30,17 @@ class Sparing(logging.Filter):
                 record.msg = f"{record.msg} (and {count - MOST_ALIKE} times that was not written)"
             began, count = record.created, 0
         if len(self._seen) >= _MOST_KINDS:
-            self._seen.clear()
+            self.flush()
         self._seen[kind] = (began, count + 1)
         return count < MOST_ALIKE
+
+    def flush(self) -> None:
+        """Write how many were left out of each kind, and forget the kinds."""
+        seen, self._seen = self._seen, {}
+        for (_, text), (began, count) in seen.items():
+            if count > MOST_ALIKE:
+                event = f"{text} (and {count - MOST_ALIKE} times that was not written)"
+                LOG.info(json.dumps({"event": event, "level": "warning", "time": began}))
 
 
 class _JsonFormatter(logging.Formatter):
@@ -47,14 +55,20 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
-def log_to_stderr() -> None:
-    """Write the lines of the server, of uvicorn, and of the event loop, which has no other place to complain."""
+def log_to_stderr() -> Sparing:
+    """Write the lines of the server, of uvicorn, and of the event loop, which has no other place to complain.
+
+    Returns:
+        What leaves repetitions out, to be flushed at the end.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter())
-    handler.addFilter(Sparing())
+    sparing = Sparing()
+    handler.addFilter(sparing)
     levels = {LOG.name: logging.INFO, "uvicorn.error": logging.WARNING, "asyncio": logging.WARNING}
     for name, level in levels.items():
         log = logging.getLogger(name)
         log.handlers[:] = [handler]
         log.setLevel(level)
         log.propagate = False
+    return sparing

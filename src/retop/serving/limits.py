@@ -22,11 +22,11 @@ class Limits:
     """Pixels of one image."""
 
     waiting_images: int = 256
-    """Images of all requests that are being read, decoded or waited for; more are answered 429 at once."""
+    """Images of all requests whose body has arrived; more are answered 429 at once."""
 
     waiting_bytes: int = 256 * MIB
-    """Bytes of the bodies of all requests in progress; more are answered 429 at once. While a body is taken apart it
-    needs up to four times its size."""
+    """Bytes that have arrived of the bodies of all requests in progress; more are answered 429 at once. While a body is
+    taken apart it needs up to four times its size."""
 
     heat_maps: int = 8
     """Heat maps of all requests in progress; more are answered 429 at once."""

@@ -41,7 +41,9 @@ class Room:
 
     @asynccontextmanager
     async def enter(self) -> AsyncIterator["Place"]:
-        """A place with one image, until the request is answered or given up.
+        """A place, until the request is answered or given up.
+
+        It holds nothing before something has arrived, so that bodies that never do keep nobody out.
 
         Yields:
             The place.
@@ -52,7 +54,7 @@ class Room:
         clock = asyncio.timeout(None)
         place = Place(self, clock)
         try:
-            place.take(num_images=1)
+            self.judge(num_images=1)
             async with clock:
                 self._places.add(place)
                 try:
@@ -65,7 +67,7 @@ class Room:
             raise place.refusal from error
         finally:
             place.leave()
-            self._change(-place.num_images, -place.num_bytes)
+            self.change(-place.num_images, -place.num_bytes)
 
     def give_up(self, refusal: HTTPException) -> None:
         """Answer every request in progress with a refusal; see `Place.give_up`."""
@@ -80,8 +82,8 @@ class Room:
         """Remember how fast the network is, for Retry-After."""
         self._seconds_per_image += 0.1 * (seconds_per_image - self._seconds_per_image)
 
-    def allow(self, num_images: int, num_bytes: int) -> None:
-        """Make room, or refuse at once.
+    def judge(self, num_images: int = 0, num_bytes: int = 0) -> None:
+        """Refuse what there is no room for now.
 
         Raises:
             HTTPException: 429 with Retry-After.
@@ -91,9 +93,9 @@ class Room:
             held = f"{self.num_images} images" if images else f"{self.num_bytes:,} bytes"
             seconds = min(max(1, round(self.num_images * self._seconds_per_image)), LONGEST_WAIT_SECONDS)
             raise HTTPException(429, f"{held} are waiting already", {"Retry-After": str(seconds)})
-        self._change(num_images, num_bytes)
 
-    def _change(self, num_images: int, num_bytes: int) -> None:
+    def change(self, num_images: int, num_bytes: int) -> None:
+        """Hold more, or less."""
         self.num_images += num_images
         self.num_bytes += num_bytes
         self._metrics.waiting.set(self.num_images)
@@ -145,12 +147,21 @@ class Place:
         if self._watching is not None:
             self._watching.cancel()
 
+    def judge(self, num_images: int = 0, num_bytes: int = 0) -> None:
+        """Whether there would be room for more now.
+
+        Raises:
+            HTTPException: 429 with Retry-After.
+        """
+        self._room.judge(num_images, num_bytes)
+
     def take(self, num_images: int = 0, num_bytes: int = 0) -> None:
         """Hold more.
 
         Raises:
             HTTPException: 429 with Retry-After.
         """
-        self._room.allow(num_images, num_bytes)
+        self.judge(num_images, num_bytes)
+        self._room.change(num_images, num_bytes)
         self.num_images += num_images
         self.num_bytes += num_bytes

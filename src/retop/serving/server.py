@@ -12,9 +12,10 @@ import uvicorn
 from retop.errors import ServingError, UsageError
 from retop.predictor import Predictor
 from retop.serving.app import create_app
-from retop.serving.connections import ACCEPTED_AT_ONCE, Connection, Connections, most_connections
+from retop.serving.connections import ACCEPTED_AT_ONCE, Connection, Connections
+from retop.serving.descriptors import most_connections
 from retop.serving.guard import LOOPBACK
-from retop.serving.journal import LOG, log_to_stderr
+from retop.serving.journal import LOG, Sparing, log_to_stderr
 from retop.serving.limits import Limits
 from retop.serving.models import ServedModels
 
@@ -55,7 +56,7 @@ def serve_models(
         )
     limits = limits or Limits()
     guard = create_app(predictors, limits, key, None if key is not None else LOOPBACK | {host.lower()})
-    log_to_stderr()
+    sparing = log_to_stderr()
     listener = _listen(host, port)
     connections = Connections(most_connections(limits), limits, guard.models.metrics)
     config = uvicorn.Config(
@@ -72,7 +73,7 @@ def serve_models(
     )
     where = f"[{host}]" if ":" in host else host
     LOG.info('{"event": "listening", "address": "http://%s:%d"}', where, listener.getsockname()[1])
-    _Server(config, guard.models).run(sockets=[listener])
+    _Server(config, guard.models, sparing).run(sockets=[listener])
 
 
 def read_api_key(file: Path) -> str:
@@ -112,9 +113,10 @@ def is_loopback(host: str) -> bool:
 class _Server(uvicorn.Server):
     """uvicorn, ending so that every request which was accepted is answered."""
 
-    def __init__(self, config: uvicorn.Config, models: ServedModels) -> None:
+    def __init__(self, config: uvicorn.Config, models: ServedModels, sparing: Sparing) -> None:
         super().__init__(config)
         self._models = models
+        self._sparing = sparing
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The signal to stop: say so in /ready and close connections after their answer."""
@@ -139,6 +141,8 @@ class _Server(uvicorn.Server):
             server.close()
         await asyncio.sleep(LAST_CALL_SECONDS)
         await super().shutdown(sockets)
+        # The signal ends the process hereafter.
+        self._sparing.flush()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -17,6 +17,9 @@ from retop.serving.limits import Limits
 from retop.serving.room import Place
 
 _PASSING_BYTES, _PASSING_SECONDS = 256 * 2**20, 5.0
+_CHUNK_BYTES = 256 * 2**10
+"""Of a form that are read at a time; some milliseconds at most."""
+
 FORMS = "multipart/form-data with files named 'images', application/json with {\"images\": [base64, ...]}, or image/*"
 
 
@@ -67,7 +70,7 @@ async def read_uploads(request: Request, limits: Limits, place: Place) -> list[U
         raise HTTPException(422, f"the request holds no image; send {FORMS}")
     if len(uploads) > limits.images:
         raise HTTPException(413, f"{len(uploads)} images in one request; at most {limits.images} are taken")
-    place.take(num_images=len(uploads) - 1)
+    place.take(num_images=len(uploads))
     place.watch(request.receive)
     return uploads
 
@@ -84,7 +87,7 @@ async def read_body(request: Request, most_bytes: int, place: Place) -> bytes:
     if announced > most_bytes:
         await _let_pass(request.stream())
         raise refusal
-    place.take(num_bytes=announced)
+    place.judge(num_bytes=announced)
     body = bytearray()
     stream = request.stream()
     async for chunk in stream:
@@ -93,8 +96,7 @@ async def read_body(request: Request, most_bytes: int, place: Place) -> bytes:
             body.clear()
             await _let_pass(stream)
             raise refusal
-        if len(body) > place.num_bytes:
-            place.take(num_bytes=len(body) - place.num_bytes)
+        place.take(num_bytes=len(chunk))
     return bytes(body)
 
 
@@ -114,7 +116,10 @@ async def _let_pass(stream: AsyncGenerator[bytes, None]) -> None:
 
 async def _from_form(request: Request, body: bytes, limits: Limits) -> list[Upload]:
     async def stream() -> AsyncGenerator[bytes, None]:
-        yield body
+        # Large ones take a while, in which the server has to answer others.
+        for start in range(0, len(body), _CHUNK_BYTES):
+            yield body[start : start + _CHUNK_BYTES]
+            await asyncio.sleep(0)
         yield b""
 
     parser = MultiPartParser(
