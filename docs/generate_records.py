@@ -31,6 +31,8 @@ UNITS = {
         (
             "n",
             "num_right",
+            "num_wrong",
+            "expected_wrong",
             "num_accepted",
             "num_train",
             "only_here",

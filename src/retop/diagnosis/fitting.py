@@ -40,49 +40,54 @@ class Overfitting(Rule):
 
     def _in_stage(self, stage: tuple[EpochRecord, ...], evidence: Evidence) -> Finding | None:
         last = stage[-1]
-        lowest = min(stage, key=lambda epoch: epoch.validation_loss)
+        lowest = min(stage, key=lambda epoch: epoch.comparable_loss)
         train, train_loss = _train(last)
         early_loss = _train(lowest)[1]
-        n = evidence.num_validation
-        if train_loss is None or early_loss is None or not n or lowest is last:
+        n, loss, least = evidence.num_validation, last.validation_loss, lowest.validation_loss
+        if train_loss is None or early_loss is None or loss is None or least is None or not n or lowest is last:
             return None
-        risen = last.validation_loss / max(lowest.validation_loss, 0.02)
+        risen = loss / max(least, 0.02)
         learned_on = train_loss <= max(early_loss, 0.02)
         if train is None:
-            return self._by_losses(last, lowest, (early_loss, train_loss), n) if learned_on else None
+            return self._by_losses(last, lowest, (early_loss, train_loss), (least, loss), n) if learned_on else None
         gap = train - last.validation_accuracy
         # After every epoch as many training images are looked at as there are validation images, if there are so many.
         error = standard_error(train, min(n, evidence.num_train or n), last.validation_accuracy, n)
         by_loss = last.train_eval_loss is not None and risen > 1 + max(0.4, _chance_rise(last, n))
-        clear = gap > max(0.05, CERTAIN * error) or (by_loss and last.validation_loss > 4 * train_loss)
+        clear = gap > max(0.05, CERTAIN * error) or (by_loss and loss > 4 * train_loss)
         if gap <= 0 or risen <= 1.25 or not clear or not learned_on:
             return None
         return self.found(
             f"Stage {last.stage}, epoch {last.epoch}: {whole(train)} on training images under evaluation conditions, "
             f"{whole(last.validation_accuracy)} on {n:,} validation images, {100 * gap:.1f} points apart (noise: up to "
-            f"{100 * CERTAIN * error:.1f}). Validation loss rose from {lowest.validation_loss:.3f} at epoch "
-            f"{lowest.epoch} to {last.validation_loss:.3f}.",
+            f"{100 * CERTAIN * error:.1f}). Validation loss rose from {least:.3f} at epoch "
+            f"{lowest.epoch} to {loss:.3f}.",
             {
                 "stage": last.stage, "gap": gap, "standard_error": error, "n": n,
-                "lowest_validation_loss": lowest.validation_loss, "last_validation_loss": last.validation_loss,
+                "lowest_validation_loss": least, "last_validation_loss": loss,
             },
         )  # fmt: skip
 
     def _by_losses(
-        self, last: EpochRecord, lowest: EpochRecord, train_losses: tuple[float, float], n: int
+        self,
+        last: EpochRecord,
+        lowest: EpochRecord,
+        train_losses: tuple[float, float],
+        validation_losses: tuple[float, float],
+        n: int,
     ) -> Finding | None:
         """From losses as trained, where nothing is known of how many training images are right."""
-        early, train_loss = train_losses
-        rise = last.validation_loss / max(lowest.validation_loss, 0.02) - 1
-        if rise <= max(0.25, _chance_rise(last, n)) or last.validation_loss <= 2 * train_loss:
+        (early, train_loss), (least, loss) = train_losses, validation_losses
+        rise = loss / max(least, 0.02) - 1
+        if rise <= max(0.25, _chance_rise(last, n)) or loss <= 2 * train_loss:
             return None
         return self.found(
             f"From epoch {lowest.epoch} to {last.epoch} the training loss fell from {early:.3f} to {train_loss:.3f}, "
-            f"and the validation loss rose from {lowest.validation_loss:.3f} to {last.validation_loss:.3f} "
-            f"({n:,} images; chance: up to {lowest.validation_loss * (1 + _chance_rise(last, n)):.3f}).",
+            f"and the validation loss rose from {least:.3f} to {loss:.3f} "
+            f"({n:,} images; chance: up to {least * (1 + _chance_rise(last, n)):.3f}).",
             {
                 "stage": last.stage, "n": n, "train_loss": train_loss,
-                "lowest_validation_loss": lowest.validation_loss, "last_validation_loss": last.validation_loss,
+                "lowest_validation_loss": least, "last_validation_loss": loss,
             },
             suspected=True,
             isolating_test="Training images in evaluation mode under evaluation preprocessing, after every epoch.",
@@ -117,7 +122,7 @@ class Underfitting(Rule):
         half_way = evidence.chance + 0.5 * (1 - evidence.chance)
         wrong = train < half_way - CERTAIN * error / 2
         refit = evidence.isolation.head_refit if evidence.isolation else None
-        attainable = refit is None or refit.log_loss < 0.8 * last.validation_loss
+        attainable = refit is None or refit.log_loss < 0.8 * last.comparable_loss
         costly = evidence.num_classes > 1 and loss > 0.6 * math.log(evidence.num_classes) and attainable
         if not (wrong or costly) or train - last.validation_accuracy > CERTAIN * error or loss < 0.95 * before:
             return None
@@ -151,16 +156,19 @@ class NotConverged(Rule):
         train, earlier = _train(last)[1], _train(before)[1]
         if train is None or earlier is None or last is before:
             return None
+        loss, loss_before = last.validation_loss, before.validation_loss
+        if loss is None or loss_before is None:
+            return None
         # Accuracy of few images goes up and down where the loss still falls.
-        best = min(stage, key=lambda epoch: epoch.validation_loss)
-        still = train < 0.9 * earlier and last.validation_loss < 0.9 * before.validation_loss
+        best = min(stage, key=lambda epoch: epoch.comparable_loss)
+        still = train < 0.9 * earlier and loss < 0.9 * loss_before
         uncertain = 0.25 * math.log(max(2, evidence.num_classes))
         if best is not last or not still or train < uncertain:
             return None
         return self.found(
             f"Stage {last.stage} ended at epoch {last.epoch}, its best by the loss. Over its last third the training "
-            f"loss fell from {earlier:.3f} to {train:.3f} and the validation loss from {before.validation_loss:.3f} to "
-            f"{last.validation_loss:.3f}.",
+            f"loss fell from {earlier:.3f} to {train:.3f} and the validation loss from {loss_before:.3f} to "
+            f"{loss:.3f}.",
             {"stage": last.stage, "epochs": last.epoch, "train_loss": train, "earlier_train_loss": earlier},
         )
 

@@ -202,7 +202,6 @@ def _epochs(columns: Columns) -> tuple[EpochRecord, ...]:
         if accuracy is None:
             continue
         row = {name: _finite(values[place]) if place < len(values) else None for name, values in columns.items()}
-        loss = row.get("validation_loss")
         trained, same = row.get("train_accuracy"), row.get("train_eval_accuracy")
         records.append(
             EpochRecord(
@@ -213,7 +212,7 @@ def _epochs(columns: Columns) -> tuple[EpochRecord, ...]:
                 train_accuracy=None if trained is None else trained * factor,
                 train_eval_loss=row.get("train_eval_loss"),
                 train_eval_accuracy=None if same is None else same * factor,
-                validation_loss=loss if loss is not None else -math.log(max(accuracy * factor, 1e-3)),
+                validation_loss=row.get("validation_loss"),
                 validation_accuracy=accuracy * factor,
                 gradient_norm=None,
                 seconds=0.0,

@@ -10,11 +10,14 @@ import numpy.typing as npt
 from retop.diagnosis.evidence import Evidence
 from retop.diagnosis.rule import CERTAIN, LIKELY_CHOSEN, Rule, accuracy, standard_error, whole
 from retop.evaluation import log_softmax
-from retop.records import Finding, Metrics, Predictions, SampleResult
+from retop.records import Finding, Metrics, Predictions, SampleResult, SureAnswers
 
 FEWER_LEARNED = math.sqrt(5 / 4)
 """Ratio of losses of regressions of which one has learned from a fifth fewer images, if losses fall with the root of
 their number."""
+
+UNLIKELY = 0.00135
+"""Probability of three standard errors, on one side."""
 
 
 class LabelNoise(Rule):
@@ -25,9 +28,12 @@ class LabelNoise(Rule):
         "Wrong labels teach the wrong thing, and wrong labels in validation or test make good answers count as errors."
     )
     looks_for = (
-        "Logistic regressions on the frozen features, each fitted without the images that it judges: they contradict "
-        "more than 4 % of the training labels with a confidence above 80 %, and more than three times as many as "
-        "regressions that are right as often as they say would; or training labels cost them more (the log loss) than "
+        "Logistic regressions on the frozen features, each fitted without the images that it judges: with a "
+        "confidence above 80 % they contradict at least five and 4 % of the training labels, and more than all their "
+        "answers of such confidence would if they were right as often as they say, by a Poisson test below 0.00135 "
+        "(the confidence is the least that agrees, within three standard errors, with how often validation labels are "
+        "met), where half of the labels of training or of validation are confirmed; or training labels cost them more "
+        "(the log loss) than "
         "validation and test labels cost the regression on all training images, by 12 % of that and four standard "
         "errors: each has learned from a fifth fewer images, and is worse for that alone. The scatter of these losses, "
         "and how test differs from validation, are those of the model's own answers, flattened until they cost as "
@@ -43,21 +49,31 @@ class LabelNoise(Rule):
             return None
         crossed, refit = tests.cross_validated, tests.head_refit or tests.cross_validated
         n, confirmed, other = crossed.n, accuracy(crossed), accuracy(refit)
-        confident = [one for one in tests.suspected_labels if one.confidence > 0.8]
-        expected = sum(1 - one.confidence for one in confident)
+        sure = tests.sure_answers
         # Where most images are contradicted the features say nothing, and the labels need not be at fault.
-        certain = len(confident) >= max(5, 0.04 * n, 3 * expected) and max(confirmed, other) >= 0.5
+        certain = sure is not None and surprising(sure, n) and max(confirmed, other) >= 0.5
         if not certain and (excess_of_training(evidence) or 0.0) <= CERTAIN + 1:
             return None
+        confident = [one for one in tests.suspected_labels if one.confidence > 0.8]
         listed = confident if certain else tests.suspected_labels
+        contradicted = (
+            f"of {sure.n:,} answers with a confidence above 80 % {sure.num_wrong:,} contradict the label, where "
+            f"{sure.expected_wrong:.1f} would if they were right as often as they say"
+            if sure
+            else f"{len(confident):,} training images are taken for another class with a confidence above 80 %"
+        )
         return self.found(
             f"{whole(confirmed)} of {n:,} training labels are confirmed by models that did not see the image (log loss "
             f"{crossed.log_loss:.3f}), and {whole(other)} of {refit.n:,} validation labels ({refit.log_loss:.3f}); "
-            f"{len(confident):,} training images are taken for another class with a confidence above 80 %.",
-            {"files": [[one.path] for one in listed[:200]], "suspected": len(listed), "n": n},
+            f"{contradicted}.",
+            {
+                "files": [[one.path] for one in listed], "n": n,
+                "suspected": sure.num_wrong if sure and certain else len(listed),
+                "expected": sure.expected_wrong if sure else None,
+            },
             suspected=True,
             isolating_test="Looking at the images listed.",
-        )
+        )  # fmt: skip
 
 
 class UnrelatedLabels(Rule):
@@ -109,6 +125,18 @@ class UnrelatedLabels(Rule):
             {"accuracy": metrics.accuracy.value, "refit": accuracy(refit), "shuffled": accuracy(shuffled),
              "chance": chance, "right": right, "n": n},
         )  # fmt: skip
+
+
+def surprising(sure: SureAnswers, n: int) -> bool:
+    """Whether sure answers contradict more labels than their confidence allows.
+
+    Args:
+        sure: the answers.
+        n: training images that were answered, surely or not.
+    """
+    from scipy.stats import poisson
+
+    return sure.num_wrong >= max(5, 0.04 * n) and poisson.sf(sure.num_wrong - 1, sure.expected_wrong) < UNLIKELY
 
 
 def above_chance(*splits: tuple[int, int, float]) -> float:

@@ -1,11 +1,17 @@
 """Rules about the step size and about curves that go up and down."""
 
+import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
+from statistics import NormalDist
 
 from retop.diagnosis.evidence import Evidence
 from retop.diagnosis.rule import CERTAIN, Rule, standard_error, whole
 from retop.records import EpochRecord, Finding
+
+BY_CHANCE = 0.0025
+"""Probability for which the limit of `fluctuation` is computed. The approximation is good to a factor of two: in
+simulations of pure sampling noise, 0.4 % of the stages exceed it at most."""
 
 
 class StepsTooLarge(Rule):
@@ -14,8 +20,10 @@ class StepsTooLarge(Rule):
     code, name = "R05", "learning rate too high"
     why = "Every epoch undoes part of the one before; the best epoch is then a matter of luck, and flatters itself."
     looks_for = (
-        "In a stage's second half, validation accuracy changes from epoch to epoch by more than the choice of the "
-        "validation images could explain even if every epoch had been measured on other images; or the loss on the "
+        "In a stage's second half, validation accuracy goes up and down by more than the choice of the validation "
+        "images could explain even if every epoch had been measured on other images: where it turns, the squared "
+        "second differences, to which no steady rise or fall contributes, come to more than 2.5 times what those of "
+        "pure noise give, and to more than noise reaches in one of 200 stages of as many epochs; or the loss on the "
         "training images themselves, under evaluation conditions, leaps up by half in a third of these epochs, or is "
         "larger at the end than before the first step; or a stage diverged."
     )
@@ -68,13 +76,13 @@ class StepsTooLarge(Rule):
         if len(half) < 4 or not n:
             return None
         ratio = fluctuation(half, n)
-        if ratio <= 2.5:
+        if ratio <= max(2.5, most_by_chance(len(half))):
             return None
         values = [epoch.validation_accuracy for epoch in half]
         return (
             f"In the second half of stage {stage[0].stage} validation accuracy moved between {whole(min(values))} and "
-            f"{whole(max(values))} from epoch to epoch: {ratio:.1f} times the variance that drawing {n:,} other "
-            f"validation images for every epoch would give."
+            f"{whole(max(values))}, up and down: {ratio:.1f} times the variance that drawing {n:,} other validation "
+            f"images for every epoch would give."
         )
 
 
@@ -146,7 +154,8 @@ class OnlyNoise(Rule):
     code, name, severity = "R07", "fluctuation is noise", "note"
     why = "A validation split of this size cannot show differences of this size; nothing needs to be done about them."
     looks_for = (
-        "Validation accuracy moves by a point or more in the stage's second half, within what sampling explains."
+        "Validation accuracy moves by a point or more in the stage's second half; how far its lowest and highest lie "
+        "apart, and how it goes up and down, are within what sampling explains."
     )
     fixes = "Nothing. To see finer differences, use more validation images."
     references = ()
@@ -159,7 +168,7 @@ class OnlyNoise(Rule):
             return None
         values = [epoch.validation_accuracy for epoch in half]
         spread = max(values) - min(values)
-        if spread < 0.01 or fluctuation(half, n) > 1:
+        if spread < 0.01 or spread > _spread_by_chance(half, n) or fluctuation(half, n) > 1:
             return None
         return self.found(
             f"Validation accuracy moved between {whole(min(values))} and {whole(max(values))} in the last {len(half)} "
@@ -219,12 +228,48 @@ class ValidationAboveTraining(Rule):
 
 
 def fluctuation(epochs: Sequence[EpochRecord], n: int) -> float:
-    """Mean squared change of validation accuracy between epochs, over what independent samples of n images would give.
+    """How much validation accuracy goes up and down, over what independent samples of n images would give.
 
-    Epochs are measured on the same images, so for a network that stands still this is far below 1.
+    Counted are second differences where the curve turns: a curve that only rises, or only falls, has none. Epochs are
+    measured on the same images, so for a network that stands still this is far below 1.
+
+    Args:
+        epochs: at least three, in order.
+        n: validation images.
+
+    Returns:
+        Sum of squares over its expectation for pure noise, of which turns are the greater part.
     """
     values = [epoch.validation_accuracy for epoch in epochs]
-    mean = sum(values) / len(values)
-    centre = (mean * n + 1) / (n + 2)
     changes = [after - before for before, after in pairwise(values)]
-    return sum(change * change for change in changes) / len(changes) / (2 * centre * (1 - centre) / n)
+    turns = [after - before for before, after in pairwise(changes) if before * after < 0]
+    # The second difference of independent values has the variance 1 + 4 + 1 times theirs.
+    return sum(turn * turn for turn in turns) / (len(changes) - 1) / (6 * _variance(epochs, n))
+
+
+def most_by_chance(num_epochs: int) -> float:
+    """What `fluctuation` of pure noise exceeds with a probability of about `BY_CHANCE`.
+
+    Args:
+        num_epochs: of the epochs looked at.
+    """
+    from scipy.stats import chi2
+
+    m = num_epochs - 2
+    # Neighbouring second differences go together, by -4/6 and 1/6, so they count as fewer independent ones.
+    squares = m + 2 * (m - 1) * (4 / 6) ** 2 + 2 * max(m - 2, 0) * (1 / 6) ** 2
+    freedom = m * m / squares
+    return float(chi2.isf(BY_CHANCE, freedom) / freedom)
+
+
+def _spread_by_chance(epochs: Sequence[EpochRecord], n: int) -> float:
+    """How far the accuracies of independent samples of n images lie apart at most, in 99 % of the cases."""
+    pairs = len(list(combinations(epochs, 2)))
+    return NormalDist().inv_cdf(1 - 0.005 / pairs) * math.sqrt(2 * _variance(epochs, n))
+
+
+def _variance(epochs: Sequence[EpochRecord], n: int) -> float:
+    """Of the accuracy on n images drawn anew."""
+    mean = sum(epoch.validation_accuracy for epoch in epochs) / len(epochs)
+    centre = (mean * n + 1) / (n + 2)
+    return centre * (1 - centre) / n

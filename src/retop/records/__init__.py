@@ -15,7 +15,7 @@ from retop.records.finished import (
     read_finished_run,
 )
 from retop.records.heatmap import HeatMap, HeatMapRecord
-from retop.records.isolation import DepthResult, IsolationRecord, SampleResult, SkippedTest, SuspectedLabel
+from retop.records.isolation import DepthResult, IsolationRecord, SampleResult, SkippedTest, SureAnswers, SuspectedLabel
 from retop.records.metrics import CalibratedMetrics, ClassMetrics, Interval, Metrics, MissedImage, SeedSummary
 from retop.records.network import GroupRecord, NetworkRecord, Preprocessing, WeightsRecord
 from retop.records.plan import PlannedPart, PlannedRun, PlanRecord
@@ -81,6 +81,7 @@ __all__ = [
     "SkippedTest",
     "SplitRecord",
     "StageRecord",
+    "SureAnswers",
     "SuspectedLabel",
     "TimingRecord",
     "TrainedRecord",

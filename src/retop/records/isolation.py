@@ -35,6 +35,24 @@ class SuspectedLabel:
 
 
 @dataclass(frozen=True)
+class SureAnswers:
+    """Answers of the cross-validation with a confidence above 80 %, all of them.
+
+    The confidence is the least that answers of the regression on all training images allow on validation, within three
+    standard errors: a regression that has learned wrong labels says less than it knows.
+    """
+
+    n: int
+    """Images that are answered so."""
+
+    num_wrong: int
+    """Those whose label is another."""
+
+    expected_wrong: float
+    """How many that would be if answers were right as often as they say: the sum of one less the confidence."""
+
+
+@dataclass(frozen=True)
 class DepthResult:
     """A logistic regression on features of one depth of the frozen part, beside one on the network's last features.
 
@@ -104,6 +122,9 @@ class IsolationRecord:
 
     middle: SampleResult | None = None
     """The images of ``border`` again; right are the answers that follow the middle. None in records of before."""
+
+    sure_answers: SureAnswers | None = None
+    """Sure answers of the cross-validation, right and wrong ones; None without one, and in records of before."""
 
     skipped: tuple[SkippedTest, ...] = ()
     """Tests that were not made because they would have exceeded ``isolating_share``; their fields above hold no images,

@@ -1,6 +1,7 @@
 """run.json and metrics.jsonl: what one run was and how it went."""
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -143,8 +144,8 @@ class EpochRecord:
     train_eval_accuracy: float | None
     """Fraction right under the same conditions."""
 
-    validation_loss: float
-    """Mean negative log-probability on validation, after the epoch."""
+    validation_loss: float | None
+    """Mean negative log-probability on validation, after the epoch. None where another tool's history has none."""
 
     validation_accuracy: float
     """Fraction right on validation, after the epoch."""
@@ -154,6 +155,11 @@ class EpochRecord:
 
     seconds: float
     """Time of the epoch, validation included."""
+
+    @property
+    def comparable_loss(self) -> float:
+        """Validation loss to order epochs by: infinite where there is none."""
+        return math.inf if self.validation_loss is None else self.validation_loss
 
 
 @dataclass(frozen=True)

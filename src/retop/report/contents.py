@@ -20,6 +20,7 @@ from retop.records import (
     FinishedRun,
     Metrics,
     PairedComparison,
+    Predictions,
     kind_of_folder,
     read_finished_comparison,
     read_finished_run,
@@ -252,11 +253,12 @@ def _divided(data: DataRecord) -> str:
     return f"{by}{folds}" + (f"; {data.excluded:,} more left out (--exclude)" if data.excluded else "")
 
 
-def find(comparison: FinishedComparison) -> tuple[Finding, ...]:
+def find(comparison: FinishedComparison, others: Sequence[Predictions] = ()) -> tuple[Finding, ...]:
     """What the audit of the data found, and what the records of the runs mean.
 
     Args:
         comparison: with its runs; of every contender the first seed is diagnosed.
+        others: another program's answers on the same images, compared with those of every run.
 
     Returns:
         The gravest first.
@@ -266,8 +268,14 @@ def find(comparison: FinishedComparison) -> tuple[Finding, ...]:
     first = comparison.first_runs()
     # A baseline is there to be beaten; its faults are of interest only where there is nothing else.
     shown = [run for run in first if run.record.kind == "fine-tuned"] or first
-    runs = [(run.name, diagnose(evidence_of(run, audit))) for run in shown]
+    runs = [(run.name, _diagnose(run, audit, others)) for run in shown]
     return sort_findings((*audit, *merge_findings(runs), *diagnose_comparison(comparison.record)))
+
+
+def _diagnose(run: FinishedRun, audit: Sequence[Finding], others: Sequence[Predictions]) -> tuple[Finding, ...]:
+    """One run beside each of another program's answers: what was found with the first that disagrees, if one does."""
+    found = [diagnose(evidence_of(run, audit, other)) for other in others or (None,)]
+    return next((one for one in found if any(finding.code == "R16" for finding in one)), found[0])
 
 
 def _alone(run: FinishedRun) -> ComparisonRecord:

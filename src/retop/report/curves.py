@@ -91,6 +91,7 @@ def _draw_panel(axes: Axes, facts: CurveFacts, quantity: Quantity, compact: bool
     for stage in facts.stages:
         _draw_stage(axes, stage, quantity, 2.6 if compact else 3.4)
     value = facts.chosen_accuracy if quantity == "accuracy" else facts.chosen_loss
+    value = math.nan if value is None else value
     axes.plot(
         facts.chosen_place, value, marker="o", markersize=11 if not compact else 9, markerfacecolor="none",
         markeredgecolor=INK, markeredgewidth=1.6, linestyle="none", label="chosen epoch", zorder=6, clip_on=False,
@@ -114,8 +115,8 @@ def _draw_stage(axes: Axes, stage: StageCurve, quantity: Quantity, marker: float
         label="train, evaluation conditions",
     )  # fmt: skip
     axes.plot(
-        stage.places, validation, color=VALIDATION, linewidth=1.8, marker="o", markersize=marker, label="validation",
-        zorder=4,
+        stage.places, _gaps(validation), color=VALIDATION, linewidth=1.8, marker="o", markersize=marker,
+        label="validation", zorder=4,
     )  # fmt: skip
 
 
@@ -137,6 +138,8 @@ def _limit(panels: Sequence[Axes], many: Sequence[CurveFacts], quantity: Quantit
     point of stage 1 is chance and is left out for the same reason where anything follows it.
     """
     values = [value for facts in many for stage in facts.stages for value in _shown(stage, quantity)]
+    if not values:
+        return
     margin = max(0.06 * (max(values) - min(values)), 0.004)
     low, high = min(values) - margin, max(values) + margin
     if quantity == "accuracy":

@@ -24,8 +24,8 @@ class StageCurve:
     validation_accuracy: tuple[float, ...]
     """After each epoch."""
 
-    validation_loss: tuple[float, ...]
-    """After each epoch."""
+    validation_loss: tuple[float | None, ...]
+    """After each epoch; None where it was not recorded."""
 
     train_accuracy: tuple[float | None, ...]
     """On a sample of training images under evaluation conditions, as validation is measured."""
@@ -71,8 +71,8 @@ class CurveFacts:
     chosen_accuracy: float
     """Validation accuracy there."""
 
-    chosen_loss: float
-    """Validation loss there."""
+    chosen_loss: float | None
+    """Validation loss there; None where it was not recorded."""
 
     noise: Interval
     """95 % range in which validation accuracy would scatter, from drawing other validation images alone, if the

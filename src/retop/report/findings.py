@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from retop.diagnosis import diagnose, evidence_of, import_history, merge_findings, read_answers
+from retop.diagnosis import diagnose, import_history, read_answers
 from retop.records import Finding, Predictions, read_predictions
 from retop.report.contents import find, open_folder
 
@@ -25,11 +25,7 @@ def diagnose_folder(folder: Path, predictions: Sequence[Path] = ()) -> tuple[Fin
     """
     comparison = open_folder(folder)
     others = [part for file in predictions for part in _read(file)]
-    if not others:
-        return find(comparison)
-    return merge_findings(
-        [(run.name, diagnose(evidence_of(run, (), other))) for run in comparison.first_runs() for other in others]
-    )
+    return find(comparison, others)
 
 
 def diagnose_history(

@@ -143,6 +143,8 @@ def _range(many: Sequence[CurveFacts], quantity: str) -> list[float]:
                 values += [value for value in series[skip:] if value is not None]
         if quantity == "accuracy":
             values += [facts.noise.low, facts.noise.high]
+    if not values:
+        return [0.0, 1.0]
     margin = max(0.06 * (max(values) - min(values)), 0.004)
     low, high = min(values) - margin, max(values) + margin
     return [

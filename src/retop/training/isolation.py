@@ -17,11 +17,11 @@ from retop.data import ImageSet
 from retop.data.batches import decode_batches
 from retop.predictor import Predictor
 from retop.recipe import ViewsRecipe
-from retop.records import DepthResult, IsolationRecord, Predictions, SampleResult, SuspectedLabel
+from retop.records import DepthResult, IsolationRecord, Predictions, SampleResult, SureAnswers, SuspectedLabel
 from retop.training.allowance import Allowance, fit_flops
 from retop.training.depth import probe_depths
 from retop.training.order import derive_seed
-from retop.training.probing import FOLDS, FrozenFeatures, count_right, cross_validate, fit_logits
+from retop.training.probing import FOLDS, FrozenFeatures, count_right, cross_validate, fit_logits, least_sharpness
 
 FEWEST_IMAGES, MOST_IMAGES, PASSES_PER_IMAGE = 64, 256, 100
 NUM_PASSES = 5
@@ -76,6 +76,7 @@ def isolate(
     own = count_right(predictions.logits_nk[rows], labels_n)
     refit = shuffled = crossed = None
     suspected: tuple[SuspectedLabel, ...] = ()
+    sure: SureAnswers | None = None
     depths: tuple[DepthResult, ...] = ()
     sample_flops = len(rows) * pass_flops
     picked = generator.permutation(len(train))[:MOST_FITTED]
@@ -84,10 +85,13 @@ def isolate(
         scaled, learned_n = features.scaled(), train.labels_n[picked]
         train_nf, validation_nf = scaled.train_nf[picked], scaled.validation_nf
         fit = (validation_nf, len(train.classes))
-        refit = count_right(fit_logits(train_nf, learned_n, *fit), validation.labels_n)
+        refit_nk = fit_logits(train_nf, learned_n, *fit)
+        refit = count_right(refit_nk, validation.labels_n)
         dealt_n = generator.permutation(learned_n)
         shuffled = count_right(fit_logits(train_nf, dealt_n, *fit), validation.labels_n)
-        crossed, suspected = cross_validate(train_nf, learned_n, train, picked, generator)
+        crossed, suspected, sure = cross_validate(
+            train_nf, learned_n, train, picked, generator, least_sharpness(refit_nk, validation.labels_n)
+        )
     # Parts of a batch would have statistics of their own. Asked before, and answered last: it changes the batch norms.
     whole = predictor.images_at_once is None and _has_batch_norm(predictor.classifier)
     whole = whole and allowance.covers("statistics of the batch", sample_flops)
@@ -115,7 +119,7 @@ def isolate(
         _use_batch_statistics(predictor.classifier)
         statistics = _answer(predictor, images_nchw, labels_n)
     return IsolationRecord(
-        own, statistics, border, thumbnail, refit, shuffled, crossed, suspected, depths, middle,
+        own, statistics, border, thumbnail, refit, shuffled, crossed, suspected, depths, middle, sure,
         tuple(allowance.skipped),
     )  # fmt: skip
 

@@ -149,7 +149,7 @@ def fit(
 
 def is_better(record: EpochRecord, other: EpochRecord) -> bool:
     """Whether an epoch is better on validation: higher accuracy, or the same with a lower loss."""
-    return (record.validation_accuracy, -record.validation_loss) > (other.validation_accuracy, -other.validation_loss)
+    return (record.validation_accuracy, -record.comparable_loss) > (other.validation_accuracy, -other.comparable_loss)
 
 
 def _is_out_of_patience(progress: Progress, recipe: StageRecipe) -> bool:

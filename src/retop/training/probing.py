@@ -11,12 +11,16 @@ import torch
 from torch.nn import functional
 
 from retop.data import ImageSet
-from retop.records import SampleResult, SuspectedLabel
+from retop.evaluation import log_softmax
+from retop.records import SampleResult, SureAnswers, SuspectedLabel
 from retop.training.regression import fitting
 
 PENALTY_C = 0.01
 FOLDS = 5
 MOST_SUSPECTED = 200
+CERTAIN = 3.0
+SURE = 0.8
+"""Confidence above which an answer counts as sure."""
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -82,9 +86,32 @@ def count_right(logits_nk: npt.NDArray[np.floating], labels_n: Labels) -> Sample
     return SampleResult(len(labels_n), int((logits.argmax(1) == labels).sum()), max(0.0, loss))
 
 
+def least_sharpness(logits_nk: npt.NDArray[np.float64], labels_n: Labels) -> float:
+    """The smallest factor of the logits that these labels allow: least confidence, within three standard errors.
+
+    A penalised regression, and one that has learned wrong labels, says less than it knows; labels of images that it
+    has not learned from tell how much.
+
+    Args:
+        logits_nk: [N, K] of images that were not learned from.
+        labels_n: [N] of them.
+
+    Returns:
+        The smallest factor whose likelihood is within `CERTAIN` of the largest.
+    """
+    factors = np.geomspace(0.1, 30, 120)
+    costs = np.array([len(labels_n) * count_right(logits_nk * factor, labels_n).log_loss for factor in factors])
+    return float(factors[np.flatnonzero(costs <= costs.min() + CERTAIN**2 / 2)[0]])
+
+
 def cross_validate(
-    train_nf: Floats, labels_n: Labels, train: ImageSet, picked: npt.NDArray[np.int64], generator: np.random.Generator
-) -> tuple[SampleResult, tuple[SuspectedLabel, ...]]:
+    train_nf: Floats,
+    labels_n: Labels,
+    train: ImageSet,
+    picked: npt.NDArray[np.int64],
+    generator: np.random.Generator,
+    sharpness: float,
+) -> tuple[SampleResult, tuple[SuspectedLabel, ...], SureAnswers]:
     """Let every image be answered by a regression that did not learn from it.
 
     Args:
@@ -93,9 +120,11 @@ def cross_validate(
         train: all training images.
         picked: [N] which of them the features are of.
         generator: deals the folds.
+        sharpness: what logits are multiplied with before they say how sure an answer is.
 
     Returns:
-        How many labels are confirmed, and the images whose label is not, the most confident first.
+        How many labels are confirmed; the images whose label is not, the most confident first; and how often sure
+        answers contradict a label.
     """
     fold_n = generator.permutation(len(labels_n)) % FOLDS
     logits_nk = np.zeros((len(labels_n), len(train.classes)))
@@ -105,7 +134,7 @@ def cross_validate(
             logits_nk[inside] = fit_logits(
                 train_nf[~inside], labels_n[~inside], train_nf[inside], len(train.classes)
             )  # fmt: skip
-    answer_n, confidence_n = logits_nk.argmax(axis=1), np.exp(logits_nk.max(axis=1))
+    answer_n, confidence_n = logits_nk.argmax(axis=1), np.exp(log_softmax(logits_nk * sharpness).max(axis=1))
     wrong = sorted(np.flatnonzero(answer_n != labels_n), key=lambda n: (-confidence_n[n], n))[:MOST_SUSPECTED]
     suspected = tuple(
         SuspectedLabel(
@@ -116,4 +145,10 @@ def cross_validate(
         )
         for n in wrong
     )
-    return count_right(logits_nk, labels_n), suspected
+    sure_n = confidence_n > SURE
+    sure = SureAnswers(
+        int(sure_n.sum()),
+        int((sure_n & (answer_n != labels_n)).sum()),
+        float(np.maximum(1 - confidence_n[sure_n], 0).sum()),
+    )
+    return count_right(logits_nk, labels_n), suspected, sure

@@ -119,7 +119,7 @@ class StageTrainer:
             if fitted is None:
                 diverged = attempt.diverged
                 continue
-            if best is None or fitted.best.validation_loss < best[0].best.validation_loss:
+            if best is None or fitted.best.comparable_loss < best[0].best.comparable_loss:
                 best, best_state = (fitted, weight_decay), trained_state(self.network)
         if best is None:
             raise DivergedError(diverged or f"stage {self._stage} has no penalty to try")
@@ -196,7 +196,7 @@ class StageTrainer:
             weight_decay=weight_decay,
             weight_decay_chosen_by="validation" if self._recipe.weight_decay == "auto" else "recipe",
             validation_accuracy=fitted.best.validation_accuracy,
-            validation_loss=fitted.best.validation_loss,
+            validation_loss=fitted.best.comparable_loss,
             stopped="patience" if fitted.stopped_early else "finished",
             parameters_trained=sum(p.numel() for p in trained_parameters(self.network)),
         )

@@ -1,12 +1,14 @@
 """Histories as other tools write them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from retop.diagnosis import diagnose, import_history
 from retop.errors import RunError
+from retop.records import EpochRecord
 
 KERAS = {
     "loss": [0.7, 0.4],
@@ -152,3 +154,22 @@ def test_nan_that_stands_for_nothing_measured_is_no_finding(tmp_path: Path, text
     evidence = import_history(table(tmp_path / "log.csv", text))
     assert "R25" not in {one.code for one in diagnose(evidence)}
     assert evidence.epochs[-1].validation_accuracy == pytest.approx(0.7)
+
+
+def test_no_validation_loss_is_made_up_where_a_history_has_none(tmp_path: Path) -> None:
+    right = [0.6, 0.9, 0.88, 0.86, 0.84, 0.82, 0.80, 0.78]
+    rows = "".join(f"{n},{0.7 / (n + 1)},{0.6 + 0.05 * n},{one}\n" for n, one in enumerate(right))
+    evidence = import_history(
+        table(tmp_path / "log.csv", f"epoch,loss,accuracy,val_accuracy\n{rows}"), num_validation=2000, num_classes=2
+    )
+    assert {epoch.validation_loss for epoch in evidence.epochs} == {None}
+    found = diagnose(evidence)
+    assert "validation loss" not in " ".join(one.seen for one in found).lower()
+    assert not {"R01", "R03"} & {one.code for one in found}
+    # With a loss of that shape it is overfitting.
+    losses = replace_losses(evidence.epochs, [1 - one for one in right])
+    assert "R01" in {one.code for one in diagnose(replace(evidence, epochs=losses))}
+
+
+def replace_losses(epochs: tuple[EpochRecord, ...], losses: list[float]) -> tuple[EpochRecord, ...]:
+    return tuple(replace(epoch, validation_loss=loss) for epoch, loss in zip(epochs, losses, strict=True))

@@ -1,18 +1,25 @@
 """Every rule names what it is for, and keeps silent about healthy runs."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+import retop
 from example_records import answers, contender, epochs
 from retop.diagnosis import RULES, Evidence, diagnose, diagnose_comparison
+from retop.diagnosis.answering import ClassesPermuted
 from retop.diagnosis.classes import ordering_of
 from retop.diagnosis.labels import flattening, losses
-from retop.diagnosis.splits import GiveAway
-from retop.evaluation import measure
+from retop.diagnosis.splits import GiveAway, leaked_from
+from retop.diagnosis.steps import fluctuation, most_by_chance
+from retop.evaluation import measure, right_answers
 from retop.records import (
     DepthResult,
     EpochRecord,
@@ -22,6 +29,7 @@ from retop.records import (
     Predictions,
     SampleResult,
     StageRecord,
+    SureAnswers,
     SuspectedLabel,
 )
 
@@ -118,6 +126,53 @@ def test_curves_that_jump_beyond_sampling_mean_large_steps() -> None:
     assert "stage2.learning_rate=0.05" in found.fix
 
 
+def accuracies(values: Sequence[float]) -> tuple[EpochRecord, ...]:
+    return curve(2, *[(0.3, 0.97, 0.4, float(value)) for value in values])
+
+
+def test_a_steady_rise_is_no_fluctuation_however_many_images_there_are() -> None:
+    rise = [0.60 + 0.03 * place for place in range(13)]
+    bent = [0.97 - 0.5 * math.exp(-place / 3) for place in range(13)]
+    for n in (2_000, 100_000):
+        for values in (rise, bent, rise[::-1]):
+            assert not codes(run(accuracies(values), n=n)) & {"R05", "R07"}
+    dipped = [value - (0.08 if place in (7, 9, 11) else 0) for place, value in enumerate(rise)]
+    assert "R05" in codes(run(accuracies(dipped), n=2_000))
+
+
+def test_pure_sampling_noise_is_rarely_taken_for_fluctuation() -> None:
+    generator = np.random.default_rng(0)
+    for n, num_epochs, p in product((20, 200, 2_000), (4, 8, 20), (0.6, 0.95)):
+        drawn = generator.binomial(n, p, (1_000, num_epochs)) / n
+        limit = max(2.5, most_by_chance(num_epochs))
+        exceeded = sum(fluctuation(accuracies(values), n) > limit for values in drawn)
+        # 5 are expected of one in 200; more than 12 have a probability of 0.2 %.
+        assert exceeded <= 12, (n, num_epochs, p)
+
+
+def test_random_answers_are_not_renamed_and_permuted_ones_are() -> None:
+    generator = np.random.default_rng(0)
+    for per_class, k in product((3, 5, 10, 20), (2, 3, 8, 20)):
+        labels = np.repeat(np.arange(k), per_class)
+        named = 0
+        for _ in range(20):
+            counts = np.zeros((k, k), dtype=np.int64)
+            np.add.at(counts, (labels, generator.integers(0, k, len(labels))), 1)
+            named += ClassesPermuted().apply(of_counts(counts)) is not None
+        assert named == 0, (per_class, k)
+        if per_class * k < 12:
+            continue  # Too few images to say anything of.
+        permuted = np.roll(per_class * np.eye(k, dtype=np.int64), 1, axis=1)
+        found = ClassesPermuted().apply(of_counts(permuted))
+        assert found is not None
+        assert found.evidence["renamed"] == 1.0
+        assert len(found.evidence["moved"]) == k
+
+
+def of_counts(counts_kk: np.ndarray) -> Evidence:
+    return with_validation([[int(n) for n in line] for line in counts_kk])
+
+
 def test_the_same_jumps_on_few_images_are_noise() -> None:
     points = [(0.3, 0.9, 0.4, 0.9 - 0.05 * (place % 2)) for place in range(12)]
     few = run(curve(2, *points), n=20)
@@ -163,7 +218,7 @@ def test_perfect_training_and_chance_in_validation_is_suspected_to_be_batch_norm
 
 def answered(counts: list[list[int]], split: str = "validation") -> Predictions:
     """Predictions with this confusion matrix."""
-    classes = tuple("abcdefgh"[: len(counts)])
+    classes = tuple("abcdefghijklmnopqrst"[: len(counts)])
     cells = [(row, column) for row, line in enumerate(counts) for column, n in enumerate(line) for _ in range(n)]
     logits = np.full((len(cells), len(classes)), -2.0, dtype=np.float32)
     logits[np.arange(len(cells)), [column for _, column in cells]] = 2
@@ -200,9 +255,17 @@ def test_honest_confusion_matrices_name_none(counts: list[list[int]]) -> None:
 
 def test_labels_that_the_others_contradict_are_named() -> None:
     suspected = tuple(SuspectedLabel(f"train/{k}.png", "a", "b", 0.95) for k in range(80))
-    found = next(one for one in diagnose(run(CALM, isolation=replace(HEALTHY_TESTS, suspected_labels=suspected)))
-                 if one.code == "R15")  # fmt: skip
+    # Of 700 answers of about 0.95, 35 are expected to be wrong.
+    tests = replace(HEALTHY_TESTS, suspected_labels=suspected, sure_answers=SureAnswers(700, 80, 35.0))
+    found = next(one for one in diagnose(run(CALM, isolation=tests)) if one.code == "R15")
     assert found.evidence["files"][0] == ["train/0.png"]
+    assert "35.0" in found.seen
+    # So many would be wrong if the answers are as sure as they say.
+    for expected in (65.0, 80.0, 120.0):
+        assert "R15" not in codes(run(CALM, isolation=replace(tests, sure_answers=SureAnswers(700, 80, expected))))
+    # More suspected labels than a record lists are counted all the same.
+    many = replace(tests, cross_validated=SampleResult(10_000, 9_500, 0.2))
+    assert "R15" in codes(run(CALM, isolation=replace(many, sure_answers=SureAnswers(9_000, 450, 200.0))))
 
 
 def test_the_same_images_answered_otherwise_mean_other_preprocessing() -> None:
@@ -223,10 +286,89 @@ def test_worse_answers_on_test_are_a_shift() -> None:
     assert "R17" in graver(run(CALM, test=measure(test, "float32"), test_predictions=test))
 
 
-def test_copies_that_the_audit_found_are_weighed() -> None:
+def weighed(audit: Finding, **changes: object) -> Finding:
+    (found,) = (one for one in diagnose(run(CALM, audit=(audit,), **changes)) if one.code == "R18")
+    return found
+
+
+def test_copies_that_an_audit_of_before_found_are_weighed() -> None:
     test = answers(np.arange(400) % 20 > 0)
-    copies = Finding("D03", "copies across splits", "warning", "", "", "", {"files": [["train/x.jpg", test.paths[0]]]})
-    assert "R18" in codes(run(CALM, test_predictions=test, audit=(copies,)))
+    copies = Finding("D04", "copies across splits", "error", "", "", "", {"files": [["train/x.jpg", test.paths[0]]]})
+    assert weighed(copies, test_predictions=test).evidence["leaked"] == 1
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """20 images of noise for training, 12 for validation and 12 for test, of two classes."""
+    generator = np.random.default_rng(3)
+    for split, n in (("train", 20), ("validation", 12), ("test", 12)):
+        for place in range(n):
+            file = tmp_path / split / ("cat", "dog")[place % 2] / f"{place:02d}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            small = Image.fromarray(generator.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+            small.resize((160, 120), Image.Resampling.BICUBIC).save(file)
+    return tmp_path
+
+
+def audited(folder: Path, code: str) -> Finding:
+    return next(one for one in retop.check(str(folder)).findings if one.code == code)
+
+
+def answered_in(folder: Path, split: str) -> Predictions:
+    paths = tuple(str(file.relative_to(folder)) for file in sorted((folder / split).rglob("*.*")))
+    given = answers(np.arange(len(paths)) % 4 > 0, split=split)
+    return replace(given, paths=paths)
+
+
+def copy_of(folder: Path, source: str, to: str, quality: int | None = None) -> None:
+    image = Image.open(folder / source)
+    (folder / to).unlink(missing_ok=True)
+    image.save(folder / to) if quality is None else image.save((folder / to).with_suffix(".jpg"), quality=quality)
+
+
+def test_copies_of_training_images_are_an_error_that_counts_them(photos: Path) -> None:
+    copy_of(photos, "train/cat/00.png", "test/cat/00.png")
+    test = answered_in(photos, "test")
+    found = weighed(audited(photos, "D04"), test_predictions=test)
+    others = right_answers(test)[[path != "test/cat/00.png" for path in test.paths]]
+    assert (found.severity, found.suspected, found.evidence["leaked"]) == ("error", False, 1)
+    assert found.evidence["without"] == pytest.approx(others.mean())
+
+
+def test_a_test_split_that_is_all_copies_is_said_loudest(photos: Path) -> None:
+    for place in range(12):
+        name = f"{('cat', 'dog')[place % 2]}/{place:02d}.png"
+        copy_of(photos, f"train/{name}", f"test/{name}")
+    found = weighed(audited(photos, "D04"), test_predictions=answered_in(photos, "test"))
+    assert (found.severity, found.evidence["leaked"], found.evidence["without"]) == ("error", 12, None)
+    assert found.seen.startswith("All 12 of 12 test images")
+
+
+def test_images_that_look_alike_stay_a_warning(photos: Path) -> None:
+    copy_of(photos, "train/cat/00.png", "test/cat/00.png", quality=80)
+    found = weighed(audited(photos, "D06"), test_predictions=answered_in(photos, "test"))
+    assert (found.severity, found.suspected, found.evidence["leaked"]) == ("warning", True, 1)
+    assert found.isolating_test
+
+
+def test_copies_in_validation_are_not_taken_for_copies_in_training(photos: Path) -> None:
+    copy_of(photos, "validation/cat/00.png", "test/cat/00.png")
+    audit = audited(photos, "D04")
+    found = weighed(audit, test_predictions=answered_in(photos, "test"))
+    assert (found.severity, found.evidence["copies_in"]) == ("warning", "validation")
+    assert leaked_from([audit], "train") == frozenset()
+    copy_of(photos, "train/dog/01.png", "test/dog/01.png")
+    found = weighed(audited(photos, "D04"), test_predictions=answered_in(photos, "test"))
+    assert (found.severity, found.evidence["copies_in"], found.evidence["leaked"]) == ("error", "train", 1)
+
+
+def test_all_copies_count_where_the_audit_shows_some(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retop.data.audit.copies.SHOWN_GROUPS", 2)
+    for place in range(0, 10, 2):
+        copy_of(photos, f"train/cat/{place:02d}.png", f"test/cat/{place:02d}.png")
+    audit = audited(photos, "D04")
+    assert len(audit.evidence["files"]) == 2
+    assert weighed(audit, test_predictions=answered_in(photos, "test")).evidence["leaked"] == 5
 
 
 def test_labels_that_no_image_tells_are_unrelated() -> None:

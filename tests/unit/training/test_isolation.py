@@ -1,6 +1,6 @@
 """Isolating tests: they measure what they say, change nothing, and can be left out."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,14 @@ from retop.activations import ActivationStore
 from retop.backbones import build_backbone
 from retop.data import Dataset
 from retop.diagnosis import evidence_of
+from retop.diagnosis.labels import surprising
 from retop.diagnosis.untested import NotTested
 from retop.predictor import Predictor
 from retop.records import GroupRecord, read_finished_run
 from retop.training.allowance import Allowance, run_flops
 from retop.training.depth import group_outputs, run_batches
 from retop.training.isolation import exchange_middles, other_donors
-from retop.training.probing import FrozenFeatures, count_right, fit_logits
+from retop.training.probing import FrozenFeatures, count_right, cross_validate, fit_logits, least_sharpness
 from small_runs import model_bytes, run_small, saved_epochs, without_clock
 
 
@@ -161,3 +162,31 @@ def test_a_regression_on_features_that_say_nothing_stays_at_chance() -> None:
     labels_n = generator.integers(0, 4, 400)
     seen = count_right(fit_logits(features.train_nf, labels_n, features.validation_nf, 4), labels_n)
     assert abs(seen.num_right / 400 - 0.25) < 0.1
+
+
+@pytest.mark.parametrize(("overlap", "wrong", "named"), [(0.6, 0.0, 0), (0.6, 0.2, 10), (0.15, 0.0, 0)])
+def test_wrong_labels_are_told_from_classes_that_overlap(overlap: float, wrong: float, named: int) -> None:
+    generator, n, k = np.random.default_rng(0), 300, 2
+    found = 0
+    for _ in range(10):
+        labels_n = generator.integers(0, k, 2 * n)
+        features_nf = generator.normal(0, overlap, (k, 64))[labels_n] + generator.normal(0, 1, (2 * n, 64))
+        features = FrozenFeatures(*np.split(features_nf.astype(np.float32), 2)).scaled()
+        given_n = np.where(generator.random(n) < wrong, 1 - labels_n[:n], labels_n[:n])
+        refit_nk = fit_logits(features.train_nf, given_n, features.validation_nf, k)
+        images = ImageRows(("a", "b"))
+        sharpness = least_sharpness(refit_nk, labels_n[n:])
+        _, _, sure = cross_validate(features.train_nf, given_n, images, np.arange(n), generator, sharpness)  # type: ignore[arg-type]
+        assert sure.num_wrong <= sure.n <= n
+        found += surprising(sure, n)
+    assert found == named
+
+
+@dataclass(frozen=True)
+class ImageRows:
+    """Names of rows of features, which have no files."""
+
+    classes: tuple[str, ...]
+
+    def path(self, row: int) -> str:
+        return str(row)

@@ -141,6 +141,7 @@ def _leaks(images: Examined, groups: list[Rows], rule: Rule, what: str) -> Itera
     evidence = _evidence(images, crossing, {"groups": len(crossing), **counts}, spare)
     spoilt_tests = images.paths_of(spoilt[sides[spoilt] == 2])
     evidence["test"] = spoilt_tests
+    evidence["leaks"] = _learned_from(images, crossing, sides)
     yield rule.finding(
         f"{len(crossing):,} sets of {what} lie in more than one split ({said}); "
         f"{len(spoilt_tests):,} of {int((sides == 2).sum()):,} test images are concerned",
@@ -151,12 +152,29 @@ def _leaks(images: Examined, groups: list[Rows], rule: Rule, what: str) -> Itera
     )
 
 
+def _learned_from(images: Examined, crossing: list[Rows], sides: Rows) -> dict[str, list[str]]:
+    """All validation and test images that have copies in training, and those of test that have them in validation only.
+
+    Args:
+        images: the data.
+        crossing: groups of copies on more than one side.
+        sides: [N] of the images.
+    """
+    parts: dict[str, list[Rows]] = {"train": [], "validation": []}
+    for group in crossing:
+        first = int(sides[group][sides[group] >= 0].min())
+        parts["train" if first == 0 else "validation"].append(group[sides[group] > first])
+    empty = np.zeros(0, np.int64)
+    return {name: images.paths_of(np.concatenate([empty, *rows])) for name, rows in parts.items()}
+
+
 def _fold_leak(images: Examined, crossing: list[Rows], rule: Rule, what: str) -> Finding:
     """Every image is tested in its fold and learned from in others: all copies are concerned, and one is enough."""
     spoilt = np.concatenate(crossing)
     spare = np.concatenate([group[1:] for group in crossing])
     evidence = _evidence(images, crossing, {"groups": len(crossing)}, spare)
     evidence["test"] = images.paths_of(spoilt)
+    evidence["leaks"] = {"train": evidence["test"], "validation": []}
     return rule.finding(
         f"{len(crossing):,} sets of {what} lie in more than one fold; {len(spoilt):,} of {len(images):,} images are "
         f"concerned",
