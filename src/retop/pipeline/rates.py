@@ -21,6 +21,7 @@ from retop.data.batches import decode_batches
 from retop.pipeline.frozen import HeldInputs
 from retop.pipeline.prepared import PreparedRun, only_head
 from retop.pipeline.request import Setting
+from retop.recipe import StageRecipe
 from retop.training import (
     CroppedInputs,
     DecodedInputs,
@@ -40,7 +41,6 @@ FEWEST_CALLS = 3
 LONG_SECONDS = 2.0
 # Networks that take long for a full batch are measured on smaller ones.
 SMALL_BATCH, SMALL_BATCH_SECONDS = 8, 0.25
-FIRST_ROWS = 16
 FITTED_ROWS = 512
 # What a fit on features of photographs took, in the mean over the probe's penalties: for two classes, and for five.
 TWO_CLASS_ITERATIONS, ITERATIONS = 20, 55
@@ -144,22 +144,26 @@ class Rates:
         return (time.perf_counter() - started) / (num_rows * int(model.n_iter_[0]))
 
     def _loop_seconds(self, stage: int, network: LateNetwork, inputs: Inputs) -> tuple[float, float]:
-        # The first call of anything on a device costs more than all later ones.
-        self._fit(stage, network, inputs, 2, 1)
-        most = min(self._num_train, LARGEST_CALIBRATION)
-        rows, epochs = min(FIRST_ROWS, most), 1
+        # The first call of anything costs more than all later ones, and so does the first of each size of batch.
+        batch = min(self._stage_recipe(stage).batch_size, self._num_train)
+        most = max(batch, min(self._num_train, LARGEST_CALIBRATION) // batch * batch)
+        rows, epochs = min(SMALL_BATCH, batch), 1
+        self._fit(stage, network, inputs, rows, epochs)
         while True:
             started = time.perf_counter()
             judged = self._fit(stage, network, inputs, rows, epochs)
             seconds = time.perf_counter() - started
-            if seconds > CALIBRATION_SECONDS:
+            if seconds > (SMALL_BATCH_SECONDS if rows < batch else CALIBRATION_SECONDS):
                 epoch = (seconds - judged) / epochs
                 return max(0.0, epoch - judged) / rows, judged / rows
-            rows, epochs = (min(4 * rows, most), epochs) if rows < most else (rows, 2 * epochs)
+            if rows < batch:
+                rows = batch
+                self._fit(stage, network, inputs, rows, epochs)
+            else:
+                rows, epochs = (min(4 * rows, most), epochs) if rows < most else (rows, 2 * epochs)
 
     def _fit(self, stage: int, network: LateNetwork, inputs: Inputs, num_rows: int, epochs: int) -> float:
         """Train on so many rows, judged by the same; seconds of judging them once."""
-        recipe = self._recipe.stage1 if stage == 1 else self._recipe.stage2
         rows = np.resize(np.arange(len(inputs)), num_rows)
         data = LabelledInputs(inputs, np.zeros(len(inputs), dtype=np.int64), rows)
         fitted = fit(
@@ -168,7 +172,7 @@ class Rates:
             data,
             None,
             data,
-            replace(recipe, epochs=epochs, patience=None),
+            replace(self._stage_recipe(stage), epochs=epochs, patience=None),
             learning_rate=1e-12,
             weight_decay=0.0,
             seed=0,
@@ -177,6 +181,9 @@ class Rates:
             on_epoch=lambda epoch: None,
         )
         return fitted.history[0].seconds
+
+    def _stage_recipe(self, stage: int) -> StageRecipe:
+        return self._recipe.stage1 if stage == 1 else self._recipe.stage2
 
     def _inputs(self, stage: int, from_features: bool) -> tuple[Inputs, nn.Module]:
         """Inputs like those of the stage, and what they enter."""

@@ -99,7 +99,11 @@ def save_figure(figure: Figure, folder: Path, name: str) -> tuple[Path, ...]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    # With a layout engine each save draws twice, to find the layout; once is enough for both.
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
     figure.savefig(png, dpi=144, metadata={"Software": None})
-    figure.set_layout_engine("none")  # the layout of the PNG holds; finding it takes longer than drawing
     figure.savefig(svg, metadata={"Date": None, "Creator": "retop"})
     return png, svg
