@@ -9,7 +9,8 @@ from retop.errors import WeightsError
 
 # Digits must not be mirrored, so there is no augmentation. They were 8 pixels wide, so 32 show all of them in a quarter
 # of the time. They are so far from photographs that all layers adapt, and the few steps that 300 images make go further
-# with AdamW. After 30 epochs scratch is right on as many test images as after 60.
+# with AdamW. After 12 epochs of stage 2 the four are right as often as after 15 (96.1 to 98.5 %; 95.4 to 97.5 %),
+# and scratch after 30 as after 60.
 SETTINGS = (
     "data.images_per_class=30",
     "views.preset=none",
@@ -18,6 +19,7 @@ SETTINGS = (
     "thaw=all",
     "stage2.optimiser=adamw",
     "stage2.learning_rate=0.001",
+    "stage2.epochs=12",
     "scratch.stage2.epochs=30",
 )
 
