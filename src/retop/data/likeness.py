@@ -5,7 +5,7 @@ Where we differ: 256 bits, and the sign of each coefficient instead of its side 
 picture then flips known bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ _COSINES = np.cos(np.pi * np.outer(np.arange(_FREQUENCIES), 2 * np.arange(SIDE) 
 
 Bytes = NDArray[np.uint8]
 Pixels = NDArray[np.uint8]
+Rows = NDArray[np.int64]
 
 
 def shrink(image: Image.Image) -> Pixels:
@@ -89,7 +90,9 @@ def mirrored(hashes: Bytes, colours: Bytes) -> tuple[Bytes, Bytes]:
     return turned, colours.reshape(-1, 4, 4, 3)[:, :, ::-1].reshape(-1, COLOUR_BYTES)
 
 
-def find_near(hashes: Bytes, colours: Bytes) -> NDArray[np.int64]:
+def find_near(
+    hashes: Bytes, colours: Bytes, useful: Callable[[Rows, Rows], NDArray[np.bool_]] | None = None
+) -> Iterator[Rows]:
     """Pairs of pictures that look alike, as they are or one of them mirrored.
 
     Two hashes that differ in at most 15 bits agree in at least one of their 16 words of 16 bits. So only pictures that
@@ -99,15 +102,17 @@ def find_near(hashes: Bytes, colours: Bytes) -> NDArray[np.int64]:
     Args:
         hashes: [N, 32].
         colours: [N, 48].
+        useful: tells which of some pairs, [P] and [P], are worth comparing; it may think of what was yielded so far, so
+            that among thousands of like pictures few are compared. None for all.
 
-    Returns:
-        [P, 2]: two rows, the smaller one first; every pair once.
+    Yields:
+        [P, 2]: two rows, the smaller one first; a pair may come several times. P is at most about 3 N.
     """
     count = len(hashes)
     turned_hashes, turned_colours = mirrored(hashes, colours)
     both, both_colours = np.concatenate([hashes, turned_hashes]), np.concatenate([colours, turned_colours])
     words = np.ascontiguousarray(both).view(np.uint16)
-    found = [np.zeros((0, 2), np.int64)]
+    found, size = [np.zeros((0, 2), np.int64)], 0
     for word_n in words.T:
         order = np.argsort(word_n, kind="stable")
         values = word_n[order]
@@ -116,8 +121,14 @@ def find_near(hashes: Bytes, colours: Bytes) -> NDArray[np.int64]:
             # What is equal so far apart is so nearer by, too.
             same = same[same + shift < len(order)]
             same = same[values[same + shift] == values[same]]
-            found.append(_alike(order[same], order[same + shift], both, both_colours, count))
-    return np.unique(np.concatenate(found), axis=0)
+            first, second = _worth(order[same], order[same + shift], count, useful)
+            found.append(_alike(first, second, both, both_colours) % count)
+            size += len(found[-1])
+            if size >= count:
+                yield np.sort(np.concatenate(found), axis=1)
+                found, size = [], 0
+    if size:
+        yield np.sort(np.concatenate(found), axis=1)
 
 
 def _most_sharing(word_n: NDArray[np.uint16]) -> int:
@@ -145,15 +156,25 @@ def count_crowded(hashes: Bytes) -> int:
     return int(crowded.sum())
 
 
-def _alike(
-    first: NDArray[np.int64], second: NDArray[np.int64], hashes: Bytes, colours: Bytes, count: int
-) -> NDArray[np.int64]:
-    """Those of some pairs that are near copies; the rows from `count` on are the mirrored pictures."""
+def _worth(
+    first: Rows, second: Rows, count: int, useful: Callable[[Rows, Rows], NDArray[np.bool_]] | None
+) -> tuple[Rows, Rows]:
+    """Those of some pairs that are to be compared; the rows from `count` on are the mirrored pictures."""
     # Two mirrored pictures are as alike as the pictures, and a picture may well be like its own mirror image.
-    useful = ((first < count) | (second < count)) & (first % count != second % count)
-    first, second = first[useful], second[useful]
-    bits = np.bitwise_count(hashes[first] ^ hashes[second]).sum(axis=1)
+    kept = ((first < count) | (second < count)) & (first % count != second % count)
+    first, second = first[kept], second[kept]
+    if useful is None:
+        return first, second
+    kept = useful(first % count, second % count)
+    return first[kept], second[kept]
+
+
+def _alike(first: Rows, second: Rows, hashes: Bytes, colours: Bytes) -> Rows:
+    """Those of some pairs that are near copies."""
+    # As eight bytes at a time, a quarter of the time of single ones.
+    long = hashes.view(np.uint64)
+    bits = np.bitwise_count(long[first] ^ long[second]).sum(axis=1)
     first, second = first[bits <= NEAR_BITS], second[bits <= NEAR_BITS]
     levels = np.abs(colours[first].astype(np.int16) - colours[second]).mean(axis=1)
-    pairs = np.stack([first, second], axis=1)[levels <= NEAR_LEVELS] % count
-    return np.sort(pairs, axis=1)
+    pairs: Rows = np.stack([first, second], axis=1)[levels <= NEAR_LEVELS]
+    return pairs

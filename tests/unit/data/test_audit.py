@@ -244,6 +244,21 @@ def test_nearly_equal_embeddings_across_splits_are_found(split):
     assert "D17" not in check(split, listener=ignore).checked
 
 
+@pytest.mark.parametrize(("frames", "said"), [(300, False), (560, True)])
+def test_pictures_too_many_of_which_share_a_part_of_their_hash_are_counted(tmp_path, frames, said):
+    # A camera that stands still: every frame is like every other, in two classes.
+    scene = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    for n in range(frames):
+        frame = Image.fromarray(scene)
+        frame.putpixel((n % 32, n // 32), (n % 256, 200, 9))
+        (tmp_path / f"{n % 2}").mkdir(exist_ok=True)
+        (tmp_path / f"{n % 2}/{n}.png").write_bytes(encoded(frame))
+    findings = found(tmp_path)
+    assert len(findings["D07"].evidence["files"][0]) == frames
+    assert ("D18" in findings) == said
+    assert not said or (findings["D18"].severity == "note" and findings["D18"].evidence["images"] > 500)
+
+
 def test_exclusions_are_written_once_and_heal_what_they_name(split, tmp_path):
     shutil.copy(split / "train/cat/0.jpg", split / "test/cat/leak.jpg")
     shutil.copy(split / "train/cat/1.jpg", split / "train/dog/again.jpg")

@@ -54,6 +54,11 @@ def test_below_32_pixels_an_image_is_very_small(tmp_path):
     assert found(tmp_path)["D14"].evidence["files"] == [["a/31.png"]]
 
 
+def alike(hashes, colours):
+    """Every pair that is found, once."""
+    return sorted({tuple(pair) for pairs in find_near(hashes, colours) for pair in pairs.tolist()})
+
+
 @pytest.mark.parametrize(("bits", "levels", "near"), [(15, 12, True), (16, 12, False), (0, 13, False)])
 @pytest.mark.parametrize("last", [15, 255])
 def test_near_copies_differ_in_15_bits_and_12_levels_at_most(bits, levels, near, last):
@@ -65,7 +70,7 @@ def test_near_copies_differ_in_15_bits_and_12_levels_at_most(bits, levels, near,
     hashes[1] ^= np.packbits(flipped)
     colours = np.full((2, COLOUR_BYTES), 100, np.uint8)
     colours[1] += levels
-    assert find_near(hashes, colours).tolist() == ([[0, 1]] if near else [])
+    assert alike(hashes, colours) == ([(0, 1)] if near else [])
 
 
 def test_copies_that_share_one_word_of_many_with_hundreds_are_found():
@@ -74,7 +79,7 @@ def test_copies_that_share_one_word_of_many_with_hundreds_are_found():
     hashes[:, :2] = (90, 17)
     # One bit in each of the other words: the crowded word alone leads to the pair, and it lies at both of its ends.
     hashes[-1] = hashes[0] ^ np.array([0, 0] + [1, 0] * 15, np.uint8)
-    assert find_near(hashes, np.zeros((400, COLOUR_BYTES), np.uint8)).tolist() == [[0, 399]]
+    assert alike(hashes, np.zeros((400, COLOUR_BYTES), np.uint8)) == [(0, 399)]
 
 
 def examined(labels, **columns):

@@ -5,9 +5,12 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from retop.data.audit.examined import SHOWN_GROUPS, Examined, bind_pairs, groups_of
+from retop.data.audit.binding import AlikeAcross, Binding, Rows, groups_of
+from retop.data.audit.examined import SHOWN_GROUPS, Examined
 from retop.data.audit.rules import (
     ALIKE_EMBEDDINGS,
     COPIES,
@@ -22,11 +25,12 @@ from retop.data.audit.rules import (
 from retop.data.likeness import COLOUR_BYTES, HASH_BYTES, count_crowded, find_near
 from retop.records import Finding
 
-Rows = NDArray[np.int64]
 SIMILARITY = 0.98
 """Cosine from which two embeddings count as nearly equal."""
 
-_BLOCK = 2_048
+BLOCK = 1_024
+"""Rows and columns of cosines that are looked at together."""
+
 _LEAVE_OUT = "leave out the copies that training sees: --write-exclusions FILE, then --exclude FILE"
 
 
@@ -58,11 +62,8 @@ def find_copies(images: Examined) -> Iterator[Finding]:
 def find_near_copies(images: Examined) -> Iterator[Finding]:
     """D06, D07: images that look alike but have other contents. D18: not all of them were compared."""
     rows, hashes = _hashes(images)
-    pairs = _near_pairs(images, rows, hashes)
-    labels, sides = images.numbers("label"), images.parts()
-    across = pairs[(sides[pairs[:, 0]] != sides[pairs[:, 1]]) & (sides[pairs] >= 0).all(axis=1)]
-    yield from _leaks(images, bind_pairs(across), NEAR_LEAK, "near copies")
-    conflicts = bind_pairs(pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]])
+    crossing, conflicts = _near_groups(images, rows, hashes)
+    yield from _leaks(images, crossing, NEAR_LEAK, "near copies")
     if conflicts:
         count = sum(map(len, conflicts))
         yield NEAR_CONFLICT.finding(
@@ -86,26 +87,50 @@ def find_near_copies(images: Examined) -> Iterator[Finding]:
 def find_alike_embeddings(images: Examined, paths: Sequence[str], embeddings_nf: NDArray[np.float32]) -> list[Finding]:
     """D17: images across splits whose embeddings are nearly equal.
 
+    Blocks of 1,024 x 1,024 cosines are looked at, one at a time, and of the pairs in them only what they bind is kept:
+    beside the embeddings this takes at most 100 MB, and 200 bytes for each image.
+
     Args:
         images: the data.
         paths: of the embeddings, in their order; images without one are not compared.
         embeddings_nf: [N, F].
     """
-    places = {path: row for row, path in enumerate(images.texts("path"))}
-    known = [(places[path], at) for at, path in enumerate(paths) if path in places]
-    rows = np.array([row for row, _ in known], dtype=np.int64)
-    unit_nf = embeddings_nf[[at for _, at in known]].astype(np.float32)
-    unit_nf /= np.maximum(np.linalg.norm(unit_nf, axis=1, keepdims=True), 1e-12)
-    sides, contents = images.parts()[rows], images.numbers("content")[rows]
-    found = [np.zeros((0, 2), np.int64)]
-    for start in range(0, len(unit_nf), _BLOCK):
-        first, second = np.nonzero(unit_nf[start : start + _BLOCK] @ unit_nf.T >= SIMILARITY)
-        first = first + start
-        kept = (first < second) & (sides[first] != sides[second]) & (contents[first] != contents[second])
-        found.append(rows[np.stack([first[kept], second[kept]], axis=1)])
-    return list(
-        _leaks(images, bind_pairs(np.concatenate(found)), ALIKE_EMBEDDINGS, "images with nearly equal embeddings")
-    )
+    row_n = pc.index_in(pa.array(paths, pa.string()), images.table["path"].combine_chunks())
+    row_n = pc.fill_null(row_n, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    side_n = np.where(row_n >= 0, images.parts()[row_n], -1)
+    known = np.flatnonzero(side_n >= 0)
+    # Side by side, so that a block of one side alone need not be looked at.
+    places = known[np.argsort(side_n[known], kind="stable")]
+    sides, contents = side_n[places], images.numbers("content")[row_n[places]]
+    bound = Binding(len(images))
+    for top, left in _blocks(sides):
+        first, second = _alike_embeddings(embeddings_nf, places, top, left)
+        differ = (sides[first] != sides[second]) & (contents[first] != contents[second])
+        bound.bind(row_n[places[first[differ]]], row_n[places[second[differ]]])
+    groups = groups_of(bound.least_n)
+    return list(_leaks(images, groups, ALIKE_EMBEDDINGS, "images with nearly equal embeddings"))
+
+
+def _blocks(sides: Rows) -> Iterator[tuple[slice, slice]]:
+    """Pairs of stretches of rows, each pair once, but for those of one side."""
+    starts = range(0, len(sides), BLOCK)
+    for top in starts:
+        for left in range(top, len(sides), BLOCK):
+            # The rows are in the order of their sides.
+            if sides[top] != sides[min(left + BLOCK, len(sides)) - 1]:
+                yield slice(top, top + BLOCK), slice(left, left + BLOCK)
+
+
+def _alike_embeddings(embeddings_nf: NDArray[np.float32], places: Rows, top: slice, left: slice) -> tuple[Rows, Rows]:
+    cosines = _unit(embeddings_nf[places[top]]) @ _unit(embeddings_nf[places[left]]).T
+    first, second = np.nonzero(cosines >= SIMILARITY)
+    return first + top.start, second + left.start
+
+
+def _unit(vectors_nf: NDArray[np.float32]) -> NDArray[np.float32]:
+    vectors_nf = vectors_nf.astype(np.float32)
+    unit_nf: NDArray[np.float32] = vectors_nf / np.maximum(np.linalg.norm(vectors_nf, axis=1, keepdims=True), 1e-12)
+    return unit_nf
 
 
 def find_group_leaks(images: Examined) -> Iterator[Finding]:
@@ -193,19 +218,19 @@ def _hashes(images: Examined) -> tuple[Rows, NDArray[np.uint8]]:
     return first_rows, np.frombuffer(b"".join(_values(images, "hash", first_rows)), np.uint8).reshape(-1, HASH_BYTES)
 
 
-def _near_pairs(images: Examined, first_rows: Rows, hashes: NDArray[np.uint8]) -> Rows:
-    """Pairs of rows that look alike; of exact copies one each is compared, with all its rows in the answer."""
+def _near_groups(images: Examined, first_rows: Rows, hashes: NDArray[np.uint8]) -> tuple[list[Rows], list[Rows]]:
+    """Images that look like one on another side, and those that look like one of another class, in groups."""
     contents = images.numbers("content")
+    picture_of_content = np.full(contents.max(initial=-1) + 1, -1)
+    picture_of_content[contents[first_rows]] = np.arange(len(first_rows))
+    across = [AlikeAcross(picture_of_content[contents], kinds) for kinds in (images.parts(), images.numbers("label"))]
     colours = np.frombuffer(b"".join(_values(images, "colours", first_rows)), np.uint8).reshape(-1, COLOUR_BYTES)
-    pairs = first_rows[find_near(hashes, colours)]
-    rows_of = {int(contents[group[0]]): group for group in groups_of(contents)}
-    spread = [
-        (one, other)
-        for first, second in pairs.tolist()
-        for one in rows_of.get(int(contents[first]), (first,))
-        for other in rows_of.get(int(contents[second]), (second,))
-    ]
-    return np.array(spread, dtype=np.int64).reshape(-1, 2)
+    for pairs in find_near(
+        hashes, colours, lambda one, other: across[0].lacks(one, other) | across[1].lacks(one, other)
+    ):
+        for kinds in across:
+            kinds.bind(*pairs.T)
+    return across[0].groups(), across[1].groups()
 
 
 def _values(images: Examined, column: str, rows: Rows) -> list[bytes]:

@@ -50,28 +50,3 @@ class Examined:
             folds = pc.fill_null(self.table["fold"], -1)
             return folds.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
         return self.sides()
-
-
-def groups_of(values: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Rows of each value that several rows have; -1 is none."""
-    order = np.argsort(values, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(values[order])) + 1)
-    return [part for part in parts if len(part) > 1 and values[part[0]] >= 0]
-
-
-def bind_pairs(pairs: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Rows that pairs connect, directly or through others, as groups."""
-    parent: dict[int, int] = {}
-
-    def root(row: int) -> int:
-        while parent.setdefault(row, row) != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    for first, second in pairs.tolist():
-        parent[root(first)] = root(second)
-    groups: dict[int, list[int]] = {}
-    for row in sorted(parent):
-        groups.setdefault(root(row), []).append(row)
-    return [np.array(group) for group in groups.values()]
