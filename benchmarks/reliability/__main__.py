@@ -82,6 +82,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     RESULTS.mkdir(exist_ok=True)
+    broken = []
     for name in given.sections.split(","):
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="retop-reliability-") as work:
@@ -90,6 +91,16 @@ def main() -> None:
         part = "" if given.share == 1 else f"-{given.share:g}"
         (RESULTS / f"reliability-{name}{part}.json").write_text(json.dumps(found, indent=1) + "\n")
         print(json.dumps({name: found}, indent=1), flush=True)
+        broken += [name] if is_broken(found) else []
+    if broken:
+        sys.exit(f"not as it should be: {', '.join(broken)}")
+
+
+def is_broken(found: dict[str, Any]) -> bool:
+    """Whether a section found what must not be: another result, another ending, or a test that failed."""
+    failed = any(claim.get("failed") for claim in found.values() if isinstance(claim, dict))
+    passed_over = found.get("the one before was used", 0) != found.get("damaged", 0)
+    return bool(found.get("different") or found.get("other endings") or failed or passed_over)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import retop
 from example_records import contender, write_comparison
+from retop.api import demo_data
+from retop.cli.demo import SETTINGS
 from retop.report import write_report
 
 if TYPE_CHECKING:
@@ -35,6 +38,41 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report([folder, other, digits], out=folder / "all.html")
 
 
+@pytest.fixture(scope="module")
+def demo_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's report, of a shorter demo."""
+    settings = dict(one.split("=") for one in SETTINGS) | {
+        "data.images_per_class": 15,
+        "stage1.epochs": 3,
+        "scratch.stage1.epochs": 0,
+        "stage2.epochs": 2,
+        "scratch.stage2.epochs": 2,
+    }
+    folder = tmp_path_factory.mktemp("demo") / "run"
+    backbones = ["pocket_vgg", "pocket_resnet"]
+    retop.compare(demo_data(), backbones, settings=settings, baselines=["probe", "scratch"], out=folder)
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def cats_dogs_page(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
+    """The report on cats and dogs, with heat maps, of a shorter comparison."""
+    settings = {
+        "data.images_per_class": 20,
+        "image_size": 96,
+        "views.count": 1,
+        "stage1.epochs": 3,
+        "stage2.epochs": 1,
+    }
+    folder = tmp_path_factory.mktemp("cats_dogs") / "run"
+    backbones = ["mobilenetv2_100", "mobilenetv1_100"]
+    weights = shared / "weights"
+    retop.compare(
+        shared / "data/cats_dogs", backbones, weights=weights, settings=settings, baselines=["probe"], out=folder
+    )
+    return retop.write_report(folder, explain=True)
+
+
 def opened(page: "Page", file: Path) -> list[str]:
     """Open the page to the end of its drawing; what went wrong on the way."""
     wrong: list[str] = []
@@ -59,6 +97,26 @@ def test_page_is_whole_at_every_width_and_colour(browser: "Browser", page_file: 
     assert figures == drawn > 20
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", ["demo_page", "cats_dogs_page"])
+def test_pages_of_real_comparisons_are_whole(
+    browser: "Browser", request: pytest.FixtureRequest, name: str, width: int, scheme: str
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    assert opened(page, request.getfixturevalue(name)) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert (
+        page.evaluate(
+            "[...document.querySelectorAll('[data-figure]')].filter(one => !one.querySelector('.main-svg .xy')).length"
+        )
+        == 0
+    )
+    assert page.evaluate("document.querySelectorAll('[data-figure]').length") >= 10
+    assert page.evaluate("[...document.images].filter(one => !(one.complete && one.naturalWidth)).length") == 0
     page.close()
 
 

@@ -124,7 +124,9 @@ def store_view(
     return StoredView(key, store.fill(key, len(images), compute, f"{about}, view {view}"))
 
 
-def store_features(store: ActivationStore, view: StoredView, frozen: FrozenComputation, about: str) -> StoredView:
+def store_features(
+    store: ActivationStore, view: StoredView, frozen: FrozenComputation, about: str, part: str, listener: Listener
+) -> StoredView:
     """The features that a frozen network gives for one stored view: its suffix, run once over the entry.
 
     Args:
@@ -132,6 +134,8 @@ def store_features(store: ActivationStore, view: StoredView, frozen: FrozenCompu
         view: the activations to start from.
         frozen: the suffix, frozen as it is before training.
         about: a few words for ``retop cache``.
+        part: name of the running part for progress events, in images.
+        listener: receives progress.
 
     Returns:
         The complete entry of features, row i belonging to image i.
@@ -153,14 +157,18 @@ def store_features(store: ActivationStore, view: StoredView, frozen: FrozenCompu
     )
     entry = store.find(key)
     if entry is not None:
+        listener(PartAdvanced(part, len(view.entry), "from the store"))
         return StoredView(key, entry)
 
     def compute(start: int) -> Iterable[Tensors]:
-        for first in range(start - start % PREFIX_BATCH, len(view.entry), PREFIX_BATCH):
+        aligned = start - start % PREFIX_BATCH
+        listener(PartAdvanced(part, aligned))
+        for first in range(aligned, len(view.entry), PREFIX_BATCH):
             rows = np.arange(first, min(first + PREFIX_BATCH, len(view.entry)))
             crossings = tuple(tensor.to(frozen.device) for tensor in view.entry.gather(rows))
             results = frozen.run(*crossings)
             yield tuple(tensor[max(0, start - first) :] for tensor in _to_stored(results, frozen.stored))
+            listener(PartAdvanced(part, len(rows)))
 
     return StoredView(key, store.fill(key, len(view.entry), compute, f"{about}, view {view.key.view}"))
 

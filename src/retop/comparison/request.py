@@ -76,10 +76,11 @@ class ComparisonRequest:
             return ()
         default, asked = _flat(to_plain(Recipe())), _flat(to_plain(self.recipe))
         kept = _flat(to_plain(self._recipe_of("scratch", scratch_request(self.recipe, self.seeds[0]).recipe)))
+        chosen = {"name", *(key for name, key, _ in self.overrides if name == "scratch")}
         return tuple(
             f"{key}={value} (scratch keeps {kept[key]})"
             for key, value in asked.items()
-            if key != "name" and value != default.get(key) and value != kept.get(key)
+            if key not in chosen and value != default.get(key) and value != kept.get(key)
         )
 
     def _check_override(self, backbone: str, key: str, value: str) -> None:

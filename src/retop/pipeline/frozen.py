@@ -123,8 +123,12 @@ class FrozenPart:
             raise RunError("features were asked for without activations; this is a defect of retop")
         frozen = self._prepared.frozen_suffix(split, self._setting.runtime)
         about = f"{self._prepared.backbone.name} features"
-        with self._clock.part("features", sum(map(len, activations)), "views"):
-            return [[store_features(store, view, frozen, about) for view in views] for views in activations]
+        total = sum(len(view.entry) for views in activations for view in views)
+        with self._clock.part("features", total, "images") as shown:
+            return [
+                [store_features(store, view, frozen, about, shown, self._setting.listener) for view in views]
+                for views in activations
+            ]
 
     def _prefix(self) -> FrozenComputation:
         split = self._prepared.split
@@ -182,10 +186,13 @@ def feature_batches(inputs: Inputs, network: torch.nn.Module, setting: Setting) 
     Args:
         inputs: features from the store, or images.
         network: what turns the inputs into features; the identity for stored features.
-        setting: device and arithmetic.
+        setting: device, arithmetic, and whether somebody asked to stop.
 
     Yields:
         Batches on the CPU.
+
+    Raises:
+        StoppedError: somebody asked to stop; asked before every batch.
     """
     rows = np.arange(len(inputs))
     # A batch of images takes the memory of all the network's layers, one of features next to none.
@@ -193,6 +200,7 @@ def feature_batches(inputs: Inputs, network: torch.nn.Module, setting: Setting) 
     at_once = None if isinstance(inputs, StoredInputs) else setting.runtime.images_at_once
     with torch.inference_mode():
         for _, tensors in inputs.batches(rows, np.zeros_like(rows), batch_size):
+            setting.stop.check()
             placed = tuple(tensor.to(setting.runtime.device) for tensor in tensors)
             with setting.runtime.autocast():
                 (features_nf,) = in_parts_that_fit(network, placed, at_once)

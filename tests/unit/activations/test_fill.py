@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from torch import nn
 
 from images import write_shapes
 from retop.activations import ActivationStore, StoredView, store, store_features, store_view
+from retop.activations import fill as fill_module
 from retop.data import Dataset, open_dataset
+from retop.errors import StoppedError
 from retop.events import Event, PartAdvanced, ignore
 from retop.recipe import DataRecipe, ViewsRecipe
 from retop.records import Preprocessing
@@ -69,10 +72,31 @@ def test_features_are_computed_from_stored_activations(shapes: Dataset) -> None:
     ours = ActivationStore()
     view = fill(ours, shapes)
     pooled = choose_runtime("cpu", "fp32").frozen(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), "pool")
-    features = store_features(ours, view, pooled, "features")
+    features = store_features(ours, view, pooled, "features", "features", ignore)
     rows = np.arange(len(shapes.train))
     torch.testing.assert_close(features.entry.gather(rows)[0], view.entry.gather(rows)[0].mean((2, 3)))
-    assert store_features(ActivationStore(), view, pooled, "features").key == features.key
+    assert store_features(ActivationStore(), view, pooled, "features", "features", ignore).key == features.key
+
+
+def test_who_asks_to_stop_is_answered_between_two_batches_of_features(
+    shapes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fill_module, "PREFIX_BATCH", 4)
+    batches: list[int] = []
+
+    def pooled(images: torch.Tensor) -> tuple[torch.Tensor]:
+        batches.append(len(images))
+        return (images.mean((2, 3)),)
+
+    def stop_after_two(event: Event) -> None:
+        if isinstance(event, PartAdvanced) and len(batches) == 2:
+            raise StoppedError("asked")
+
+    view = fill(ActivationStore(), shapes)
+    frozen = replace(choose_runtime("cpu", "fp32").frozen(nn.Flatten(), "pool"), run=pooled)
+    with pytest.raises(StoppedError):
+        store_features(ActivationStore(), view, frozen, "features", "features", stop_after_two)
+    assert batches == [4, 4]
 
 
 def peak_growth(data: Dataset, folder: Path) -> int:

@@ -51,6 +51,8 @@ def test_what_scratch_does_not_take_is_named() -> None:
     )  # fmt: skip
     taken = {"scratch.stage2.epochs": 5, "scratch.thaw": 2, "scratch.views.count": 8}
     assert build_request(["a"], None, "default", settings | taken, 1, ["scratch"]).untaken() == ()
+    other = {"scratch.stage2.epochs": 30, "scratch.thaw": "all", "scratch.views.count": 16}
+    assert build_request(["a"], None, "default", settings | other, 1, ["scratch"]).untaken() == ()
     assert build_request(["a"], None, "default", settings, 1, []).untaken() == ()
     assert build_request(["a"], None, "default", None, 1, ["scratch"]).untaken() == ()
 
