@@ -3,7 +3,7 @@
 # N images, S seeds
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
@@ -225,9 +225,15 @@ def _row(
         stage1_accuracy=_stage_accuracy(contender, 1) if contender.kind == "fine-tuned" else None,
         stage2_accuracy=_stage_accuracy(contender, 2),
         seconds=_mean_seconds(contender),
-        recipe_differs=contender.kind == "fine-tuned" and any(run.recipe != recipe for run in contender.runs),
+        recipe_differs=contender.kind == "fine-tuned" and not all(_same(run.recipe, recipe) for run in contender.runs),
         without_leaks=_without(contender.predictions[0], leaked),
     )
+
+
+def _same(one: Recipe, other: Recipe) -> bool:
+    """Whether two runs were asked for alike; how far a stage was lengthened depends on the data alone."""
+    stages = one.stage1.same_but_for_length(other.stage1) and one.stage2.same_but_for_length(other.stage2)
+    return stages and one == replace(other, stage1=one.stage1, stage2=one.stage2)
 
 
 def _without(predictions: Predictions, leaked: frozenset[str]) -> Interval | None:

@@ -67,7 +67,7 @@ def _leaks(rows: Sequence[ComparisonRow]) -> list[str]:
     )
     split = leaking[0].metrics.split
     return [
-        f"Some {split} images have copies among the images that training sees, so the accuracies may flatter: {named} "
+        f"Some {split} images have copies among the images of other splits, so the accuracies may flatter: {named} "
         f"(first seed; retop check names the images)."
     ]
 

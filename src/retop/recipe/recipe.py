@@ -247,6 +247,19 @@ class StageRecipe:
         patience = None if self.patience is None else self.patience * max(1, factor)
         return replace(self, epochs=self.epochs * max(1, factor), patience=patience)
 
+    def same_but_for_length(self, other: "StageRecipe") -> bool:
+        """Whether the stages are equal, or differ only in how far `min_steps` lengthened them.
+
+        Args:
+            other: the stage to compare with.
+        """
+        if self == other or self.min_steps == 0:
+            return self == other
+        ours, theirs = self.patience or 0, other.patience or 0
+        return ours * other.epochs == theirs * self.epochs and self == replace(
+            other, epochs=self.epochs, patience=self.patience
+        )
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -115,6 +115,15 @@ def test_only_backbones_are_marked_for_another_recipe() -> None:
     assert {row.name for row in rows if row.recipe_differs} == {"b"}
 
 
+def test_a_stage_lengthened_for_few_images_is_not_another_recipe() -> None:
+    asked = Recipe()
+    longer = replace(asked, stage1=asked.stage1.lengthened(64))
+    impatient = replace(longer, stage1=replace(longer.stage1, patience=asked.stage1.patience))
+    assert longer != asked
+    rows, _ = rank([contender("a", recipe=longer), contender("b", recipe=impatient), contender("c")], asked)
+    assert {row.name for row in rows if row.recipe_differs} == {"b"}
+
+
 def test_baselines_have_no_stage_1() -> None:
     rows, _ = rank([contender("scratch", "scratch"), contender("probe-a", "probe")], Recipe())
     assert [row.stage1_accuracy for row in rows] == [None, None]
