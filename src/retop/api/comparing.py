@@ -19,14 +19,12 @@ from retop.events import Listener, Notice
 from retop.pipeline import Setting, only_process_in
 from retop.predictor import Predictor
 from retop.recipe import Recipe
-from retop.records import ComparisonRecord, PlanRecord, read_record, write_record, write_split
+from retop.records import SPLIT, ComparisonRecord, PlanRecord, read_record, write_record, write_split
 from retop.records.storing import writing
 from retop.report import comparison_html, write_all_figures, write_report
 from retop.schema import from_plain
 from retop.stopping import stop_on_signals
 from retop.training.tracking import TrackerName, check_trackers
-
-SPLIT = "split.parquet"
 
 
 @dataclass(frozen=True)

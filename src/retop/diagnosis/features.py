@@ -3,7 +3,7 @@
 from retop.diagnosis.evidence import Evidence
 from retop.diagnosis.rule import CERTAIN, Rule, accuracy, standard_error, whole
 from retop.evaluation import exact_mcnemar
-from retop.records import Finding, SampleResult
+from retop.records import BATCH_STATISTICS, Finding, SampleResult
 
 UNLIKELY = 0.005
 """Probability of a finding where there is nothing: a late group is rarely as poor as an early one, so that far fewer
@@ -70,10 +70,13 @@ class WrongStatistics(Rule):
 
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""
-        if evidence.isolation and evidence.isolation.batch_statistics:
-            tested = self._tested(evidence.isolation.validation, evidence.isolation.batch_statistics)
+        isolation = evidence.isolation
+        if isolation and isolation.batch_statistics:
+            tested = self._tested(isolation.validation, isolation.batch_statistics)
             return tested or self._lost_when_saved(evidence)
-        return self._from_curves(evidence)
+        if isolation and BATCH_STATISTICS not in [one.test for one in isolation.skipped]:
+            return None  # The network has no batch norm.
+        return self._lost_when_saved(evidence) or self._from_curves(evidence)
 
     def _lost_when_saved(self, evidence: Evidence) -> Finding | None:
         if evidence.validation is None or not evidence.stages:

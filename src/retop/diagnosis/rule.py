@@ -9,8 +9,8 @@ from retop.records import Finding, SampleResult
 
 Severity = Literal["error", "warning", "note"]
 CERTAIN = 3.0
-"""Standard errors beyond which a difference is not taken for noise: some forty tests are made on every run, and hardly
-one run in fifty may be warned of in vain."""
+"""Standard errors beyond which a difference is not taken for noise: by chance alone one test in 740 exceeds them, and
+most rules ask for a least size of the difference besides."""
 LIKELY_CHOSEN = 1.0
 """Standard errors by which the best of many epochs is above what it would be on other images."""
 

@@ -6,12 +6,18 @@ from retop.records import Finding
 
 
 class NotTested(Rule):
-    """Isolating tests that were left out to save time."""
+    """Isolating tests that were left out."""
 
     code, name, severity = "R26", "not tested", "note"
     why = "What these tests would have shown is unknown; silence of the rules that read them says nothing."
-    looks_for = "The run's record says which isolating tests would have exceeded their share of the run's operations."
-    fixes = "Train again with a larger share: --set isolating_share=0.2."
+    looks_for = (
+        "The run's record says which isolating tests were left out: they would have exceeded their share of the run's "
+        "operations, or the features of the frozen network were not stored, or memory was too small for a batch."
+    )
+    fixes = (
+        "Train again with what each of them lacked: a larger share (--set isolating_share=0.2), the store (--cache "
+        "DIR), or more memory."
+    )
 
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""

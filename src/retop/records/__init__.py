@@ -15,7 +15,15 @@ from retop.records.finished import (
     read_finished_run,
 )
 from retop.records.heatmap import HeatMap, HeatMapRecord
-from retop.records.isolation import DepthResult, IsolationRecord, SampleResult, SkippedTest, SureAnswers, SuspectedLabel
+from retop.records.isolation import (
+    BATCH_STATISTICS,
+    DepthResult,
+    IsolationRecord,
+    SampleResult,
+    SkippedTest,
+    SureAnswers,
+    SuspectedLabel,
+)
 from retop.records.metrics import CalibratedMetrics, ClassMetrics, Interval, Metrics, MissedImage, SeedSummary
 from retop.records.network import GroupRecord, NetworkRecord, Preprocessing, WeightsRecord
 from retop.records.plan import PlannedPart, PlannedRun, PlanRecord
@@ -37,13 +45,15 @@ from retop.records.run import (
     UnreadableImage,
     read_epochs,
 )
-from retop.records.split import SPLIT_SCHEMA, read_split, write_split
+from retop.records.split import SPLIT, SPLIT_SCHEMA, read_split, recorded_contents, write_split
 from retop.records.storing import read_record, write_record
 from retop.records.trained import MODEL_FOLDER_VERSION, TrainedRecord, problem_of_classes
 
 __all__ = [
+    "BATCH_STATISTICS",
     "MODEL_FOLDER_VERSION",
     "PREDICTIONS_SCHEMA",
+    "SPLIT",
     "SPLIT_SCHEMA",
     "Acceptance",
     "AcceptancePoint",
@@ -97,6 +107,7 @@ __all__ = [
     "read_predictions",
     "read_record",
     "read_split",
+    "recorded_contents",
     "write_predictions",
     "write_record",
     "write_split",

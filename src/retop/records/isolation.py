@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+BATCH_STATISTICS = "statistics of the batch"
+"""What the test with batch norm on the statistics of its batch is called among those that were left out."""
+
 
 @dataclass(frozen=True)
 class SampleResult:
@@ -74,13 +77,13 @@ class DepthResult:
 
 @dataclass(frozen=True)
 class SkippedTest:
-    """A test that would have exceeded its share of the run's work."""
+    """A test that would have exceeded its share of the run's work, or could not be made."""
 
     test: str
     """The test, in words."""
 
     reason: str
-    """Its operations, and those that were left."""
+    """Its operations and those that were left, or what stood against it; and the way out."""
 
 
 @dataclass(frozen=True)
@@ -127,5 +130,5 @@ class IsolationRecord:
     """Sure answers of the cross-validation, right and wrong ones; None without one, and in records of before."""
 
     skipped: tuple[SkippedTest, ...] = ()
-    """Tests that were not made because they would have exceeded ``isolating_share``; their fields above hold no images,
-    or nothing."""
+    """Tests that were not made, because they would have exceeded ``isolating_share`` or lacked something; their fields
+    above hold no images, or nothing."""

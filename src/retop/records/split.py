@@ -1,8 +1,10 @@
 """split.parquet: which image lies on which side of the split; ``--split-file`` takes it again."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from retop.errors import RunError
@@ -20,6 +22,7 @@ SPLIT_SCHEMA = pa.schema(
         pa.field("height", pa.int32()),  # pixels, as stored
     ]
 )
+SPLIT = "split.parquet"
 SPLIT_VERSION = b"1"
 
 
@@ -59,3 +62,21 @@ def read_split(path: Path) -> pa.Table:
         return table.select(SPLIT_SCHEMA.names).cast(SPLIT_SCHEMA)
     except (OSError, pa.ArrowException, KeyError) as error:
         raise RunError(f"{path} is not a split table: {error}") from error
+
+
+def recorded_contents(folder: Path, paths: Collection[str]) -> dict[str, str]:
+    """What files held when a comparison, or the run of one, read them.
+
+    Args:
+        folder: of a comparison or of one of its runs.
+        paths: of images, as their source names them.
+
+    Returns:
+        SHA-256 in hexadecimal by path; of those of which it is known.
+    """
+    file = next((place for one in (folder, folder.parent) if (place := one / SPLIT).is_file()), None)
+    if file is None:
+        return {}
+    table = read_split(file)
+    known = table.filter(pc.is_in(table["path"], pa.array(list(paths), pa.string())))
+    return dict(zip(known["path"].to_pylist(), known["content"].to_pylist(), strict=True))

@@ -1,6 +1,7 @@
 """Heat maps that explanation wrote into a run's folder; the report only shows them."""
 
 import base64
+import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from retop.data import open_source
-from retop.records import FinishedComparison, FinishedRun, HeatMapRecord, read_record, write_record
+from retop.records import FinishedComparison, FinishedRun, HeatMapRecord, read_record, recorded_contents, write_record
 from retop.records import HeatMap as HeatMapEntry
 from retop.report.answered import answer_facts
 from retop.schema import write_bytes
@@ -63,8 +64,12 @@ def _explain(run: FinishedRun, images: Mapping[str, str], data: Path | None) -> 
     columns = run.record.recipe.data.columns if data is None else None
     source = open_source(data or run.record.data.location, columns)
     predictor = Predictor(run.folder / "model")
+    contents = {path: source.read(path) for path in images}
+    recorded = recorded_contents(run.folder, images)
+    changed = {path for path in recorded if hashlib.sha256(contents[path]).hexdigest() != recorded[path]}
+    images = {path: predicted for path, predicted in images.items() if path not in changed}
     for place, (path, predicted) in enumerate(images.items()):
-        pixels_hwc = preprocess_bytes(source.read(path), path, predictor.trained.preprocessing)
+        pixels_hwc = preprocess_bytes(contents[path], path, predictor.trained.preprocessing)
         write_bytes(folder / f"{place:03d}.jpg", _jpeg(overlay_of(predictor, pixels_hwc, predicted)))
     maps = tuple(
         HeatMapEntry(path, predicted, f"{place:03d}.jpg") for place, (path, predicted) in enumerate(images.items())

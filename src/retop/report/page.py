@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from retop.evaluation.numerals import count, p_value, percent, percent_range, points, seconds, short, size
-from retop.records import Finding
+from retop.records import Finding, FinishedComparison
 from retop.report.answered import AnsweredImage
 from retop.report.contents import ComparisonFacts, ContenderFacts, ReportFacts
 from retop.report.heatmaps import HeatMap, Heatmaps
@@ -99,12 +99,12 @@ def page_figures(facts: ReportFacts) -> Iterator[PageFigure]:
         yield ranking_figure(facts.joint.ranking, "all-together")
 
 
-def render_page(facts: ReportFacts, heatmaps: Sequence[Heatmaps], data: Path | None = None) -> str:
+def render_page(facts: ReportFacts, opened: Sequence[FinishedComparison], data: Path | None = None) -> str:
     """The whole page.
 
     Args:
         facts: of the report.
-        heatmaps: of each comparison, in their order.
+        opened: the comparisons that the facts are of, in their order.
         data: where the images lie now, if they were moved; of the first comparison.
 
     Returns:
@@ -114,8 +114,8 @@ def render_page(facts: ReportFacts, heatmaps: Sequence[Heatmaps], data: Path | N
     joint = facts.joint
     joint_figure = ranking_figure(joint.ranking, "all-together") if joint and joint.ranking else None
     thumbnails = Thumbnails()
-    for one in facts.comparisons:
-        thumbnails.add(one.data, _wanted(one), data)
+    for one, comparison in zip(facts.comparisons, opened, strict=True):
+        thumbnails.add(one.data, _wanted(one), data, comparison.folder)
     figures = [figure for view in views for figure in _figures(view)] + ([joint_figure] if joint_figure else [])
     payload = {
         "figures": {figure.name: figure.spec for figure in figures},
@@ -126,7 +126,7 @@ def render_page(facts: ReportFacts, heatmaps: Sequence[Heatmaps], data: Path | N
             for contender in view.contenders
         },
     }
-    template = _environment(thumbnails, heatmaps).get_template("report.html.j2")
+    template = _environment(thumbnails, [Heatmaps(one) for one in opened]).get_template("report.html.j2")
     return template.render(
         facts=facts,
         views=views,

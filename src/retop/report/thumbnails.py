@@ -1,6 +1,7 @@
 """Small copies of images for the page, read from where the data lies; each is embedded once."""
 
 import base64
+import hashlib
 import io
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +10,7 @@ from PIL import Image
 
 from retop.data import ImageSource, decode_image, open_source
 from retop.errors import DataError
-from retop.records import DataRecord
+from retop.records import DataRecord, recorded_contents
 
 SIDE = 112
 QUALITY = 74
@@ -31,24 +32,27 @@ class Thumbnails:
         self._sources: dict[str, ImageSource | None] = {}
         self._bytes = 0
 
-    def add(self, data: DataRecord, paths: Iterable[str], location: Path | None = None) -> None:
-        """Read images, the most important first; what is beyond the limit is left out.
+    def add(self, data: DataRecord, paths: Iterable[str], location: Path | None, folder: Path) -> None:
+        """Read images, the most important first; what is beyond the limit, or has changed, is left out.
 
         Args:
             data: the data set they belong to.
             paths: as its source names them.
             location: where the data lies now; None for where it lay.
+            folder: of the comparison, which knows what the files held.
         """
+        paths = tuple(paths)
+        recorded = recorded_contents(folder, paths)
         for path in paths:
             key = (data.fingerprint, path)
             if key not in self._places:
-                self._places[key] = self._read(data, path, location)
+                self._places[key] = self._read(data, path, location, recorded.get(path))
 
     def place(self, data: DataRecord, path: str) -> int | None:
         """Place of an image in `images`; None where it is not shown."""
         return self._places.get((data.fingerprint, path))
 
-    def _read(self, data: DataRecord, path: str, location: Path | None) -> int | None:
+    def _read(self, data: DataRecord, path: str, location: Path | None, recorded: str | None) -> int | None:
         source = self._source(data, location)
         if source is None:
             return None
@@ -56,7 +60,11 @@ class Thumbnails:
             self._note(f"Only the first {len(self.images)} images are shown, to keep this page small.")
             return None
         try:
-            image = decode_image(source.read(path), path, at_least=SIDE)
+            content = source.read(path)
+            if recorded not in (None, hashlib.sha256(content).hexdigest()):
+                self._note(f"Not shown: {path} is no longer the file that the run read.")
+                return None
+            image = decode_image(content, path, at_least=SIDE)
         except DataError as error:
             self._note(f"Not shown: {error}.")
             return None

@@ -10,7 +10,7 @@ from typing import Literal
 from retop.errors import OutputError
 from retop.records.finished import REPORT
 from retop.report.contents import report_facts
-from retop.report.heatmaps import Heatmaps, make_heatmaps
+from retop.report.heatmaps import make_heatmaps
 from retop.report.page import page_figures, render_markdown, render_page
 from retop.report.page_figure import PageFigure
 from retop.schema import to_plain, write_bytes
@@ -55,7 +55,7 @@ def write_report(
                 write_bytes(target / f"{figure.name}.{form}", _file(figure, form))
             return target
         if form == "html":
-            text = render_page(facts, [Heatmaps(one) for one in opened], data)
+            text = render_page(facts, opened, data)
         elif form == "markdown":
             text = render_markdown(facts)
         else:

@@ -19,7 +19,7 @@ class Allowance:
 
     Attributes:
         flops: floating-point operations that may be spent.
-        skipped: tests that would have taken more than was left.
+        skipped: tests that would have taken more than was left, or could not be made.
     """
 
     flops: float
@@ -29,12 +29,14 @@ class Allowance:
         """Spend the operations of a test if they are left; write it down if they are not."""
         if flops > self.flops:
             left = max(0.0, self.flops)
-            self.skipped.append(
-                SkippedTest(test, f"takes {flops:.1e} operations of {left:.1e} left; raise isolating_share")
-            )
+            self.leave_out(test, f"takes {flops:.1e} operations of {left:.1e} left; raise isolating_share")
             return False
         self.flops -= flops
         return True
+
+    def leave_out(self, test: str, reason: str) -> None:
+        """Write down a test that is not made."""
+        self.skipped.append(SkippedTest(test, reason))
 
 
 def fit_flops(num_fits: int, num_images: int, num_features: int, num_classes: int) -> float:

@@ -17,7 +17,15 @@ from retop.data import ImageSet
 from retop.data.batches import decode_batches
 from retop.predictor import Predictor
 from retop.recipe import ViewsRecipe
-from retop.records import DepthResult, IsolationRecord, Predictions, SampleResult, SureAnswers, SuspectedLabel
+from retop.records import (
+    BATCH_STATISTICS,
+    DepthResult,
+    IsolationRecord,
+    Predictions,
+    SampleResult,
+    SureAnswers,
+    SuspectedLabel,
+)
 from retop.training.allowance import Allowance, fit_flops
 from retop.training.depth import probe_depths
 from retop.training.order import derive_seed
@@ -32,6 +40,7 @@ NUM_FITS = FOLDS + 2
 BATCH = 32
 BORDER_FRACTION = 0.14
 THUMBNAIL_PIXELS = 8
+REGRESSIONS, DEPTHS = "regressions on the features", "probe at several depths"
 NO_AUGMENTATION = ViewsRecipe(preset="none", count=1)
 
 
@@ -81,7 +90,10 @@ def isolate(
     sample_flops = len(rows) * pass_flops
     picked = generator.permutation(len(train))[:MOST_FITTED]
     sizes = (len(picked), features.train_nf.shape[1], len(train.classes)) if features else (0, 0, 0)
-    if features is not None and allowance.covers("regressions on the features", fit_flops(NUM_FITS, *sizes)):
+    if features is None and frozen:
+        for test in (REGRESSIONS, DEPTHS):
+            allowance.leave_out(test, "the frozen network's features were not stored; --cache DIR stores them")
+    if features is not None and allowance.covers(REGRESSIONS, fit_flops(NUM_FITS, *sizes)):
         scaled, learned_n = features.scaled(), train.labels_n[picked]
         train_nf, validation_nf = scaled.train_nf[picked], scaled.validation_nf
         fit = (validation_nf, len(train.classes))
@@ -93,8 +105,11 @@ def isolate(
             train_nf, learned_n, train, picked, generator, least_sharpness(refit_nk, validation.labels_n)
         )
     # Parts of a batch would have statistics of their own. Asked before, and answered last: it changes the batch norms.
-    whole = predictor.images_at_once is None and _has_batch_norm(predictor.classifier)
-    whole = whole and allowance.covers("statistics of the batch", sample_flops)
+    whole = _has_batch_norm(predictor.classifier)
+    if whole and predictor.images_at_once is not None:
+        allowance.leave_out(BATCH_STATISTICS, f"memory holds no batch of more than {predictor.images_at_once:,}")
+        whole = False
+    whole = whole and allowance.covers(BATCH_STATISTICS, sample_flops)
     border = middle = thumbnail = SampleResult(0, 0, 0.0)
     if allowance.covers("borders and thumbnails", 2 * sample_flops):
         thumbnail = _answer(predictor, _thumbnail(images_nchw), labels_n)
@@ -105,7 +120,7 @@ def isolate(
     if features is not None and frozen:
         learned = picked[:wanted]
         fitted = fit_flops(len(frozen) + 1, len(learned), *sizes[1:])
-        if allowance.covers("probe at several depths", (len(rows) + len(learned)) * pass_flops + fitted):
+        if allowance.covers(DEPTHS, (len(rows) + len(learned)) * pass_flops + fitted):
             depths = probe_depths(
                 predictor,
                 frozen,

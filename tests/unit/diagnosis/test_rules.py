@@ -28,6 +28,7 @@ from retop.records import (
     IsolationRecord,
     Predictions,
     SampleResult,
+    SkippedTest,
     StageRecord,
     SureAnswers,
     SuspectedLabel,
@@ -490,6 +491,13 @@ def test_a_saved_model_that_answers_worse_than_in_training_has_other_statistics(
     found = next(one for one in diagnose(evidence) if one.code == "R10")
     assert found.suspected
     assert "R10" not in codes(run(CALM, stages=(stage,)))
+    # Without the test of the batch's statistics the saved model is compared all the same ...
+    assert "R10" in codes(replace(evidence, isolation=None))
+    left_out = (SkippedTest("statistics of the batch", "memory holds no batch of more than 4"),)
+    untested = replace(HEALTHY_TESTS, batch_statistics=None, skipped=left_out)
+    assert "R10" in codes(replace(evidence, isolation=untested))
+    # ... unless the network has no batch norm, and so nothing to test.
+    assert "R10" not in codes(replace(evidence, isolation=replace(untested, skipped=())))
 
 
 def test_a_training_loss_that_leaps_means_large_steps() -> None:

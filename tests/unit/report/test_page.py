@@ -197,6 +197,13 @@ def test_heat_maps_are_made_on_request_and_shown(tmp_path: Path, small_weights: 
     record = read_record(HeatMapRecord, tmp_path / "run" / "test_resnet-0" / "heatmaps" / "heatmaps.json")
     assert record.maps
     assert page.count("where test_resnet looked for") >= len(record.maps)
+    # A file that has become another one is neither shown nor explained as if it were what was answered.
+    changed = record.maps[0].path
+    (data / changed).write_bytes((data / record.maps[1].path).read_bytes())
+    after = retop.write_report(tmp_path / "run", explain=True).read_text("utf-8")
+    assert f"{changed} is no longer the file that the run read" in after
+    left = read_record(HeatMapRecord, tmp_path / "run" / "test_resnet-0" / "heatmaps" / "heatmaps.json")
+    assert [one.path for one in left.maps] == [one.path for one in record.maps if one.path != changed]
 
 
 def test_findings_that_differ_only_in_what_was_seen_stand_together(tmp_path: Path) -> None:

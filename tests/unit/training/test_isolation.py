@@ -18,7 +18,7 @@ from retop.predictor import Predictor
 from retop.records import GroupRecord, read_finished_run
 from retop.training.allowance import Allowance, run_flops
 from retop.training.depth import group_outputs, run_batches
-from retop.training.isolation import exchange_middles, other_donors
+from retop.training.isolation import exchange_middles, isolate, other_donors
 from retop.training.probing import FrozenFeatures, count_right, cross_validate, fit_logits, least_sharpness
 from small_runs import model_bytes, run_small, saved_epochs, without_clock
 
@@ -93,6 +93,23 @@ def test_what_exceeds_the_share_is_left_out_and_said(
     # The smaller share makes no test that the larger one does not.
     assert set(skipped[0.1]) <= set(skipped[0.0])
     assert model_bytes(tmp_path / "0.0") == model_bytes(tmp_path / "1.0")
+
+
+def test_what_lacks_features_or_memory_is_left_out_and_said(
+    small_weights: Path, shapes: Dataset, tmp_path: Path
+) -> None:
+    run_small(tmp_path / "run", shapes, weights=small_weights)
+    finding = NotTested().apply(evidence_of(read_finished_run(tmp_path / "run")))
+    assert finding is not None
+    assert finding.evidence["tests"] == ["regressions on the features", "probe at several depths"]
+    assert "not stored" in finding.seen
+    predictor = Predictor(tmp_path / "run" / "model", images_at_once=4)
+    allowance = Allowance(1e15)
+    isolate(
+        predictor, read_finished_run(tmp_path / "run").validation, shapes.train, shapes.validation, None,
+        frozen=(), num_views=1, seed=0, pass_flops=1e6, allowance=allowance,
+    )  # fmt: skip
+    assert [one.test for one in allowance.skipped] == ["statistics of the batch"]
 
 
 def test_work_is_counted_as_it_is_done() -> None:
