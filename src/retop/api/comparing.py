@@ -131,7 +131,7 @@ def compare(
         record = compare_backbones(request, dataset, prepared, setting, folder)
         with writing(folder):
             stop.check()
-            write_all_figures(folder)
+            write_all_figures(folder, listener)
             stop.check()
             _write_page(folder, listener)
     return Comparison(record, folder)

@@ -1,6 +1,7 @@
 """Facts computed from records, figures drawn from facts, and the page that shows them."""
 
 from retop.report.contents import ReportFacts, comparison_facts, open_folder, report_facts
+from retop.report.drawing import write_all_figures
 from retop.report.facts import (
     ConfusionFacts,
     CurveFacts,
@@ -11,7 +12,7 @@ from retop.report.facts import (
     curve_facts,
     ranking_facts,
 )
-from retop.report.figures import write_all_figures, write_comparison_figures, write_run_figures
+from retop.report.figures import write_comparison_figures, write_run_figures
 from retop.report.notebook import comparison_html
 from retop.report.writing import Format, write_report
 

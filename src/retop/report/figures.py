@@ -8,23 +8,6 @@ from retop.report.facts import ConfusionFacts, CurveFacts, confusion_facts, curv
 FIGURES_FOLDER = "figures"
 
 
-def write_all_figures(folder: Path) -> tuple[Path, ...]:
-    """Draw a comparison and all of its runs.
-
-    Args:
-        folder: of the comparison, with comparison.json and the run folders it names.
-
-    Returns:
-        What was written.
-
-    Raises:
-        RunError: a record is missing or cannot be read.
-    """
-    rows = read_record(ComparisonRecord, folder / "comparison.json").rows
-    of_runs = (file for row in rows for run in row.runs for file in write_run_figures(folder / run))
-    return (*of_runs, *write_comparison_figures(folder))
-
-
 def write_run_figures(folder: Path) -> tuple[Path, ...]:
     """Draw a run's curves and confusion matrix.
 
