@@ -9,11 +9,13 @@ it was a part of the full number. docs/reliability.md holds the figures.
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ def damaged(work: Path, share: float) -> dict[str, Any]:
 
 
 def disks(work: Path, share: float) -> dict[str, Any]:
-    """R3: 50 full disks."""
+    """R3: the disk is full at 50 writes of all kinds."""
     from full_disk import can_mount, fill_disks
 
     if not can_mount(work / "try"):
@@ -78,7 +80,10 @@ def main() -> None:
     # timm and hypothesis say things about networks and folders that nobody means to use.
     warnings.simplefilter("ignore")
     sys.path.insert(0, str(Path(__file__).parent))
+    sys.path.insert(1, str(RESULTS.parent))
     import torch
+
+    from hardware import describe_hardware
 
     torch.set_num_threads(1)
     RESULTS.mkdir(exist_ok=True)
@@ -88,6 +93,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="retop-reliability-") as work:
             found = SECTIONS[name](Path(work), given.share)
         found["seconds"] = round(time.monotonic() - started)
+        found["date"], found["commit"] = time.strftime("%Y-%m-%d"), commit()
+        found["hardware"] = asdict(describe_hardware())
         part = "" if given.share == 1 else f"-{given.share:g}"
         (RESULTS / f"reliability-{name}{part}.json").write_text(json.dumps(found, indent=1) + "\n")
         print(json.dumps({name: found}, indent=1), flush=True)
@@ -96,11 +103,18 @@ def main() -> None:
         sys.exit(f"not as it should be: {', '.join(broken)}")
 
 
+def commit() -> str:
+    """The state of the repository that was run; with a plus where files differ from it."""
+    asked = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
+    return subprocess.run(asked, cwd=RESULTS, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
 def is_broken(found: dict[str, Any]) -> bool:
     """Whether a section found what must not be: another result, another ending, or a test that failed."""
     failed = any(claim.get("failed") for claim in found.values() if isinstance(claim, dict))
     passed_over = found.get("the one before was used", 0) != found.get("damaged", 0)
-    return bool(found.get("different") or found.get("other endings") or failed or passed_over)
+    wrong = [found.get(name) for name in ("different", "other endings", "did not come", "temporary files left")]
+    return any(wrong) or failed or passed_over
 
 
 if __name__ == "__main__":

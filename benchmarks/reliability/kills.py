@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,9 +131,20 @@ def watch_saves(board: Board, wish: Wish) -> None:
 
 
 def run_child(
-    work: Path, out: Path, cache: Path, board: Board, wish: Wish, draw: bool, log_file: Path | None = None
-) -> int:
+    work: Path, out: Path, cache: Path, board: Board, wish: Wish, draw: bool, log_file: Path | None = None,
+    watch: Callable[[], None] = list,
+) -> int:  # fmt: skip
     """Fork, run the comparison in the child, kill it where it is wished for.
+
+    Args:
+        work: folder of images and weights.
+        out: of the comparison.
+        cache: of the comparison.
+        board: shows where the child is.
+        wish: when it dies.
+        draw: whether the report is drawn.
+        log_file: receives what it says; None for a place beside `out`.
+        watch: called in the child before it begins.
 
     Returns:
         Its exit status: 0 where it finished, -9 where it was killed.
@@ -147,6 +159,7 @@ def run_child(
         try:
             keep_often()
             watch_saves(board, wish)
+            watch()
             compare(
                 work, out, cache, lambda event: board.tell_part(part_of(event)), draw,
                 lambda: board.tell_part("report"),

@@ -109,13 +109,15 @@ def naming_memory(what: str) -> Iterator[None]:
 def in_parts_that_fit(
     run: Callable[..., torch.Tensor | tuple[torch.Tensor, ...]],
     inputs: tuple[torch.Tensor, ...],
+    device: torch.device,
     at_once: int | None = None,
 ) -> tuple[torch.Tensor, ...]:
     """Run something without gradients on a batch; in halves, and halves of them, where there is no memory.
 
     Args:
         run: a batch to a tensor or a tuple of tensors, image by image.
-        inputs: tensors [N, ...].
+        inputs: tensors [N, ...]; where they lie elsewhere, `run` moves what it gets of them.
+        device: where it runs.
         at_once: images that it may have at once; None for all.
 
     Returns:
@@ -133,10 +135,10 @@ def in_parts_that_fit(
         except (RuntimeError, MemoryError) as error:
             if size == 1 or not is_out_of_memory(error):
                 raise
-        free_memory(inputs[0].device)
+        free_memory(device)
         size = -(-size // 2)
     parts = [
-        in_parts_that_fit(run, tuple(tensor[low : low + size] for tensor in inputs), at_once)
+        in_parts_that_fit(run, tuple(tensor[low : low + size] for tensor in inputs), device, at_once)
         for low in range(0, len(inputs[0]), size)
     ]
     return tuple(torch.cat(results) for results in zip(*parts, strict=True))

@@ -7,10 +7,12 @@ that nothing a user sets is silently dropped.
 import dataclasses
 import json
 import os
+import re
 import secrets
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +22,7 @@ T = TypeVar("T")
 
 # What the name of a file ends with until it is whole.
 PARTIAL = ".partial"
+_OWN_PARTIAL = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(PARTIAL)}", re.DOTALL)
 
 
 def to_plain(value: Any) -> Any:
@@ -193,23 +196,65 @@ def write_json_lines(path: Path, values: Iterable[Any]) -> None:
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a whole file or nothing: temporary file beside it, fsync, rename, fsync of the folder.
 
+    What a process leaves that is killed meanwhile, `remove_partial_files` removes.
+
     Args:
         path: where the file shall be; its folder must exist.
         content: all of it.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
-    # On Windows a file is text unless it is said to be none.
-    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+    with _locked(path.parent, alone=False):
+        # On Windows a file is text unless it is said to be none.
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def remove_partial_files(*folders: Path) -> None:
+    """Remove what writers left that were killed in `write_bytes`, and nothing while another process is writing there.
+
+    Args:
+        *folders: where they wrote; one that is missing or closed is left as it is.
+    """
+    for folder in folders:
+        with suppress(OSError), _locked(folder, alone=True):
+            for path in folder.iterdir():
+                if _OWN_PARTIAL.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(folder: Path, *, alone: bool) -> Iterator[None]:
+    """Hold a folder among those who write in it, or alone.
+
+    A file system without locks lets everybody write and nobody be alone. Windows removes no file that is open.
+
+    Raises:
+        OSError: somebody writes there and this process shall be alone, or the folder cannot be opened.
+    """
+    if os.name == "nt":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+        if alone:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

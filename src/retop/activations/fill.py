@@ -25,8 +25,8 @@ class FrozenComputation:
     """A frozen part of a network and how it is run.
 
     Attributes:
-        run: a batch to a tuple of tensors, without gradients, on `device`, in arithmetic `dtype`; in parts where there
-            is no memory for the whole.
+        run: a batch, which may lie on the CPU, to a tuple of tensors on `device`, without gradients, in arithmetic
+            `dtype`; in parts where there is no memory for the whole.
         graph: SHA-256 of the computation's text.
         weights: SHA-256 of its parameters and buffers.
         device: where it runs.
@@ -117,7 +117,7 @@ def store_view(
         rows = np.arange(aligned, len(images))
         batches = decode_batches(images, rows, np.full(len(rows), view), preprocessing, recipe, PREFIX_BATCH)
         for first, batch in zip(range(aligned, len(images), PREFIX_BATCH), batches, strict=True):
-            results = frozen.run(batch.to(frozen.device))
+            results = frozen.run(batch)
             yield tuple(tensor[max(0, start - first) :] for tensor in _to_stored(results, frozen.stored))
             listener(PartAdvanced(part, len(batch)))
 
@@ -165,8 +165,7 @@ def store_features(
         listener(PartAdvanced(part, aligned))
         for first in range(aligned, len(view.entry), PREFIX_BATCH):
             rows = np.arange(first, min(first + PREFIX_BATCH, len(view.entry)))
-            crossings = tuple(tensor.to(frozen.device) for tensor in view.entry.gather(rows))
-            results = frozen.run(*crossings)
+            results = frozen.run(*view.entry.gather(rows))
             yield tuple(tensor[max(0, start - first) :] for tensor in _to_stored(results, frozen.stored))
             listener(PartAdvanced(part, len(rows)))
 

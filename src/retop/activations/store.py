@@ -27,7 +27,7 @@ from retop.activations.layout import ArrayLayout, EntryRecord, PartRecord
 from retop.errors import RunError, StoppedError, StoreError
 from retop.places import cache_folder
 from retop.records import read_record, write_record
-from retop.schema import write_bytes
+from retop.schema import remove_partial_files, write_bytes
 
 PART_BYTES = 256 * 2**20
 # Rows that are computed at once. Parts hold whole batches, so a fill that goes on computes the batches it would have.
@@ -202,6 +202,7 @@ class ActivationStore:
         folder = self._folder(digest)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            remove_partial_files(folder)
             record = self._resumable(folder, key, num_rows, about)
             _touch(folder)
             batches = compute(record.rows_done)

@@ -22,7 +22,7 @@ from retop.recipe import Recipe
 from retop.records import SPLIT, ComparisonRecord, PlanRecord, read_record, write_record, write_split
 from retop.records.storing import writing
 from retop.report import comparison_html, write_all_figures, write_report
-from retop.schema import from_plain
+from retop.schema import from_plain, remove_partial_files
 from retop.stopping import stop_on_signals
 from retop.training.tracking import TrackerName, check_trackers
 
@@ -122,6 +122,7 @@ def compare(
         prepared = replace(make_plan(request, dataset, setting, folder), arguments=begun_with)
     with only_process_in(folder, setting.command, listener) as held, stop_on_signals() as stop:
         claim_folder(folder, prepared)
+        remove_partial_files(folder)
         with writing(folder):
             write_record(folder / AUDIT, audit)
             write_split(folder / SPLIT, dataset.split_table())

@@ -18,7 +18,7 @@ from retop.data.reading import read_files
 from retop.data.sources import ImageSource
 from retop.events import Listener, Notice
 from retop.places import cache_folder
-from retop.schema import write_bytes
+from retop.schema import remove_partial_files, write_bytes
 
 INDEX_VERSION = 4
 
@@ -100,6 +100,7 @@ def _save(file: Path, table: pa.Table, listener: Listener) -> None:
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        remove_partial_files(file.parent)
         write_bytes(file, sink.getvalue().to_pybytes())
     except OSError as error:
         listener(

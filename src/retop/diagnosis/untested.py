@@ -12,11 +12,12 @@ class NotTested(Rule):
     why = "What these tests would have shown is unknown; silence of the rules that read them says nothing."
     looks_for = (
         "The run's record says which isolating tests were left out: they would have exceeded their share of the run's "
-        "operations, or the features of the frozen network were not stored, or memory was too small for a batch."
+        "operations, or the features of the frozen network were not stored, or memory was too small for a batch, or "
+        "they failed."
     )
     fixes = (
         "Train again with what each of them lacked: a larger share (--set isolating_share=0.2), the store (--cache "
-        "DIR), or more memory."
+        "DIR), or more memory; where one failed, mend what its reason says first."
     )
 
     def apply(self, evidence: Evidence) -> Finding | None:

@@ -4,7 +4,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -157,11 +157,11 @@ class RunTrainer:
         stored = self._stored and prepared.needs_features and prepared.features_fit
         with self._clock.part("isolating tests", None, ""):
             return isolate(
-                Predictor(self._folder.model, runtime.device.type, images_at_once=runtime.images_at_once),
+                partial(Predictor, self._folder.model, runtime.device.type, images_at_once=runtime.images_at_once),
                 predictions,
                 dataset.train,
                 dataset.validation,
-                FrozenFeatures(*self._collect()) if stored else None,
+                (lambda: FrozenFeatures(*self._collect())) if stored else None,
                 frozen=prepared.frozen_groups,
                 num_views=prepared.num_views,
                 seed=prepared.request.seed,

@@ -198,12 +198,16 @@ def feature_batches(inputs: Inputs, network: torch.nn.Module, setting: Setting) 
     # A batch of images takes the memory of all the network's layers, one of features next to none.
     batch_size = FEATURE_BATCH if isinstance(inputs, StoredInputs) else PREFIX_BATCH
     at_once = None if isinstance(inputs, StoredInputs) else setting.runtime.images_at_once
+    device = setting.runtime.device
+
+    def placed(*part: torch.Tensor) -> torch.Tensor:
+        return network(*(tensor.to(device) for tensor in part))  # type: ignore[no-any-return]
+
     with torch.inference_mode():
         for _, tensors in inputs.batches(rows, np.zeros_like(rows), batch_size):
             setting.stop.check()
-            placed = tuple(tensor.to(setting.runtime.device) for tensor in tensors)
             with setting.runtime.autocast():
-                (features_nf,) = in_parts_that_fit(network, placed, at_once)
+                (features_nf,) = in_parts_that_fit(placed, tensors, device, at_once)
             yield features_nf.float().cpu()
 
 

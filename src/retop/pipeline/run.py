@@ -1,6 +1,7 @@
 """One run from data to model folder, in reading order."""
 
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
@@ -8,7 +9,7 @@ from retop.artifact import save_model_folder
 from retop.backbones.head import LinearHead
 from retop.backbones.sources import describe_network
 from retop.data import Dataset
-from retop.errors import RunExistsError, StoppedError
+from retop.errors import OutputError, RunExistsError, StoppedError
 from retop.evaluation import measure
 from retop.events import Event, Listener, Notice
 from retop.pipeline.beginning import as_begun
@@ -29,7 +30,7 @@ from retop.pipeline.request import RunFolder, RunRequest, Setting
 from retop.predictor import Predictor
 from retop.records import Environment, Predictions, RunRecord, write_predictions, write_record
 from retop.records.storing import writing
-from retop.schema import PARTIAL, to_plain
+from retop.schema import remove_partial_files, to_plain
 from retop.training import Checkpoints
 from retop.training.tracking import RunTracks
 
@@ -58,8 +59,10 @@ def run_backbone(
         MemoryRunError: there is no memory for the run, even with one image at a time.
         RetopError: as the parts raise it.
     """
+    if folder.run.exists():
+        raise RunExistsError(f"{folder.path} holds a finished run already; choose another folder with --out")
     with writing(folder.path):
-        _make_ready(folder)
+        folder.path.mkdir(parents=True, exist_ok=True)
     shown: list[str] = []
     setting = replace(setting, listener=_noting_warnings(shown, setting.listener))
     clock = Clock(request.name, setting.listener, planned)
@@ -68,6 +71,11 @@ def run_backbone(
         prepared = prepare(request, dataset, setting)
     checkpoints = _open_checkpoints(folder, request, prepared, dataset, setting, environment, clock, shown)
     prepared, setting = as_begun(prepared, request, dataset, setting, checkpoints)
+    # From here on the unfinished run in the folder is known to be this one.
+    setting.still_ours()
+    with writing(folder.path):
+        _clear(folder)
+    checkpoints.remove_partial_files()
     _tell_what_is_not_stored(prepared, setting)
     with RunTracks(setting.log, folder.path, about_run(request, dataset), setting.listener) as tracks:
         trainer = RunTrainer(prepared, dataset, setting, clock, folder, checkpoints, tracks)
@@ -75,6 +83,11 @@ def run_backbone(
             run = _make(trainer, prepared, dataset, setting, clock, folder, environment, shown)
         except StoppedError:
             checkpoints.keep_finished()
+            raise
+        except Exception:
+            # Whatever it was, a stage that is finished need not be made again.
+            with suppress(OutputError):
+                checkpoints.keep_finished()
             raise
         tracks.log_result([one for one in (run.validation, run.test) if one is not None])
         setting.still_ours()
@@ -130,14 +143,11 @@ def _make(
     )
 
 
-def _make_ready(folder: RunFolder) -> None:
-    """An empty folder; what an unfinished run of ours left in it goes."""
-    if folder.run.exists():
-        raise RunExistsError(f"{folder.path} holds a finished run already; choose another folder with --out")
-    folder.path.mkdir(parents=True, exist_ok=True)
-    for path in (folder.epochs, folder.predictions, *folder.path.glob(f".*{PARTIAL}")):
-        if not path.is_dir():
-            path.unlink(missing_ok=True)
+def _clear(folder: RunFolder) -> None:
+    """Remove what an interrupted process left of what is made anew."""
+    remove_partial_files(folder.path)
+    for path in (folder.epochs, folder.predictions):
+        path.unlink(missing_ok=True)
     if folder.model.exists():
         shutil.rmtree(folder.model)
 

@@ -126,7 +126,7 @@ class Predictor:
         try:
             with torch.inference_mode(), full_float32(self.device):
                 placed_nchw = images_nchw.to(self.device).contiguous(memory_format=torch.channels_last)
-                results = in_parts_that_fit(compute, (placed_nchw,), self.images_at_once)
+                results = in_parts_that_fit(compute, (placed_nchw,), self.device, self.images_at_once)
         except (RuntimeError, AssertionError, ValueError, TypeError, LookupError, ArithmeticError) as error:
             if is_out_of_memory(error):
                 raise

@@ -13,7 +13,7 @@ from retop.data import open_source
 from retop.records import FinishedComparison, FinishedRun, HeatMapRecord, read_record, recorded_contents, write_record
 from retop.records import HeatMap as HeatMapEntry
 from retop.report.answered import answer_facts
-from retop.schema import write_bytes
+from retop.schema import remove_partial_files, write_bytes
 
 FOLDER, RECORD = "heatmaps", "heatmaps.json"
 SIDE = 160
@@ -61,6 +61,7 @@ def _explain(run: FinishedRun, images: Mapping[str, str], data: Path | None) -> 
 
     folder = run.folder / FOLDER
     folder.mkdir(exist_ok=True)
+    remove_partial_files(folder)
     columns = run.record.recipe.data.columns if data is None else None
     source = open_source(data or run.record.data.location, columns)
     predictor = Predictor(run.folder / "model")

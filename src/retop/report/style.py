@@ -1,5 +1,6 @@
 """How figures look: one palette that colour-blind eyes tell apart, one size of type, two file formats."""
 
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font_names
 from matplotlib.ticker import FuncFormatter
+
+from retop.schema import remove_partial_files, write_bytes
 
 # Okabe and Ito's palette; lines differ in dash and marker too, for print without colour.
 TRAIN, VALIDATION, RUNNING = "#0072B2", "#D55E00", "#8A8A8A"
@@ -98,12 +101,15 @@ def save_figure(figure: Figure, folder: Path, name: str) -> tuple[Path, ...]:
         Both paths.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    remove_partial_files(folder)
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
     # With a layout engine each save draws twice, to find the layout; once is enough for both.
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
         figure.set_layout_engine(None)
-    figure.savefig(png, dpi=144, metadata={"Software": None})
-    figure.savefig(svg, metadata={"Date": None, "Creator": "retop"})
+    for path, metadata in ((png, {"Software": None}), (svg, {"Date": None, "Creator": "retop"})):
+        content = io.BytesIO()
+        figure.savefig(content, format=path.suffix[1:], dpi=144, metadata=metadata)
+        write_bytes(path, content.getbuffer())
     return png, svg

@@ -13,7 +13,7 @@ from retop.report.contents import report_facts
 from retop.report.heatmaps import make_heatmaps
 from retop.report.page import page_figures, render_markdown, render_page
 from retop.report.page_figure import PageFigure
-from retop.schema import to_plain, write_bytes
+from retop.schema import remove_partial_files, to_plain, write_bytes
 
 Format = Literal["html", "markdown", "json", "csv", "png", "svg"]
 FIGURES = "report-figures"
@@ -48,6 +48,8 @@ def write_report(
         for one in opened:
             make_heatmaps(one, data)
     target = out or folders[0] / {"html": REPORT, "markdown": "report.md", "json": "report.json"}.get(form, FIGURES)
+    if out is None:
+        remove_partial_files(folders[0], target)
     try:
         if form in ("csv", "png", "svg"):
             target.mkdir(parents=True, exist_ok=True)

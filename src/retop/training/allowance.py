@@ -1,8 +1,11 @@
 """How much work the isolating tests of a run may take, counted and not timed: a clock would make runs differ."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from retop.device import is_out_of_memory
+from retop.errors import StoppedError
 from retop.records import GroupRecord, SkippedTest, StageRecord
 
 FREE_FLOPS = 2.5e11
@@ -37,6 +40,23 @@ class Allowance:
     def leave_out(self, test: str, reason: str) -> None:
         """Write down a test that is not made."""
         self.skipped.append(SkippedTest(test, reason))
+
+    @contextmanager
+    def attempt(self, *tests: str) -> Iterator[None]:
+        """Write down why tests failed: hours of training must not be lost to what is only a look at them.
+
+        Raises:
+            StoppedError: somebody asked to stop; a resumed run makes its tests.
+        """
+        try:
+            yield
+        except StoppedError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            what = "ran out of memory" if is_out_of_memory(error) else "failed"
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            for test in tests:
+                self.leave_out(test, f"{what}: {said[:300]}")
 
 
 def fit_flops(num_fits: int, num_images: int, num_features: int, num_classes: int) -> float:

@@ -23,7 +23,7 @@ from torch import nn
 
 from retop.errors import OutputError, RunExistsError
 from retop.events import Listener, Notice, ignore
-from retop.schema import differences, from_plain, sync_folder, to_plain, write_bytes
+from retop.schema import differences, from_plain, remove_partial_files, sync_folder, to_plain, write_bytes
 from retop.stopping import Stop
 from retop.training.state import State, trained_state
 
@@ -204,12 +204,18 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Remove all checkpoints: the run is over."""
+        self.remove_partial_files()
         for path in self._files():
             with suppress(OSError):
                 path.unlink()
         if self._folder is not None:
             with suppress(OSError):
                 self._folder.rmdir()
+
+    def remove_partial_files(self) -> None:
+        """Remove what saves left that were killed."""
+        if self._folder is not None:
+            remove_partial_files(self._folder)
 
     def _is_affordable(self, work_bytes: int) -> bool:
         finished = sum(tensor.nbytes for _, state in self._finished.values() for tensor in state.values())
@@ -275,12 +281,9 @@ class Checkpoints:
         return len(content)
 
     def _files(self) -> list[Path]:
-        """Checkpoints by number; what a save that was killed left is removed."""
+        """Checkpoints by number."""
         if self._folder is None or not self._folder.is_dir():
             return []
-        for path in self._folder.glob(".*.partial"):
-            with suppress(OSError):
-                path.unlink()
         return sorted(self._folder.glob(f"{'[0-9]' * 6}-*.safetensors"))
 
     def _take(self, path: Path, header: Plain, tensors: State) -> None:

@@ -3,7 +3,8 @@
 N images, F features, K classes, C channels, H height, W width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,8 @@ from retop.training.depth import probe_depths
 from retop.training.order import derive_seed
 from retop.training.probing import FOLDS, FrozenFeatures, count_right, cross_validate, fit_logits, least_sharpness
 
+T = TypeVar("T")
+
 FEWEST_IMAGES, MOST_IMAGES, PASSES_PER_IMAGE = 64, 256, 100
 NUM_PASSES = 5
 """One image in 100 of those that pass the network in a run keeps all passes over the sample at 5 % of
@@ -41,15 +44,16 @@ BATCH = 32
 BORDER_FRACTION = 0.14
 THUMBNAIL_PIXELS = 8
 REGRESSIONS, DEPTHS = "regressions on the features", "probe at several depths"
+BORDERS = "borders and thumbnails"
 NO_AUGMENTATION = ViewsRecipe(preset="none", count=1)
 
 
 def isolate(
-    predictor: Predictor,
+    open_model: Callable[[], Predictor],
     predictions: Predictions,
     train: ImageSet,
     validation: ImageSet,
-    features: FrozenFeatures | None,
+    open_features: Callable[[], FrozenFeatures] | None,
     *,
     frozen: Sequence[Group],
     num_views: int,
@@ -60,16 +64,17 @@ def isolate(
     """Make all isolating tests of one run.
 
     Args:
-        predictor: the saved model; its batch norms are changed, so it is of no use afterwards.
+        open_model: gives the saved model; its batch norms are changed, so it is of no use afterwards.
         predictions: its answers on validation.
         train: training images.
         validation: validation images, in the order of `predictions`.
-        features: None where they were not stored.
+        open_features: gives the features of the frozen network; None where they were not stored.
         frozen: groups of layers that were not trained, from the stem on.
         num_views: V of the run; with the number of images it sets the size of the sample.
         seed: of the run.
         pass_flops: operations of one image through the network.
-        allowance: what the tests may take; the first of them are the most telling for their work.
+        allowance: what the tests may take; the first of them are the most telling for their work. Those that fail are
+            written down in it.
 
     Returns:
         The record.
@@ -79,64 +84,89 @@ def isolate(
     # In an order of chance: a batch of one class would have the statistics of that class.
     rows = generator.permutation(len(validation))[:wanted]
     labels_n = validation.labels_n[rows]
-    images_nchw = _decode(predictor, validation, rows)
     donor_n = other_donors(labels_n)
     other_n = labels_n[donor_n] != labels_n
     own = count_right(predictions.logits_nk[rows], labels_n)
-    refit = shuffled = crossed = None
+    refit = shuffled = crossed = statistics = None
     suspected: tuple[SuspectedLabel, ...] = ()
     sure: SureAnswers | None = None
     depths: tuple[DepthResult, ...] = ()
+    border = middle = thumbnail = SampleResult(0, 0, 0.0)
     sample_flops = len(rows) * pass_flops
     picked = generator.permutation(len(train))[:MOST_FITTED]
-    sizes = (len(picked), features.train_nf.shape[1], len(train.classes)) if features else (0, 0, 0)
-    if features is None and frozen:
+    if open_features is None and frozen:
         for test in (REGRESSIONS, DEPTHS):
             allowance.leave_out(test, "the frozen network's features were not stored; --cache DIR stores them")
+    features = _opened(open_features, allowance, REGRESSIONS, DEPTHS) if open_features else None
+    sizes = (len(picked), features.train_nf.shape[1], len(train.classes)) if features else (0, 0, 0)
     if features is not None and allowance.covers(REGRESSIONS, fit_flops(NUM_FITS, *sizes)):
-        scaled, learned_n = features.scaled(), train.labels_n[picked]
-        train_nf, validation_nf = scaled.train_nf[picked], scaled.validation_nf
-        fit = (validation_nf, len(train.classes))
-        refit_nk = fit_logits(train_nf, learned_n, *fit)
-        refit = count_right(refit_nk, validation.labels_n)
-        dealt_n = generator.permutation(learned_n)
-        shuffled = count_right(fit_logits(train_nf, dealt_n, *fit), validation.labels_n)
-        crossed, suspected, sure = cross_validate(
-            train_nf, learned_n, train, picked, generator, least_sharpness(refit_nk, validation.labels_n)
-        )
+        with allowance.attempt(REGRESSIONS):
+            scaled, learned_n = features.scaled(), train.labels_n[picked]
+            train_nf, validation_nf = scaled.train_nf[picked], scaled.validation_nf
+            fit = (validation_nf, len(train.classes))
+            refit_nk = fit_logits(train_nf, learned_n, *fit)
+            dealt_n = generator.permutation(learned_n)
+            shuffled = count_right(fit_logits(train_nf, dealt_n, *fit), validation.labels_n)
+            crossed, suspected, sure = cross_validate(
+                train_nf, learned_n, train, picked, generator, least_sharpness(refit_nk, validation.labels_n)
+            )
+            refit = count_right(refit_nk, validation.labels_n)
+
+    def open_sample() -> tuple[Predictor, torch.Tensor]:
+        predictor = open_model()
+        return predictor, _decode(predictor, validation, rows)
+
+    asking = (BATCH_STATISTICS, BORDERS, *([DEPTHS] if features is not None and frozen else []))
+    sample = _opened(open_sample, allowance, *asking)
+    if sample is None:
+        return IsolationRecord(
+            own, None, border, thumbnail, refit, shuffled, crossed, suspected, depths, middle, sure,
+            tuple(allowance.skipped),
+        )  # fmt: skip
+    predictor, images_nchw = sample
     # Parts of a batch would have statistics of their own. Asked before, and answered last: it changes the batch norms.
     whole = _has_batch_norm(predictor.classifier)
     if whole and predictor.images_at_once is not None:
         allowance.leave_out(BATCH_STATISTICS, f"memory holds no batch of more than {predictor.images_at_once:,}")
         whole = False
     whole = whole and allowance.covers(BATCH_STATISTICS, sample_flops)
-    border = middle = thumbnail = SampleResult(0, 0, 0.0)
-    if allowance.covers("borders and thumbnails", 2 * sample_flops):
-        thumbnail = _answer(predictor, _thumbnail(images_nchw), labels_n)
-        # Where all images are of one class there is none of another to take a middle from.
-        if other_n.any():
-            exchanged_nk = _logits(predictor, exchange_middles(images_nchw, donor_n)[other_n])
-            border, middle = (count_right(exchanged_nk, one_n[other_n]) for one_n in (labels_n, labels_n[donor_n]))
+    if allowance.covers(BORDERS, 2 * sample_flops):
+        with allowance.attempt(BORDERS):
+            reduced = _answer(predictor, _thumbnail(images_nchw), labels_n)
+            # Where all images are of one class there is none of another to take a middle from.
+            if other_n.any():
+                exchanged_nk = _logits(predictor, exchange_middles(images_nchw, donor_n)[other_n])
+                border, middle = (count_right(exchanged_nk, one_n[other_n]) for one_n in (labels_n, labels_n[donor_n]))
+            thumbnail = reduced
     if features is not None and frozen:
         learned = picked[:wanted]
         fitted = fit_flops(len(frozen) + 1, len(learned), *sizes[1:])
         if allowance.covers(DEPTHS, (len(rows) + len(learned)) * pass_flops + fitted):
-            depths = probe_depths(
-                predictor,
-                frozen,
-                _parts(_decode(predictor, train, learned)),
-                _parts(images_nchw),
-                FrozenFeatures(features.train_nf[learned], features.validation_nf[rows]),
-                (train.labels_n[learned], labels_n),
-            )
-    statistics = None
+            with allowance.attempt(DEPTHS):
+                depths = probe_depths(
+                    predictor,
+                    frozen,
+                    _parts(_decode(predictor, train, learned)),
+                    _parts(images_nchw),
+                    FrozenFeatures(features.train_nf[learned], features.validation_nf[rows]),
+                    (train.labels_n[learned], labels_n),
+                )
     if whole:
-        _use_batch_statistics(predictor.classifier)
-        statistics = _answer(predictor, images_nchw, labels_n)
+        with allowance.attempt(BATCH_STATISTICS):
+            _use_batch_statistics(predictor.classifier)
+            statistics = _answer(predictor, images_nchw, labels_n)
     return IsolationRecord(
         own, statistics, border, thumbnail, refit, shuffled, crossed, suspected, depths, middle, sure,
         tuple(allowance.skipped),
     )  # fmt: skip
+
+
+def _opened(give: Callable[[], T], allowance: Allowance, *tests: str) -> T | None:
+    """What tests need; None where it cannot be had, which is written down for each of them."""
+    given: list[T] = []
+    with allowance.attempt(*tests):
+        given.append(give())
+    return given[0] if given else None
 
 
 def _decode(predictor: Predictor, images: ImageSet, rows: npt.NDArray[np.int64]) -> torch.Tensor:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import nn
 
 from retop.errors import DivergedError
 from retop.events import Listener, Notice, ignore
@@ -14,12 +13,12 @@ from retop.recipe import StageRecipe
 from retop.records import EpochRecord
 from retop.training.checkpoints import Checkpoints
 from retop.training.measuring import measure_epoch
-from retop.training.network import LabelledInputs, LateNetwork, on_device, trained_parameters
+from retop.training.network import LabelledInputs, LateNetwork
 from retop.training.optimiser import build_optimiser, learning_rate_at, set_learning_rate
 from retop.training.order import derive_seed
 from retop.training.runtime import Runtime
-from retop.training.state import FitState, Progress
-from retop.training.step import backward, check_finite, mix, training_loss
+from retop.training.state import ROLL_BACK_FACTOR, FitState, Progress
+from retop.training.step import HalfStepError, backward, go_back_for_memory, mix, take_step, training_loss
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,7 @@ def fit(
 
     Raises:
         DivergedError: loss, gradient or weights are not finite, again after the step size was lowered.
+        MemoryRunError: there is no memory for a step, even with one image at a time.
         StoppedError: somebody asked to stop; the state is saved.
     """
     checkpoints = checkpoints or Checkpoints()
@@ -108,12 +108,10 @@ def fit(
                 done = (epoch - 1) * steps_per_epoch + progress.batch + 1
                 rate = learning_rate_at(done, steps_per_epoch * recipe.epochs, progress.learning_rate, recipe)
                 set_learning_rate(optimiser, rate)
-                labels_n = torch.from_numpy(train.labels_n[rows]).to(runtime.device)
-                batch = mix(on_device(crossings, runtime), labels_n, recipe.mixup, state.mixing)
+                batch = mix(crossings, torch.from_numpy(train.labels_n[rows]), recipe.mixup, state.mixing)
                 loss, right = backward(module, batch, objective, runtime, state, listener)
-                norm = float(nn.utils.clip_grad_norm_(trained_parameters(network), recipe.clip_norm or math.inf))
-                check_finite(network, loss, norm, f"stage {stage}, epoch {epoch}, step {progress.batch + 1}", rate)
-                stepper.step()
+                where = f"stage {stage}, epoch {epoch}, step {progress.batch + 1}"
+                norm = take_step(network, stepper, loss, recipe, where, rate)
                 progress.batch += 1
                 progress.loss_sum += loss * len(rows)
                 progress.right += right
@@ -133,9 +131,12 @@ def fit(
         except DivergedError as error:
             if state.progress.rolled_back:
                 raise DivergedError(f"{error} ({learning_rate:.3g} and a tenth of it were tried)") from error
-            state.roll_back()
+            state.roll_back(ROLL_BACK_FACTOR)
             lower = state.progress.learning_rate
             listener(Notice("warning", f"{error}. Going on from epoch {epoch - 1} at step size {lower:.3g}"))
+            continue
+        except HalfStepError as error:
+            go_back_for_memory(state, min(recipe.batch_size, len(order)), error, listener)
             continue
         _end_epoch(state, record, on_epoch)
         checkpoints.keep(state, epoch_over=True)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from retop.device import in_parts_that_fit
 from retop.errors import DivergedError
 from retop.records import EpochRecord
-from retop.training.network import LabelledInputs, LateNetwork, on_device
+from retop.training.network import LabelledInputs, LateNetwork
 from retop.training.runtime import Runtime
 from retop.training.state import not_finite
 
@@ -30,12 +30,12 @@ def evaluate_inputs(
 
     def run(*inputs: torch.Tensor) -> torch.Tensor:
         with runtime.autocast():
-            return network(*inputs).float()  # type: ignore[no-any-return]
+            return network(*runtime.placed(inputs)).float()  # type: ignore[no-any-return]
 
     with torch.inference_mode():
         for rows, crossings in data.inputs.batches(data.rows, views, EVALUATION_BATCH):
             labels_n = torch.from_numpy(data.labels_n[rows]).to(runtime.device)
-            (logits_nk,) = in_parts_that_fit(run, on_device(crossings, runtime), runtime.images_at_once)
+            (logits_nk,) = in_parts_that_fit(run, crossings, runtime.device, runtime.images_at_once)
             loss_sum += float(functional.cross_entropy(logits_nk, labels_n, reduction="sum"))
             right += float((logits_nk.argmax(1) == labels_n).sum())
             leave_if_asked()

@@ -9,9 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from retop.training.inputs import Inputs, Tensors
+from retop.training.inputs import Inputs
 from retop.training.order import Rows, balanced_order, epoch_order
-from retop.training.runtime import Runtime
 
 Labels = npt.NDArray[np.int64]
 
@@ -62,10 +61,3 @@ class LabelledInputs:
 def trained_parameters(network: nn.Module) -> list[nn.Parameter]:
     """The parameters that a stage changes."""
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
-
-
-def on_device(crossings: Tensors, runtime: Runtime) -> Tensors:
-    """Crossings where the network is, in its arithmetic; whole numbers stay as they are."""
-    return tuple(
-        tensor.to(runtime.device, runtime.dtype if tensor.is_floating_point() else tensor.dtype) for tensor in crossings
-    )

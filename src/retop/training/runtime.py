@@ -70,12 +70,18 @@ class Runtime:
         module.to(self.device)
         module.to(memory_format=torch.channels_last)
 
+    def placed(self, tensors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Tensors where networks are, in the arithmetic of training; whole numbers stay as they are."""
+        return tuple(
+            tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype) for tensor in tensors
+        )
+
     def _without_gradients(self, module: nn.Module) -> Callable[..., tuple[torch.Tensor, ...]]:
         def run(*inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
             with torch.inference_mode(), self.autocast():
-                return module(*(_widened(tensor, self.dtype) for tensor in inputs))  # type: ignore[no-any-return]
+                return module(*self.placed(inputs))  # type: ignore[no-any-return]
 
-        return lambda *inputs: in_parts_that_fit(run, inputs, self.images_at_once)
+        return lambda *inputs: in_parts_that_fit(run, inputs, self.device, self.images_at_once)
 
 
 def choose_runtime(device: DeviceName = "auto", precision: PrecisionName = "auto") -> Runtime:
@@ -108,8 +114,3 @@ def has_native_bfloat16(device: str) -> bool:
     if device == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported())
     return False
-
-
-def _widened(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Stored activations in the arithmetic of the computation; whole numbers stay as they are."""
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor

@@ -112,18 +112,22 @@ class FitState:
         if better:
             self.best = self.good
 
-    def roll_back(self) -> None:
-        """Go back to the last finished epoch, with a smaller step size and an optimiser that knows nothing."""
+    def roll_back(self, factor: float = 1.0) -> None:
+        """Go back to the last finished epoch, with an optimiser that knows nothing.
+
+        Args:
+            factor: of the step size; less than 1 where it was too large.
+        """
         self.network.load_state_dict(self.good, strict=False)
         self.optimiser.state.clear()
         before = self.progress
         self.progress = Progress(
-            before.learning_rate * ROLL_BACK_FACTOR,
+            before.learning_rate * factor,
             before.micro_batch,
             history=before.history,
             best_epoch=before.best_epoch,
             epoch=before.epoch,
-            rolled_back=True,
+            rolled_back=before.rolled_back or factor < 1,
         )
 
     def generators(self) -> State:

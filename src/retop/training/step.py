@@ -5,6 +5,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from retop.errors import DivergedError, MemoryRunError
 from retop.events import Listener, Notice
 from retop.recipe import StageRecipe
 from retop.training.inputs import Tensors
+from retop.training.network import trained_parameters
 from retop.training.runtime import Runtime
 from retop.training.state import FitState
 
@@ -25,27 +27,52 @@ PARTS_AND_STATISTICS = (
     "makes parts equal to the whole)"
 )
 
+
+class Stepper(Protocol):
+    """An optimiser, or what wraps one."""
+
+    def step(self) -> Any:
+        """Change the weights by their gradients."""
+        ...
+
+
 Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class HalfStepError(Exception):
+    """The optimiser ran out of memory: some weights may have moved and others not."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch whose images belong to `labels_n` by `share`, and to `other_n` by the rest."""
+    """A batch on the CPU. With mixup every image belongs by `share` to itself, and by the rest to its partner."""
 
     inputs: Tensors
     labels_n: torch.Tensor
-    other_n: torch.Tensor
-    share: float
+    partner_n: torch.Tensor | None = None
+    share: float = 1.0
+
+    def part(self, rows: slice, runtime: Runtime) -> tuple[Tensors, torch.Tensor, torch.Tensor]:
+        """Images of the batch on the device, their labels, and the labels of their partners; nothing else is moved."""
+        inputs = runtime.placed(tuple(tensor[rows] for tensor in self.inputs))
+        labels_n = self.labels_n[rows].to(runtime.device)
+        if self.partner_n is None:
+            return inputs, labels_n, labels_n
+        partner_n = self.partner_n[rows]
+        others = runtime.placed(tuple(tensor[partner_n] for tensor in self.inputs))
+        mixed = tuple(
+            self.share * own.float() + (1 - self.share) * other.float()
+            for own, other in zip(inputs, others, strict=True)
+        )
+        return mixed, labels_n, self.labels_n[partner_n].to(runtime.device)
 
 
 def mix(inputs: Tensors, labels_n: torch.Tensor, alpha: float, generator: np.random.Generator) -> Batch:
-    """Mix every image with another of its batch (mixup, Zhang et al. 2018, arXiv:1710.09412), on activations."""
+    """Give every image a partner in its batch (mixup, Zhang et al. 2018, arXiv:1710.09412), on activations."""
     if alpha == 0:
-        return Batch(inputs, labels_n, labels_n, 1.0)
+        return Batch(inputs, labels_n)
     share = float(generator.beta(alpha, alpha))
-    other = torch.from_numpy(generator.permutation(len(labels_n))).to(labels_n.device)
-    mixed = tuple(share * tensor.float() + (1 - share) * tensor[other].float() for tensor in inputs)
-    return Batch(mixed, labels_n, labels_n[other], share)
+    return Batch(inputs, labels_n, torch.from_numpy(generator.permutation(len(labels_n))), share)
 
 
 def training_loss(
@@ -112,16 +139,75 @@ def _learned_in_passing(module: nn.Module) -> Iterator[torch.Tensor]:
 def _accumulate(
     module: nn.Module, batch: Batch, low: int, size: int, objective: Objective, runtime: Runtime
 ) -> tuple[float, float]:
-    part = slice(low, low + size)
-    labels_n = batch.labels_n[part]
+    inputs, labels_n, other_n = batch.part(slice(low, low + size), runtime)
     with runtime.autocast():
-        logits_nk = module(*(tensor[part] for tensor in batch.inputs)).float()
+        logits_nk = module(*inputs).float()
     loss = batch.share * objective(logits_nk, labels_n)
-    loss = loss + (1 - batch.share) * objective(logits_nk, batch.other_n[part])
+    loss = loss + (1 - batch.share) * objective(logits_nk, other_n)
     loss = loss * (len(labels_n) / len(batch.labels_n))
     with full_float32(runtime.device):
         runtime.fabric.backward(loss)
     return float(loss.detach()), float((logits_nk.argmax(1) == labels_n).sum())
+
+
+def take_step(network: nn.Module, stepper: Stepper, loss: float, recipe: StageRecipe, where: str, rate: float) -> float:
+    """Change the weights by their gradients, unless that would ruin them.
+
+    Args:
+        network: with its gradients; they are clipped.
+        stepper: the optimiser.
+        loss: of the batch.
+        recipe: of the stage.
+        where: stage, epoch and step.
+        rate: step size.
+
+    Returns:
+        The norm of the gradient before it was clipped.
+
+    Raises:
+        DivergedError: something is not finite; no weight has changed.
+        HalfStepError: there is no memory for the optimiser.
+    """
+    try:
+        norm = float(nn.utils.clip_grad_norm_(trained_parameters(network), recipe.clip_norm or math.inf))
+        check_finite(network, loss, norm, where, rate)
+        stepper.step()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        # Tried again it would move twice what has moved already; nobody knows which weights those are.
+        raise HalfStepError(f"{where}: the device has no memory for the optimiser ({error})") from None
+    return norm
+
+
+def go_back_for_memory(state: FitState, batch_size: int, why: HalfStepError, listener: Listener) -> None:
+    """Go back to the last finished epoch, and leave more memory to the optimiser from there on.
+
+    Args:
+        state: after the step that failed.
+        batch_size: of a whole batch.
+        why: it failed.
+        listener: receives a warning.
+
+    Raises:
+        MemoryRunError: images go through the network one by one already.
+    """
+    size = state.progress.micro_batch or batch_size
+    if size == 1:
+        raise MemoryRunError(
+            f"{why}. Thaw fewer layers (--thaw), take a smaller network, or train elsewhere (--device)"
+        ) from why
+    state.optimiser.zero_grad()
+    state.roll_back()
+    state.progress.micro_batch = -(-size // 2)
+    free_memory(state.device)
+    listener(
+        Notice(
+            "warning",
+            f"{why}. Going on from epoch {state.progress.epoch - 1}; batches go through the network in parts of "
+            f"{state.progress.micro_batch} from here on, with one step for each batch as before",
+        )
+    )
 
 
 def check_finite(network: nn.Module, loss: float, norm: float, where: str, rate: float) -> None:

@@ -19,7 +19,7 @@ import torch
 from retop.backbones.head import LinearHead
 from retop.device import free_memory, full_float32, is_out_of_memory, seed_generators
 from retop.recipe import StageRecipe
-from retop.training.network import LabelledInputs, LateNetwork, on_device
+from retop.training.network import LabelledInputs, LateNetwork
 from retop.training.optimiser import build_optimiser, set_learning_rate
 from retop.training.order import Rows, derive_seed, epoch_order
 from retop.training.runtime import Runtime
@@ -152,7 +152,7 @@ def _losses(
     """One batch, again and again: what the loss then does is the step size's doing, not the sample's."""
     optimiser = build_optimiser(network, recipe, rates[0], weight_decay)
     rows, crossings = next(iter(train.inputs.batches(rows, np.zeros_like(rows), len(rows))))
-    inputs = on_device(crossings, runtime)
+    inputs = runtime.placed(crossings)
     labels_n = torch.from_numpy(train.labels_n[rows]).to(runtime.device)
     losses: list[float] = []
     unsmoothed = replace(recipe, label_smoothing=0.0)

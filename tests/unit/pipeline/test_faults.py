@@ -182,8 +182,17 @@ def test_an_unfinished_run_of_another_recipe_is_refused_by_name(
 ) -> None:
     with pytest.raises(StoppedError):
         run_small(tmp_path / "run", shapes, weights=small_weights, store=ActivationStore(), stop=Asked(9))
+    # As a process leaves them that was killed while it wrote its results, and in a save.
+    (tmp_path / "run" / "model").mkdir()
+    left = ("model/config.json", "metrics.jsonl", "predictions.parquet", ".run.json.0a1b2c3d.partial")
+    for name in (*left, "checkpoints/.000009-ab.safetensors.0a1b2c3d.partial"):
+        (tmp_path / "run" / name).write_text("")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
     with pytest.raises(RunExistsError, match=f"{message}.*--out"):
         run_small(tmp_path / "run", shapes, weights=small_weights, store=ActivationStore(), settings=settings)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+    run_small(tmp_path / "run", shapes, weights=small_weights, store=ActivationStore())
+    assert list((tmp_path / "run").rglob("*.partial")) == []
 
 
 def test_other_versions_are_refused_and_other_machines_are_told(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Isolating tests: they measure what they say, change nothing, and can be left out."""
 
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from retop.data import Dataset
 from retop.diagnosis import evidence_of
 from retop.diagnosis.labels import surprising
 from retop.diagnosis.untested import NotTested
+from retop.errors import StoppedError, StoreError
 from retop.predictor import Predictor
 from retop.records import GroupRecord, read_finished_run
 from retop.training.allowance import Allowance, run_flops
@@ -106,7 +108,7 @@ def test_what_lacks_features_or_memory_is_left_out_and_said(
     predictor = Predictor(tmp_path / "run" / "model", images_at_once=4)
     allowance = Allowance(1e15)
     isolate(
-        predictor, read_finished_run(tmp_path / "run").validation, shapes.train, shapes.validation, None,
+        lambda: predictor, read_finished_run(tmp_path / "run").validation, shapes.train, shapes.validation, None,
         frozen=(), num_views=1, seed=0, pass_flops=1e6, allowance=allowance,
     )  # fmt: skip
     assert [one.test for one in allowance.skipped] == ["statistics of the batch"]
@@ -207,3 +209,78 @@ class ImageRows:
 
     def path(self, row: int) -> str:
         return str(row)
+
+
+@pytest.mark.parametrize(
+    ("broken", "error", "said", "lost"),
+    [
+        ("fit_logits", ValueError("no fit"), "failed: ValueError: no fit", ["regressions on the features"]),
+        (
+            "probe_depths",
+            torch.OutOfMemoryError("CUDA out of memory"),
+            "ran out of memory",
+            ["probe at several depths"],
+        ),
+        ("_thumbnail", RuntimeError("no size"), "failed: RuntimeError: no size", ["borders and thumbnails"]),
+        ("_use_batch_statistics", RuntimeError("no norm"), "failed: RuntimeError", ["statistics of the batch"]),
+        (
+            "_decode",
+            OSError("gone"),
+            "failed: OSError: gone",
+            ["statistics of the batch", "borders and thumbnails", "probe at several depths"],
+        ),
+    ],
+)
+def test_a_test_that_fails_is_named_and_nothing_else_is_lost(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str,
+    error: Exception, said: str, lost: list[str],
+) -> None:  # fmt: skip
+    arguments = {"weights": small_weights, "store": ActivationStore(tmp_path / "store")}
+    whole = run_small(tmp_path / "whole", shapes, **arguments).isolation
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(f"retop.training.isolation.{broken}", fail)
+    tests = run_small(tmp_path / "broken", shapes, **arguments).isolation
+    assert model_bytes(tmp_path / "broken") == model_bytes(tmp_path / "whole")
+    assert tests is not None
+    assert whole is not None
+    assert [one.test for one in tests.skipped] == lost
+    assert tests.skipped[0].reason.startswith(said)
+    # The others are what they were.
+    fields = {
+        "regressions on the features": [("head_refit", None)],
+        "probe at several depths": [("depths", ())],
+        "borders and thumbnails": [("border.n", 0), ("thumbnail.n", 0)],
+        "statistics of the batch": [("batch_statistics", None)],
+    }
+    for test, values in fields.items():
+        for name, nothing in values:
+            value = attrgetter(name)(tests)
+            assert value == (nothing if test in lost else attrgetter(name)(whole)), name
+    finding = NotTested().apply(evidence_of(read_finished_run(tmp_path / "broken")))
+    assert finding is not None
+    assert said in finding.seen
+
+
+def test_features_that_cannot_be_read_and_a_stop_in_the_tests(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = {"weights": small_weights, "store": ActivationStore(tmp_path / "store")}
+
+    def raising(error: Exception) -> None:
+        def fail(*_: object, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("retop.pipeline.fitting.FrozenFeatures", fail)
+
+    raising(StoppedError("stopped by SIGTERM"))
+    with pytest.raises(StoppedError):
+        run_small(tmp_path / "run", shapes, **arguments)
+    raising(StoreError("changed by another program"))
+    tests = run_small(tmp_path / "run", shapes, **arguments).isolation
+    assert tests is not None
+    assert [one.test for one in tests.skipped] == ["regressions on the features", "probe at several depths"]
+    assert tests.head_refit is None
+    assert tests.border.n > 0
