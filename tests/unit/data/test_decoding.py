@@ -19,6 +19,13 @@ def pixels(content, **options):
     return np.asarray(image).astype(int)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"])
+def test_every_format_is_told_by_content(kind):
+    content = encoded(picture(1), kind, **({"quality": 95} if kind in ("JPEG", "WEBP", "AVIF") else {}))
+    assert inspect_image(content, "wrong.txt").format == kind
+    assert np.abs(pixels(content) - np.asarray(picture(1))).mean() < 9
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(kind, orientation):

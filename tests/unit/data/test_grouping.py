@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retop.data import open_dataset
-from retop.data.grouping import bind, split_by_group
+from retop.data.grouping import bind, groups_by_pattern, split_by_group
 from retop.errors import DataError, RecipeError, UsageError
+from retop.events import ignore
 from retop.recipe import DataRecipe
 from retop.records import read_split, write_split
 
@@ -90,6 +91,22 @@ def test_a_pattern_makes_the_groups(tmp_path):
         open_dataset(tmp_path, DataRecipe(group_pattern="nothing"))
     with pytest.raises(UsageError, match="no regular expression"):
         open_dataset(tmp_path, DataRecipe(group_pattern="("))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "groups"), [(r"p(\d)", ["1", "1", "2"]), (r"p\d", ["p1", "p1", "p2"]), (r"(p)\d", ["p", "p", "p"])]
+)
+def test_the_group_of_a_pattern_is_its_first_bracket_or_all_of_it(pattern, groups):
+    paths = pa.chunked_array([["a/p1-x.png", "b/p1-y.png", "a/p2-(z).png"]])
+    assert groups_by_pattern(paths, pattern, ignore).to_pylist() == groups
+
+
+def test_groups_of_rare_classes_are_placed_first():
+    # Ten groups of 21 hold an image of the rare class each; single images, placed later, then make the shares exact.
+    labels = [0] * 100 + ([0] * 20 + [1]) * 10
+    sides = divided(labels, [f"alone {n}" for n in range(100)] + [f"many {n // 21}" for n in range(210)])
+    assert np.bincount(sides[np.array(labels) == 1]).tolist() == [6, 2, 2]
+    assert np.bincount(sides[np.array(labels) == 0]).tolist() == [210, 45, 45]
 
 
 def test_a_column_makes_the_groups(tmp_path):

@@ -205,6 +205,35 @@ def test_tables_without_rows_or_of_another_encoding_say_so(tmp_path, content, re
     assert reason in refused(tmp_path / "t.csv")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+def test_a_table_may_come_from_a_spreadsheet(tmp_path, sign, end, encoding):
+    lines = [("path", "label"), ("a.png", "Grün"), ("b.png", "rot"), ("c d.png", '"bl""au"')]
+    (tmp_path / "t.csv").write_bytes(end.join([sign.join(line) for line in lines] + [""]).encode(encoding))
+    got = [(row["path"], row["label"]) for row in rows(tmp_path / "t.csv")]
+    assert got == [("a.png", "Grün"), ("b.png", "rot"), ("c d.png", 'bl"au')]
+
+
+def test_parquet_that_is_replaced_is_unpacked_again(tmp_path):
+    for first in (0, 5000):
+        images = some_images(first_seed=first)
+        source = open_source(write_embedded(tmp_path / "x.parquet", images))
+        paths = source.scan(ignore).table["path"].to_pylist()
+        assert [source.read(path) for path in paths] == [content for _, content in images.values()]
+
+
+def test_a_shard_that_is_cut_short_is_used_as_far_as_it_goes(tmp_path):
+    members = {}
+    for n in range(6):
+        members |= {f"{n}.cls": b"ab"[n % 2 : n % 2 + 1], f"{n}.png": encoded(picture(n))}
+    whole = write_tar(tmp_path / "s.tar", members).read_bytes()
+    (tmp_path / "s.tar").write_bytes(whole[: len(whole) // 2])
+    events = []
+    listing = open_source(tmp_path / "s.tar").scan(events.append)
+    assert 0 < len(listing.table) < 6 and "s.tar is cut short" in events[0].message
+
+
 def test_of_a_sample_the_plain_extension_is_the_image_and_two_images_are_refused(tmp_path):
     image, mask, other = (encoded(picture(n)) for n in range(3))
     members = {"k.seg.png": mask, "k.png": image, "k.z.png": mask, "k.cls": b"cat", "m.in.png": other, "m.cls": b"dog"}

@@ -1,0 +1,38 @@
+"""`retop check`: what it returns."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from images import write_split_shapes
+
+
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """The command in this process."""
+    from retop.cli import main
+
+    def call(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["retop", "check", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ending:
+            main()
+        return int(ending.value.code or 0), capsys.readouterr().out
+
+    return call
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_exit_code_is_3_for_errors_alone(
+    check: Callable[..., tuple[int, str]], tmp_path: Path, as_json: bool
+) -> None:
+    options = ("--json",) if as_json else ()
+    photos = write_split_shapes(tmp_path / "photos", train=12, validation=3, test=3)
+    code, said = check(photos, *options)
+    assert code == 0 and "D09" not in said.partition("nothing found by")[0].partition('"checked"')[0]
+    train, test = (next(path for path in (photos / side).rglob("*.*") if path.is_file()) for side in ("train", "test"))
+    shutil.copy(train, test.with_name("again.png"))
+    code, said = check(photos, *options)
+    assert code == 3 and "D04" in said
