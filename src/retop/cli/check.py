@@ -65,18 +65,23 @@ def check(
         for file, what in ((page, "The page"), (write_exclusions, "The list for --exclude")):
             if file is not None:
                 typer.echo(f"{what}: {file}")
+    from retop.evaluation.numerals import count
+
     errors = [finding.code for finding in record.findings if finding.severity == "error"]
     if errors:
-        raise DataError(f"{len(errors)} of the findings are errors: {', '.join(errors)}")
+        raise DataError(f"{count(len(errors), 'finding is an error', 'findings are errors')}: {', '.join(errors)}")
 
 
 def _show(record: "AuditRecord", console: Console) -> None:
+    from retop.evaluation.numerals import count
+
     for finding in record.findings:
         _show_finding(finding, console)
     found = {finding.code for finding in record.findings}
     clean = [code for code in record.checked if code not in found]
     console.print(
-        f"{record.images:,} images in {len(record.classes)} classes; nothing found by {', '.join(clean) or 'no rule'}.",
+        f"{count(record.images, 'image')} in {count(len(record.classes), 'class', 'classes')}; nothing found by "
+        f"{', '.join(clean) or 'no rule'}.",
         highlight=False,
     )
 

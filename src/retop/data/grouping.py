@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from retop.data.splitting import SIDES, draw_order
 from retop.errors import DataError, UsageError
+from retop.evaluation.numerals import count
 from retop.events import Listener, Notice
 
 Labels = NDArray[np.int64]
@@ -42,7 +43,9 @@ def groups_by_pattern(paths: pa.ChunkedArray, pattern: str, listener: Listener) 
         chunks.append(pa.array([m[1 if compiled.groups else 0] if m else None for m in found], pa.string()))
     groups = pa.chunked_array(chunks, pa.string())
     if groups.null_count == len(groups):
-        raise UsageError(f"--group-pattern {pattern!r} is found in none of {len(groups):,} paths, such as {paths[0]}")
+        raise UsageError(
+            f"--group-pattern {pattern!r} is found in none of {count(len(groups), 'path')}, such as {paths[0]}"
+        )
     if groups.null_count:
         lacking = paths.filter(pc.is_null(groups))[0]
         listener(
@@ -98,14 +101,16 @@ def split_by_group(
     allowed = [side for side, fraction in enumerate(fractions) if fraction > 0]
     for unit in order:
         need = {
-            side: sum(count * (1 - placed_sk[side, k] / targets_sk[side, k]) for k, count in sorted(held[unit].items()))
+            side: sum(
+                images * (1 - placed_sk[side, k] / targets_sk[side, k]) for k, images in sorted(held[unit].items())
+            )
             for side in allowed
         }
         # Rounded, so that a last bit of difference between machines decides nothing.
         best = max(allowed, key=lambda side: (round(need[side], 9), fractions[side], -side))
         side_u[unit] = best
-        for k, count in held[unit].items():
-            placed_sk[best, k] += count
+        for k, images in held[unit].items():
+            placed_sk[best, k] += images
     _refuse_lacking(placed_sk, classes, allowed, sides, held)
     sides_n: NDArray[np.int8] = side_u[unit_n]
     return sides_n
@@ -163,6 +168,6 @@ def _refuse_lacking(
         if lacking:
             units = sum(k in kinds for kinds in held)
             raise DataError(
-                f"class {name!r}: its images belong to {units} group{'' if units == 1 else 's'}, so that none is left "
+                f"class {name!r}: its images belong to {count(units, 'group')}, so that none is left "
                 f"for {' and '.join(lacking)}; add images of other groups, or choose other shares (--split, --folds)"
             )

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from retop.data.sources.names import SPLIT_NAMES
 from retop.errors import DataError, RetopError, UsageError
+from retop.evaluation.numerals import count, word
 from retop.events import Listener, Notice
 from retop.records import SPLIT_SCHEMA, read_split
 
@@ -87,17 +88,25 @@ def leave_out(table: pa.Table, file: str, listener: Listener) -> pa.Table:
     """
     unwanted = pa.array(sorted(set(read_exclusions(Path(file)))), pa.string())
     mask = pc.is_in(table["path"], value_set=unwanted)
-    count = pc.sum(mask).as_py() or 0
+    left_out = pc.sum(mask).as_py() or 0
     lost = pc.invert(pc.is_in(unwanted, value_set=table["path"].combine_chunks()))
-    listener(Notice("note", f"{count:,} of {table.num_rows:,} images are left out by {file}"))
-    if count < len(unwanted):
+    listener(
+        Notice(
+            "note", f"{left_out:,} of {count(table.num_rows, 'image')} {word(left_out, 'is', 'are')} left out by {file}"
+        )
+    )
+    if left_out < len(unwanted):
         missing = unwanted.filter(lost)
         listener(
-            Notice("warning", f"{file} names {len(missing):,} images that are not in the data, such as {missing[0]}")
+            Notice(
+                "warning",
+                f"{file} names {count(len(missing), 'image that is', 'images that are')} not in the data, such as "
+                f"{missing[0]}",
+            )
         )
     kept = table.filter(pc.invert(mask))
     if kept.num_rows == 0:
-        raise DataError(f"{file} leaves out all {table.num_rows:,} images")
+        raise DataError(f"{file} leaves out all images ({table.num_rows:,})")
     return kept
 
 
@@ -188,4 +197,4 @@ def _each_once(said: pa.Table, file: str) -> pa.Table:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"it is not UTF-8 text ({error}); save it as UTF-8"
-    return str(error)
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

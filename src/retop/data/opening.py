@@ -14,6 +14,7 @@ from retop.data.sources import ImageSource
 from retop.data.splitting import SIDES, split_by_content
 from retop.data.survey import Survey, name_classes, survey_images
 from retop.errors import ClassMismatchError, DataError, UsageError
+from retop.evaluation.numerals import count, word
 from retop.events import Listener, Notice, ignore
 from retop.recipe import DataRecipe
 from retop.records import DataRecord, problem_of_classes
@@ -156,8 +157,8 @@ def _held_out(
     listener(
         Notice(
             "note",
-            f"{source.location} is what the model was trained on: only the {len(images):,} {images.split} images of "
-            f"that split are evaluated, not the {len(sets['train']):,} it learned from",
+            f"{source.location} is what the model was trained on: only the images of that split's {images.split} set "
+            f"({len(images):,}) are evaluated, not those it learned from ({len(sets['train']):,})",
         )
     )
     return images
@@ -277,22 +278,22 @@ def _take_again(table: pa.Table, file: str, listener: Listener) -> pa.Table:
     now = [content.as_py().hex() for content in joined["content"]]
     changed = sum(bool(then) and then != here for then, here in zip(joined["known"].to_pylist(), now, strict=True))
     unnamed, lost = table.num_rows - joined.num_rows, said.num_rows - joined.num_rows
-    for count, what in (
-        (unnamed, f"images are not in the split file {file} and are left out"),
-        (lost, f"images of the split file {file} are not there, or cannot be read"),
-        (changed, f"images have another content than when the split file {file} was written"),
+    for number, what in (
+        (unnamed, f"not in the split file {file} and left out"),
+        (lost, f"named by the split file {file}, but not there, or cannot be read"),
+        (changed, f"not what they were when the split file {file} was written: their content is another"),
     ):
-        if count:
-            listener(Notice("warning", f"{count:,} {what}"))
+        if number:
+            listener(Notice("warning", f"{count(number, 'image is', 'images are')} {what}"))
     return joined.drop_columns(["known"])
 
 
 def _refuse_partly_split(source: ImageSource, table: pa.Table) -> None:
-    count = table["split"].null_count
-    if count:
+    lacking = table["split"].null_count
+    if lacking:
         raise DataError(
-            f"{source.location}: {count:,} of {table.num_rows:,} images have no split, the others have one; fill in "
-            f"the column, or leave it out (--columns split=NAME)"
+            f"{source.location}: {lacking:,} of {table.num_rows:,} images {word(lacking, 'has', 'have')} no split, the "
+            f"others have one; fill in the column, or leave it out (--columns split=NAME)"
         )
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from retop.errors import DataError
+from retop.evaluation import numerals
 
 SIDES = ("train", "validation", "test")
 
@@ -101,7 +102,7 @@ def cut_at_fractions(count: int, fractions: Sequence[float], name: str, sides: S
     if count < needed:
         named = " and ".join(side for side, fraction in zip(sides, fractions, strict=True) if fraction > 0)
         raise DataError(
-            f"class {name!r} has {count} different image{'' if count == 1 else 's'}, and {named} need at least one "
+            f"class {name!r} has {numerals.count(count, 'different image')}, and {named} need at least one "
             f"each; add images or remove the class{_way_out(sides, needed)}"
         )
     exact = [count * fraction for fraction in fractions]

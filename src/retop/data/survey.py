@@ -12,6 +12,7 @@ from retop.data.lists import leave_out
 from retop.data.sources import ImageSource, Leftovers, open_source
 from retop.data.sources.source import SplitBy, few
 from retop.errors import DataError
+from retop.evaluation.numerals import count, word
 from retop.events import Listener, Notice
 from retop.recipe import DataRecipe
 from retop.records import UnreadableImage
@@ -90,7 +91,7 @@ def _report_unreadable(survey: Survey, listener: Listener) -> None:
         return
     if len(unreadable) == total:
         raise DataError(
-            f"{survey.source.location}: none of {total:,} files can be read as an image; the first is "
+            f"{survey.source.location}: none of {count(total, 'file')} can be read as an image; the first is "
             f"{unreadable[0].path}: {unreadable[0].reason}"
         )
     held = set(pc.unique(survey.readable["label"]).to_pylist())
@@ -102,7 +103,8 @@ def _report_unreadable(survey: Survey, listener: Listener) -> None:
     listener(
         Notice(
             "warning",
-            f"{len(unreadable):,} of {total:,} images cannot be read and are left out: {named}{more}",
+            f"{len(unreadable):,} of {count(total, 'image')} cannot be read and "
+            f"{word(len(unreadable), 'is', 'are')} left out: {named}{more}",
         )
     )
 

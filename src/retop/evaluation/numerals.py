@@ -50,7 +50,12 @@ def p_value(p: float) -> str:
 
 def count(number: int, singular: str, plural: str | None = None) -> str:
     """A number with its noun: ``"1 image"``, ``"2,000 images"``."""
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+    return f"{number:,} {word(number, singular, plural or singular + 's')}"
+
+
+def word(number: int, singular: str, plural: str) -> str:
+    """What agrees with a number: ``"is"`` with 1, ``"are"`` with others."""
+    return singular if number == 1 else plural
 
 
 def listing(names: tuple[str, ...], most: int = 5) -> str:

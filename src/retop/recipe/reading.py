@@ -116,10 +116,20 @@ def _merged(base: dict[str, Any], change: dict[str, Any], origin: str, where: st
                 raise RecipeError(f"{origin}: {path} holds several values ({', '.join(base[key])}); received {value!r}")
             merged[key] = _merged(base[key], value, origin, path)
         elif path == "data.split" and isinstance(value, str):
-            merged[key] = [_number_or_text(part) for part in re.split("[/,]", value)]
+            merged[key] = _shares(value, origin)
         else:
             merged[key] = _number_or_text(value) if isinstance(value, str) and key != "name" else value
     return merged
+
+
+def _shares(text: str, origin: str) -> list[Any]:
+    parts = re.split("[/,]", text)
+    if len(parts) != 3:
+        raise RecipeError(
+            f"{origin}: data.split takes the shares of train, validation and test, such as 70/15/15 (80/20/0 is "
+            f"without test); received {text}"
+        )
+    return [_number_or_text(part) for part in parts]
 
 
 def _build(document: dict[str, Any], origin: str) -> Recipe:

@@ -169,7 +169,7 @@ def test_a_split_file_of_a_person_is_taken_and_what_it_lacks_is_said(tmp_path):
     data = open_dataset(tmp_path / "data", DataRecipe(split_file=str(tmp_path / "split.csv")), events.append)
     assert [len(images) for images in (data.train, data.validation, data.test)] == [2, 2, 2]
     said = " ".join(event.message for event in events if hasattr(event, "message"))
-    assert "2 images are not in the split file" in said and "1 images of the split file" in said
+    assert "2 images are not in the split file" in said and "1 image is named by the split file" in said
     (tmp_path / "split.csv").write_text("path,split\na/0.png,holdout\n")
     with pytest.raises(UsageError, match="'holdout' is none of train"):
         open_dataset(tmp_path / "data", DataRecipe(split_file=str(tmp_path / "split.csv")))

@@ -30,11 +30,11 @@ def test_what_is_left_out_and_what_is_not_there_is_said_and_not_everything_may_g
     events = []
     data = open_dataset(tmp_path / "data", DataRecipe(exclude=str(tmp_path / "list.txt")), events.append)
     said = " ".join(event.message for event in events if isinstance(event, Notice))
-    assert data.record.excluded == 1 and "1 of 12 images are left out" in said
-    assert "names 1 images that are not in the data, such as b/none.png" in said
+    assert data.record.excluded == 1 and "1 of 12 images is left out" in said
+    assert "names 1 image that is not in the data, such as b/none.png" in said
     paths = [path.relative_to(tmp_path / "data").as_posix() for path in (tmp_path / "data").rglob("*.png")]
     (tmp_path / "all.txt").write_text("\n".join(paths))
-    with pytest.raises(DataError, match="leaves out all 12 images"):
+    with pytest.raises(DataError, match="leaves out all images \\(12\\)"):
         open_dataset(tmp_path / "data", DataRecipe(exclude=str(tmp_path / "all.txt")))
     with pytest.raises(UsageError, match=r"--exclude .*none\.txt cannot be read"):
         open_dataset(tmp_path / "data", DataRecipe(exclude=str(tmp_path / "none.txt")))

@@ -159,7 +159,7 @@ def test_an_empty_folder_is_refused(tmp_path):
 
 def test_images_directly_in_the_folder_are_refused(tmp_path):
     (tmp_path / "one.png").write_bytes(encoded(picture(1)))
-    assert "1 files (one.png) but no class folders" in refused(tmp_path)
+    assert "1 file (one.png) but no class folders" in refused(tmp_path)
 
 
 def test_images_directly_in_train_are_refused(tmp_path):

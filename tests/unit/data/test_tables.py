@@ -1,5 +1,6 @@
 """Tables, Parquet and archives: what they say is taken, what they get wrong is named."""
 
+import re
 import zipfile
 
 import pyarrow as pa
@@ -64,6 +65,23 @@ def test_what_is_wrong_with_a_table_is_named(tmp_path):
         open_source(tmp_path / "t.csv", {"colour": "x"})
 
 
+def test_a_table_without_a_header_is_told_from_one_with_other_names(tmp_path):
+    file = table(tmp_path, "a.png,cat\nb.png,dog\n")
+    assert "begins with the row a.png, cat" in refused(file) and "write path,label above it" in refused(file)
+    assert "--columns path=NAME,label=NAME" in refused(table(tmp_path, "File,Kind\na.png,x\n"))
+
+
+def test_an_encrypted_member_names_the_way_out(tmp_path):
+    content = bytearray(write_zip(tmp_path / "x.zip", IMAGES).read_bytes())
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        for part in re.finditer(re.escape(mark), bytes(content)):
+            content[part.start() + flags] |= 1
+    (tmp_path / "x.zip").write_bytes(content)
+    source = open_source(tmp_path / "x.zip")
+    with pytest.raises(UnreadableImageError, match="it is encrypted; pack the archive again without a password"):
+        source.read(source.scan(ignore).table["path"][0].as_py())
+
+
 def test_rows_that_say_the_same_again_count_once(tmp_path):
     assert len(rows(table(tmp_path, "path,label\na.png,x\na.png,x\nb.png,y\n"))) == 2
 
@@ -73,7 +91,7 @@ def test_files_that_a_table_names_but_are_not_there_are_unreadable_images(tmp_pa
     file.write_text(file.read_text() + "gone.png,cat\n")
     data = open_dataset(file, DataRecipe())
     assert [(image.path, image.reason) for image in data.record.unreadable] == [
-        ("gone.png", "the file is no longer there")
+        ("gone.png", f"there is no such file (paths are relative to {tmp_path})")
     ]
 
 
@@ -144,7 +162,7 @@ def test_samples_without_a_label_are_said(tmp_path):
     write_tar(tmp_path / "s/a.tar", {"1.png": encoded(picture(1)), "1.cls": b"x", "2.png": encoded(picture(2))})
     events = []
     assert len(open_source(tmp_path / "s").scan(events.append).table) == 1
-    assert "1 images" in events[0].message and "no label" in events[0].message
+    assert "1 image of" in events[0].message and "no label" in events[0].message
 
 
 def test_tiny_imagenet_is_a_source(shared):

@@ -9,7 +9,7 @@ import numpy as np
 from retop.data.audit.examined import Examined
 from retop.data.audit.rules import ALIKE_NAMES, EMPTY_FOLDERS, FEW_IMAGES, IMBALANCE, MISSING_CLASS
 from retop.data.sources.source import Leftovers, few
-from retop.evaluation.numerals import count
+from retop.evaluation.numerals import count, word
 from retop.records import Finding
 
 FEWEST = 10
@@ -59,11 +59,12 @@ def _missing(counts: dict[str, dict[str, int]]) -> Iterator[Finding]:
 
 
 def _few(sizes: dict[str, int], where: str) -> Iterator[Finding]:
-    small = {name: count for name, count in sizes.items() if 0 < count < FEWEST}
+    small = {name: size for name, size in sizes.items() if 0 < size < FEWEST}
     if small:
-        named = few([f"{name!r} ({count})" for name, count in small.items()])
+        named = few([f"{name!r} ({size})" for name, size in small.items()])
         yield FEW_IMAGES.finding(
-            f"{len(small):,} of {len(sizes):,} classes have fewer than {FEWEST} {where}: {named}",
+            f"{len(small):,} of {count(len(sizes), 'class', 'classes')} {word(len(small), 'has', 'have')} fewer than "
+            f"{FEWEST} {where}: {named}",
             "add images, or join or remove the classes",
             {"classes": small},
         )

@@ -23,6 +23,7 @@ from retop.data.audit.rules import (
     Rule,
 )
 from retop.data.likeness import COLOUR_BYTES, HASH_BYTES, count_crowded, find_near
+from retop.evaluation.numerals import count, word
 from retop.records import Finding
 
 SIMILARITY = 0.98
@@ -40,9 +41,10 @@ def find_copies(images: Examined) -> Iterator[Finding]:
     labels, sides = images.numbers("label"), images.parts()
     conflicts = [group for group in groups if len(set(labels[group])) > 1]
     if conflicts:
-        count = sum(map(len, conflicts))
+        files = sum(map(len, conflicts))
         yield LABEL_CONFLICT.finding(
-            f"{len(conflicts):,} images stand in more than one class ({count:,} of {len(images):,} files)",
+            f"{count(len(conflicts), 'image stands', 'images stand')} in more than one class ({files:,} of "
+            f"{len(images):,} files)",
             "move each file to the class that it shows, or leave out all of them: --write-exclusions FILE, then "
             "--exclude FILE",
             _evidence(images, conflicts, {"images": len(conflicts)}, np.concatenate(conflicts))
@@ -53,7 +55,8 @@ def find_copies(images: Examined) -> Iterator[Finding]:
     if within:
         spare = sum(len(part) - 1 for part in within)
         yield COPIES.finding(
-            f"{spare:,} of {len(images):,} files repeat another one of their class",
+            f"{spare:,} of {len(images):,} files {word(spare, 'repeats', 'repeat')} another one of "
+            f"{word(spare, 'its', 'their')} class",
             "nothing has to be done; to count each image once, remove the spare files",
             _evidence(images, within, {"spare_files": spare}),
         )
@@ -65,10 +68,10 @@ def find_near_copies(images: Examined) -> Iterator[Finding]:
     crossing, conflicts = _near_groups(images, rows, hashes)
     yield from _leaks(images, crossing, NEAR_LEAK, "near copies")
     if conflicts:
-        count = sum(map(len, conflicts))
+        files = sum(map(len, conflicts))
         yield NEAR_CONFLICT.finding(
-            f"{len(conflicts):,} groups of images that look alike stand in more than one class "
-            f"({count:,} of {len(images):,} files)",
+            f"{count(len(conflicts), 'group')} of images that look alike "
+            f"{word(len(conflicts), 'stands', 'stand')} in more than one class ({files:,} of {len(images):,} files)",
             "look at them (--page FILE) and move or remove those with a wrong label",
             _evidence(images, conflicts, {"groups": len(conflicts)}) | _labels(images, conflicts),
             suspected=True,
@@ -138,10 +141,10 @@ def find_group_leaks(images: Examined) -> Iterator[Finding]:
     sides = images.parts()
     crossing = [group for group in groups_of(images.numbers("group")) if len(set(sides[group]) - {-1}) > 1]
     if crossing:
-        count = sum(map(len, crossing))
+        files = sum(map(len, crossing))
         yield GROUP_LEAK.finding(
-            f"{len(crossing):,} groups ({count:,} of {len(images):,} images) have images in more than one split or "
-            f"fold",
+            f"{count(len(crossing), 'group')} ({files:,} of {len(images):,} images) "
+            f"{word(len(crossing), 'has', 'have')} images in more than one split or fold",
             "put each group into one split or fold, or let retop split by group: give the images without a split",
             _evidence(images, crossing, {"groups": len(crossing)}),
         )
@@ -162,14 +165,15 @@ def _leaks(images: Examined, groups: list[Rows], rule: Rule, what: str) -> Itera
         name: int(sum((sides[group] == side).any() for group in crossing))
         for side, name in enumerate(("train", "validation", "test"))
     }
-    said = ", ".join(f"{count:,} touch {name}" for name, count in counts.items() if count)
+    said = ", ".join(f"{count(sets, 'touches', 'touch')} {name}" for name, sets in counts.items() if sets)
     evidence = _evidence(images, crossing, {"groups": len(crossing), **counts}, spare)
     spoilt_tests = images.paths_of(spoilt[sides[spoilt] == 2])
     evidence["test"] = spoilt_tests
     evidence["leaks"] = _learned_from(images, crossing, sides)
     yield rule.finding(
-        f"{len(crossing):,} sets of {what} lie in more than one split ({said}); "
-        f"{len(spoilt_tests):,} of {int((sides == 2).sum()):,} test images are concerned",
+        f"{count(len(crossing), 'set')} of {what} {word(len(crossing), 'lies', 'lie')} in more than one split "
+        f"({said}); {len(spoilt_tests):,} of {count(int((sides == 2).sum()), 'test image')} "
+        f"{word(len(spoilt_tests), 'is', 'are')} concerned",
         _LEAVE_OUT,
         evidence,
         suspected=rule is not LEAK,
@@ -201,8 +205,8 @@ def _fold_leak(images: Examined, crossing: list[Rows], rule: Rule, what: str) ->
     evidence["test"] = images.paths_of(spoilt)
     evidence["leaks"] = {"train": evidence["test"], "validation": []}
     return rule.finding(
-        f"{len(crossing):,} sets of {what} lie in more than one fold; {len(spoilt):,} of {len(images):,} images are "
-        f"concerned",
+        f"{count(len(crossing), 'set')} of {what} {word(len(crossing), 'lies', 'lie')} in more than one fold; "
+        f"{len(spoilt):,} of {len(images):,} images are concerned",
         _LEAVE_OUT,
         evidence,
         suspected=rule is not LEAK,

@@ -9,6 +9,7 @@ from retop.data.audit.rules import LEFT_OUT, LYING_NAME, SMALL_IMAGES, UNREADABL
 from retop.data.sources.names import extension_of
 from retop.data.sources.source import Leftovers, few
 from retop.data.survey import Survey
+from retop.evaluation.numerals import count, word
 from retop.records import Finding
 
 SMALLEST = 32
@@ -25,7 +26,7 @@ def find_unreadable(survey: Survey) -> Iterator[Finding]:
     if unreadable:
         said = "; ".join(f"{image.path}: {image.reason}" for image in unreadable[:3])
         yield UNREADABLE.finding(
-            f"{len(unreadable):,} of {survey.table.num_rows:,} files cannot be read: {said}",
+            f"{len(unreadable):,} of {count(survey.table.num_rows, 'file')} cannot be read: {said}",
             "replace them, or remove them",
             {
                 "files": [[image.path] for image in unreadable[:SHOWN_GROUPS]],
@@ -46,7 +47,8 @@ def find_lying_names(images: Examined) -> Iterator[Finding]:
     if lying:
         named = few([f"{path} is {kind}" for path, kind in lying])
         yield LYING_NAME.finding(
-            f"{len(lying):,} of {len(images):,} images are not what their name says: {named}",
+            f"{len(lying):,} of {count(len(images), 'image')} {word(len(lying), 'is', 'are')} not what "
+            f"{word(len(lying), 'its', 'their')} name says: {named}",
             "nothing has to be done; to be read alike by every program, rename them",
             {"files": [[path] for path, _ in lying[:SHOWN_GROUPS]], "formats": dict(lying[:SHOWN_GROUPS])},
         )
@@ -58,7 +60,8 @@ def find_small(images: Examined) -> Iterator[Finding]:
     rows = np.flatnonzero(shorter < SMALLEST)
     if len(rows):
         yield SMALL_IMAGES.finding(
-            f"{len(rows):,} of {len(images):,} images are narrower or lower than {SMALLEST} pixels; the smallest has "
+            f"{len(rows):,} of {count(len(images), 'image')} {word(len(rows), 'is', 'are')} narrower or lower than "
+            f"{SMALLEST} pixels; the smallest has "
             f"{int(shorter.min())}",
             "use larger versions if there are any",
             {"files": [[path] for path in images.paths_of(rows[:SHOWN_GROUPS])], "count": len(rows)},
@@ -68,20 +71,24 @@ def find_small(images: Examined) -> Iterator[Finding]:
 def find_left_out(leftovers: Leftovers) -> Iterator[Finding]:
     """D16."""
     said = [
-        f"{leftovers.by_kind.total():,} files are no images by name or kind ({_most(leftovers.by_kind)})"
+        f"{count(leftovers.by_kind.total(), 'file is no image', 'files are no images')} by name or kind "
+        f"({_most(leftovers.by_kind)})"
         if leftovers.by_kind
         else "",
-        f"{leftovers.tool_names.total():,} are hidden or belong to tools ({_most(leftovers.tool_names)})"
+        f"{count(leftovers.tool_names.total(), 'name is hidden or belongs', 'names are hidden or belong')} to tools "
+        f"({_most(leftovers.tool_names)})"
         if leftovers.tool_names
         else "",
-        f"{leftovers.outside_classes.count:,} files have no class ({leftovers.outside_classes})"
+        f"{count(leftovers.outside_classes.count, 'file has', 'files have')} no class ({leftovers.outside_classes})"
         if leftovers.outside_classes.count
         else "",
-        f"{leftovers.closed_folders.count:,} folders cannot be opened ({leftovers.closed_folders})"
+        f"{count(leftovers.closed_folders.count, 'folder')} cannot be opened ({leftovers.closed_folders})"
         if leftovers.closed_folders.count
         else "",
         f"{few(leftovers.beside)} lies beside the splits" if leftovers.beside else "",
-        f"{leftovers.repeated_rows.count:,} rows of the table are there twice" if leftovers.repeated_rows.count else "",
+        f"{count(leftovers.repeated_rows.count, 'row of the table is', 'rows of the table are')} there twice"
+        if leftovers.repeated_rows.count
+        else "",
     ]
     if any(said):
         yield LEFT_OUT.finding(
@@ -99,4 +106,4 @@ def find_left_out(leftovers: Leftovers) -> Iterator[Finding]:
 
 def _most(counts: "dict[str, int]") -> str:
     ordered = sorted(counts.items(), key=lambda item: -item[1])[:4]
-    return ", ".join(f"{count:,} {name}" for name, count in ordered)
+    return ", ".join(f"{number:,} {name}" for name, number in ordered)

@@ -15,6 +15,9 @@ from retop.events import Listener
 
 _FAILURES = (zipfile.BadZipFile, OSError, RuntimeError, ValueError, zlib.error, lzma.LZMAError, EOFError)
 
+_ENCRYPTED = 1
+"""Bit of a member's flags."""
+
 
 class ZipSource:
     """Class folders, split or not, inside a ZIP file.
@@ -62,6 +65,8 @@ class ZipSource:
             info = self._members[path.removeprefix(self._name)]
             if info.file_size > BYTES_LIMIT:
                 raise UnreadableImageError(path, f"{info.file_size:,} bytes; at most {BYTES_LIMIT:,} are read")
+            if info.flag_bits & _ENCRYPTED:
+                raise UnreadableImageError(path, "it is encrypted; pack the archive again without a password")
             with archive.open(info) as member:
                 # What a member says of its size need not be true.
                 content = member.read(BYTES_LIMIT + 1)

@@ -119,12 +119,13 @@ class FolderSource:
             rows.add(path, label, split, status.st_size, status.st_mtime_ns)
 
 
-def read_named_file(file: Path | str, name: str) -> bytes:
+def read_named_file(file: Path | str, name: str, lost: str = "the file is no longer there") -> bytes:
     """Read a file, with every trouble as our own error.
 
     Args:
         file: which.
         name: as messages name it.
+        lost: what is said where it is not there.
 
     Returns:
         The whole file.
@@ -135,7 +136,7 @@ def read_named_file(file: Path | str, name: str) -> bytes:
     try:
         return read_regular_file(file, name)
     except FileNotFoundError as error:
-        raise UnreadableImageError(name, "the file is no longer there") from error
+        raise UnreadableImageError(name, lost) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise UnreadableImageError(name, f"the file cannot be read: {reason or error}") from error

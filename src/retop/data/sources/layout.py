@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from retop.data.sources.names import SPLIT_NAMES, class_name, extension_of, is_other_file, is_tool_name
 from retop.data.sources.source import Leftovers, Listing, Rows, few
 from retop.errors import DataError
+from retop.evaluation.numerals import count, word
 from retop.events import Listener, Notice
 
 
@@ -105,7 +106,7 @@ def refuse_missing_classes(location: str, folders: Sequence[str], files: Sequenc
         return
     if files:
         raise DataError(
-            f"{location} holds {len(files):,} files ({few(files)}) but no class folders; put the images of each "
+            f"{location} holds {count(len(files), 'file')} ({few(files)}) but no class folders; put the images of each "
             f"class into a folder with the class's name, or give a table with the columns path and label"
         )
     raise DataError(f"{location} is empty: it should hold one folder per class, or train/ and validation/ with those")
@@ -129,23 +130,26 @@ def finish(
 def report(location: str, leftovers: Leftovers, listener: Listener) -> None:
     """Say what was left out."""
     if leftovers.by_kind:
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in leftovers.by_kind.most_common(6))
-        total = leftovers.by_kind.total()
-        listener(Notice("note", f"{total:,} files are not images by their name or kind and are ignored: {kinds}"))
+        kinds = ", ".join(f"{number:,} {kind}" for kind, number in leftovers.by_kind.most_common(6))
+        files = count(leftovers.by_kind.total(), "file is no image", "files are no images")
+        ignored = word(leftovers.by_kind.total(), "is", "are")
+        listener(Notice("note", f"{files} by name or kind and {ignored} ignored: {kinds}"))
     if leftovers.outside_classes.count:
         listener(
             Notice(
                 "warning",
-                f"{leftovers.outside_classes.count:,} files lie outside class folders and are ignored: "
-                f"{leftovers.outside_classes}; move them into the folder of their class",
+                f"{count(leftovers.outside_classes.count, 'file lies', 'files lie')} outside class folders and "
+                f"{word(leftovers.outside_classes.count, 'is', 'are')} ignored: "
+                f"{leftovers.outside_classes}; move what is an image into the folder of its class",
             )
         )
     if leftovers.closed_folders.count:
         listener(
             Notice(
                 "warning",
-                f"{leftovers.closed_folders.count:,} folders cannot be opened and are ignored: "
-                f"{leftovers.closed_folders}; check their permissions",
+                f"{count(leftovers.closed_folders.count, 'folder')} cannot be opened and "
+                f"{word(leftovers.closed_folders.count, 'is', 'are')} ignored: "
+                f"{leftovers.closed_folders}; check the permissions",
             )
         )
     if leftovers.beside:
@@ -231,7 +235,7 @@ def _no_images(location: str, leftovers: Leftovers) -> str:
         return f"{location} holds no image: {leftovers.closed_folders} cannot be opened; check the folder permissions"
     if leftovers.outside_classes.count:
         return (
-            f"{location}: {leftovers.outside_classes.count:,} images lie outside class folders "
+            f"{location}: {count(leftovers.outside_classes.count, 'image lies', 'images lie')} outside class folders "
             f"({leftovers.outside_classes}); put the images of each class into a folder with the class's name"
         )
     return f"{location} has folders but no images in them; put the images of each class into its folder"

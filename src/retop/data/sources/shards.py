@@ -13,6 +13,7 @@ from retop.data.sources.layout import Member, arrange
 from retop.data.sources.names import extension_of, is_other_file, is_tool_name, name_below, splits_of_files
 from retop.data.sources.source import Leftovers, Listing, Rows, few
 from retop.errors import DataError, UnreadableImageError
+from retop.evaluation.numerals import count, word
 from retop.events import Listener, Notice
 
 _SIDECARS = (".cls", ".json")
@@ -141,12 +142,13 @@ class TarSource:
             listener(
                 Notice(
                     "warning",
-                    f"{leftovers.outside_classes.count:,} images of {self.location} have no label and are ignored: "
+                    f"{count(leftovers.outside_classes.count, 'image')} of {self.location} "
+                    f"{word(leftovers.outside_classes.count, 'has no label and is', 'have no label and are')} ignored: "
                     f"{leftovers.outside_classes}",
                 )
             )
         if leftovers.by_kind:
-            kinds = ", ".join(f"{count:,} {kind}" for kind, count in leftovers.by_kind.most_common(6))
+            kinds = ", ".join(f"{number:,} {kind}" for kind, number in leftovers.by_kind.most_common(6))
             listener(
                 Notice("note", f"Beside the image of a sample, {self.location} has others, which are ignored: {kinds}")
             )

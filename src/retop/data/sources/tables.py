@@ -1,6 +1,6 @@
 """A table of paths and labels as a source of images: CSV, TSV or Parquet."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ from retop.data.sources.folders import read_named_file
 from retop.data.sources.names import SPLIT_NAMES
 from retop.data.sources.source import Examples, Leftovers, Listing, Rows, SplitBy
 from retop.errors import DataError
+from retop.evaluation.numerals import count, word
 from retop.events import Listener, Notice
 
 ROLES = ("path", "label", "split", "group", "image")
@@ -61,8 +62,9 @@ class TableSource:
             listener(
                 Notice(
                     "note",
-                    f"{leftovers.repeated_rows.count:,} rows of {self.location} say again what another row says and "
-                    f"are ignored: {leftovers.repeated_rows}",
+                    f"{self.location}: {count(leftovers.repeated_rows.count, 'row says', 'rows say')} again what "
+                    f"another one says and {word(leftovers.repeated_rows.count, 'is', 'are')} ignored: "
+                    f"{leftovers.repeated_rows}",
                 )
             )
         listing = rows.table()
@@ -74,7 +76,9 @@ class TableSource:
         Raises:
             UnreadableImageError: it is not there, may not be read, is no regular file or is too large.
         """
-        return read_named_file(self._file.parent / path, path)
+        return read_named_file(
+            self._file.parent / path, path, f"there is no such file (paths are relative to {self._file.parent})"
+        )
 
     def _stat(self, path: str) -> tuple[int, int]:
         try:
@@ -98,12 +102,13 @@ class TableSource:
                 yield path.replace("\\", "/"), label, known, group or None
         if empty.count:
             raise DataError(
-                f"{self.location}: {empty.count:,} rows have no path or no label ({empty}); fill them in or remove them"
+                f"{self.location}: {count(empty.count, 'row has', 'rows have')} no path or no label ({empty}); fill in "
+                f"what is missing, or remove {word(empty.count, 'it', 'them')}"
             )
         if unknown.count:
             raise DataError(
-                f"{self.location}: {unknown.count:,} rows have a split that is none of {', '.join(SPLIT_NAMES)} "
-                f"({unknown}); correct it, or name another column with --columns split=NAME"
+                f"{self.location}: {count(unknown.count, 'row has', 'rows have')} a split that is none of "
+                f"{', '.join(SPLIT_NAMES)} ({unknown}); correct it, or name another column with --columns split=NAME"
             )
 
     def _refuse_contradiction(self, first: _Row, second: _Row) -> None:
@@ -153,13 +158,33 @@ def read_columns(file: Path, location: str, columns: Mapping[str, str]) -> pa.Ta
         if name in table.column_names:
             chosen[role] = _as_text(table[name], location, name)
         elif role in columns or role in ("path", "label"):
-            raise DataError(
-                f"{location} has no column {name!r}; its columns are {', '.join(map(repr, table.column_names))}. Say "
-                f"which is which with --columns {role}=NAME (DataRecipe.columns)"
-            )
+            raise DataError(_no_column(location, file, table.column_names, role, name, columns))
         else:
             chosen[role] = pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
     return pa.table(chosen)
+
+
+def _no_column(
+    location: str, file: Path, names: Sequence[str], role: str, name: str, columns: Mapping[str, str]
+) -> str:
+    if any(_is_file(file.parent / said) for said in names):
+        return (
+            f"{location} begins with the row {', '.join(names)}, and not with the names of its columns; write "
+            f"{','.join(ROLES[: len(names)])} above it"
+        )
+    needed = [other for other in ("path", "label") if columns.get(other, other) not in names]
+    way = ",".join(f"{other}=NAME" for other in needed or [role])
+    return (
+        f"{location} has no column {name!r}; its columns are {', '.join(map(repr, names))}. Say which is which with "
+        f"--columns {way} (DataRecipe.columns)"
+    )
+
+
+def _is_file(place: Path) -> bool:
+    try:
+        return place.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _no_rows(location: str) -> str:
