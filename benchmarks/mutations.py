@@ -45,7 +45,7 @@ def source_of(rule: Rule, root: Path) -> Path:
     return inside if inside.exists() else package / rule.file
 
 
-def test_of(rule: Rule) -> str:
+def tests_of(rule: Rule) -> str:
     """A rule's test as pytest names it."""
     file = rule.test.partition("::")[0]
     return f"tests/unit/{rule.test if '/' in file else f'data/{rule.test}'}"
@@ -91,7 +91,7 @@ def is_noticed(rule: Rule, copy: Path) -> bool:
     whole = file.read_text("utf-8")
     try:
         file.write_text(taken_away(rule, whole), encoding="utf-8")
-        return exit_code([test_of(rule)], copy) == FAILED
+        return exit_code([tests_of(rule)], copy) == FAILED
     finally:
         file.write_text(whole, encoding="utf-8")
 
@@ -99,10 +99,11 @@ def is_noticed(rule: Rule, copy: Path) -> bool:
 def document(noticed: int, today: datetime.date) -> str:
     """The table of all rules."""
     text = (
-        "<!-- Written by benchmarks/mutations.py; edit benchmarks/data_rules.py. -->\n\n# Rules of data and their tests\n\n"
-        f"Each rule of [docs/data.md](data.md) was taken away from a copy of the source, alone, and its test run: {noticed:,} of "
-        f"{sum(map(len, RULES.values())):,} failed then, as they must; with the whole source all of them pass "
-        f"({today}, `python benchmarks/mutations.py`).\n"
+        "<!-- Written by benchmarks/mutations.py; edit benchmarks/data_rules.py. -->\n\n"
+        "# Rules of data and their tests\n\n"
+        "Each rule of [docs/data.md](data.md) was taken away from a copy of the source, alone, and its test run: "
+        f"{noticed:,} of {sum(map(len, RULES.values())):,} failed then, as they must; with the whole source all "
+        f"of them pass ({today}, `python benchmarks/mutations.py`).\n"
     )
     for section, rules in RULES.items():
         rows = "".join(f"| {rule.says} | `{rule.file}` | `{rule.test}` |\n" for rule in rules)
@@ -123,12 +124,12 @@ def main() -> int:
     PROCESSES.set_forkserver_preload(LOADED_ONCE)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
-        for part in ("src", "tests", "docs"):
+        for part in ("src", "tests", "docs", "benchmarks"):
             shutil.copytree(CHECKOUT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(CHECKOUT / "pyproject.toml", copy)
         # By content: a file that is changed twice within a second, and keeps its size, is not taken for the same.
         compileall.compile_dir(copy / "src", quiet=1, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
-        if exit_code(sorted({test_of(rule) for rule in rules}), copy) != PASSED:
+        if exit_code(sorted({tests_of(rule) for rule in rules}), copy) != PASSED:
             sys.stderr.write("with the whole source the tests do not all pass\n")
             return 1
         for rule in rules:
