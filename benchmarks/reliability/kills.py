@@ -21,6 +21,7 @@ import small_comparison
 from small_comparison import compare, keep_often, outcome, part_of
 
 from retop.errors import RetopError
+from retop.report import drawing
 
 PARTS = ("plan", "prefix", "features", "stage 1", "stage 2", "evaluation", "report")
 POINTS = ("half written", "written, not synced", "synced, not renamed", "renamed, folder not synced")
@@ -157,7 +158,10 @@ def run_child(
         os.dup2(log, 2)
         code = 1
         try:
+            two_processes = drawing.WORTH_A_PROCESS
             keep_often()
+            # The one that draws beside the other outlives its kill for a moment.
+            drawing.WORTH_A_PROCESS = two_processes if wish.part == "report" else drawing.WORTH_A_PROCESS
             watch_saves(board, wish)
             watch()
             compare(

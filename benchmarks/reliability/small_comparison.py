@@ -20,6 +20,7 @@ from retop.activations import store
 from retop.api import comparing
 from retop.events import Event, Listener
 from retop.pipeline import rates
+from retop.report import drawing
 from retop.training import checkpoints
 from small_runs import write_weights
 
@@ -40,12 +41,13 @@ def prepare(folder: Path) -> None:
 
 
 def keep_often() -> None:
-    """Small parts, a checkpoint after every step, no calibration: only when something is saved changes by it."""
+    """Small parts, a checkpoint after every step, no calibration, one process: only when something is saved changes."""
     store.PART_BYTES = 2**14
     checkpoints.LARGEST_OVERHEAD = float("inf")
     checkpoints.SAVE_EVERY_SECONDS = 0.0
     rates.CALIBRATION_SECONDS = 0.0
     rates.LARGEST_CALIBRATION = 64
+    drawing.WORTH_A_PROCESS = sys.maxsize
 
 
 def compare(

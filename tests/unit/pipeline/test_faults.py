@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from torch import nn
 from images import write_split_shapes
 from reliability_sections import reliability, run_beside
 from retop.activations import ActivationStore
+from retop.backbones.head import LinearHead
 from retop.data import Dataset, open_dataset
 from retop.errors import (
     DivergedError,
@@ -161,6 +162,57 @@ def test_a_stop_in_the_evaluation_keeps_what_was_trained(
     assert model_bytes(pieces) == model_bytes(whole)
 
 
+def test_a_failure_after_training_keeps_what_was_trained(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Checkpoints, "_is_affordable", lambda *_: False)
+    arguments: dict[str, Any] = {"weights": small_weights, "store": ActivationStore()}
+    run_small(tmp_path / "whole", shapes, **arguments)
+
+    def fail(event: Event) -> None:
+        if getattr(event, "part", "").endswith("evaluation"):
+            raise UnreadableImageError("disc.png", "gone")
+
+    def forbidden(trainer: StageTrainer) -> None:
+        raise AssertionError("a stage is trained again")
+
+    with pytest.raises(UnreadableImageError):
+        run_small(tmp_path / "run", shapes, listener=fail, **arguments)
+    monkeypatch.setattr(StageTrainer, "run", forbidden)
+    run_small(tmp_path / "run", shapes, **arguments)
+    assert model_bytes(tmp_path / "run") == model_bytes(tmp_path / "whole")
+
+
+def test_a_stop_while_the_head_is_calibrated_comes_before_any_step_and_changes_nothing(
+    small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments: dict[str, Any] = {"weights": small_weights, "store": ActivationStore()}
+    run_small(tmp_path / "whole", shapes, **arguments)
+    calibrate, stop, asked = LinearHead.calibrate, Stop(), list[int]()
+
+    def ask(head: LinearHead, batches: Iterable[torch.Tensor]) -> None:
+        def after_the_first() -> Iterator[torch.Tensor]:
+            for batch in batches:
+                yield batch
+                asked.append(len(batch))
+                stop.requested = "SIGTERM"
+
+        calibrate(head, after_the_first())
+
+    def forbidden(trainer: StageTrainer) -> None:
+        raise AssertionError("a stage began after the stop")
+
+    with monkeypatch.context() as patched, pytest.raises(StoppedError):
+        # Several batches, or there would be nothing to stop between.
+        patched.setattr("retop.pipeline.frozen.FEATURE_BATCH", 10)
+        patched.setattr(LinearHead, "calibrate", ask)
+        patched.setattr(StageTrainer, "run", forbidden)
+        run_small(tmp_path / "run", shapes, stop=stop, **arguments)
+    assert len(asked) == 1
+    run_small(tmp_path / "run", shapes, **arguments)
+    assert model_bytes(tmp_path / "run") == model_bytes(tmp_path / "whole")
+
+
 class Asked(Stop):
     """Somebody who asks to stop after so many questions."""
 
@@ -288,6 +340,7 @@ def test_a_run_whose_folder_is_deleted_says_so(
     assert not (tmp_path / "run").is_dir()
 
 
+SYSTEM_SAYS = "Read-only file system|Permission denied|File too large"
 ROOT = os.name != "nt" and os.geteuid() == 0
 
 
@@ -316,10 +369,27 @@ def closed_to_us(folder: Path) -> Iterator[None]:
         folder.chmod(0o755)
 
 
+@contextmanager
+def files_that_may_not_grow(folder: Path) -> Iterator[None]:
+    """RLIMIT_FSIZE: no file of this process may become larger than a page."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows closes folders in another way")
 @pytest.mark.parametrize(
     "closed",
-    [pytest.param(read_only_mount, marks=pytest.mark.skipif(not ROOT, reason="only root mounts")), closed_to_us],
+    [
+        pytest.param(read_only_mount, marks=pytest.mark.skipif(not ROOT, reason="only root mounts")),
+        closed_to_us,
+        files_that_may_not_grow,
+    ],
 )
 def test_a_folder_that_cannot_be_written_any_more_is_one_error_and_loses_nothing(
     small_weights: Path, shapes: Dataset, closed: Callable[[Path], AbstractContextManager[None]]
@@ -337,7 +407,7 @@ def test_a_folder_that_cannot_be_written_any_more_is_one_error_and_loses_nothing
                 while_closed.enter_context(closed(root / "run"))
 
         closings: list[Event] = []
-        with pytest.raises(OutputError, match=r"cannot be written.*: (Read-only file system|Permission denied)"):
+        with pytest.raises(OutputError, match=rf"cannot be written.*: ({SYSTEM_SAYS})"):
             run_small(root / "run", shapes, listener=close, **arguments)
         while_closed.close()
         run_small(root / "run", shapes, **arguments)

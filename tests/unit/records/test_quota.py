@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+TESTS = Path(__file__).resolve().parents[2]
 # Lets 4 KiB through for every file below the folder named in QUOTA_FOLDER.
 SHIM = """
 #define _GNU_SOURCE
@@ -52,20 +53,78 @@ print(sorted(path.name for path in folder.iterdir()), (folder / "state").read_by
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="preloads a library as Linux does")
-def test_a_quota_is_one_error_and_what_was_there_stays(tmp_path: Path) -> None:
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler to make the library that plays the quota")
-    (tmp_path / "quota.c").write_text(SHIM)
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", "quota.so", "quota.c", "-ldl"], cwd=tmp_path, check=True)
-    (tmp_path / "run").mkdir()
-    limited = os.environ | {"LD_PRELOAD": str(tmp_path / "quota.so"), "QUOTA_FOLDER": str((tmp_path / "run").resolve())}
+# The quota is used up in stage 2, and somebody frees space before the run goes on.
+RUN = """
+import math, os, sys
+from pathlib import Path
+from images import write_split_shapes
+from retop.activations import ActivationStore
+from retop.data import open_dataset
+from retop.errors import OutputError
+from retop.recipe import DataRecipe
+from retop.training import checkpoints
+from small_runs import logits, model_bytes, run_small, saved_epochs, without_clock, write_weights
+
+checkpoints.LARGEST_OVERHEAD = math.inf
+run, whole = Path(sys.argv[1]), Path(sys.argv[1] + " whole")
+shapes = open_dataset(write_split_shapes(Path(sys.argv[1] + " shapes"), train=6, validation=3), DataRecipe())
+write_weights(Path(sys.argv[1] + " weights"), "test_resnet", 64)
+arguments = {"weights": sys.argv[1] + " weights", "store": ActivationStore()}
+
+def use_up(event):
+    if getattr(event, "part", "").endswith("stage 2"):
+        os.environ["QUOTA_FOLDER"] = str(run)
+
+run_small(whole, shapes, **arguments)
+try:
+    run_small(run, shapes, listener=use_up, **arguments)
+except OutputError as error:
+    print(error)
+del os.environ["QUOTA_FOLDER"]
+print(len(list(run.glob("checkpoints/*.safetensors"))), (run / "model").exists())
+run_small(run, shapes, **arguments)
+for each in (run, whole):
+    answers = {path: row.tobytes() for path, row in logits(each).items()}
+    print(hash((model_bytes(each), str(answers), str([without_clock(epoch) for epoch in saved_epochs(each)]))))
+"""
+
+
+@pytest.fixture(scope="module")
+def quota(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library."""
+    compiler, folder = shutil.which("cc"), tmp_path_factory.mktemp("quota")
+    if compiler is None or not sys.platform.startswith("linux"):
+        pytest.skip("needs a C compiler, and a system that preloads libraries as Linux does")
+    (folder / "quota.c").write_text(SHIM)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", "quota.so", "quota.c", "-ldl"], cwd=folder, check=True)
+    return folder / "quota.so"
+
+
+def lines_of(program: str, quota: Path, run: Path, **more: str) -> list[str]:
+    """What a program says for which the quota holds."""
+    paths = (str(TESTS), os.environ.get("PYTHONPATH", ""))
+    limited = os.environ | {"LD_PRELOAD": str(quota), "PYTHONPATH": os.pathsep.join(filter(None, paths)), **more}
     ended = subprocess.run(
-        [sys.executable, "-c", WRITER, str(tmp_path / "run")], env=limited, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-W", "ignore", "-c", program, str(run)], env=limited, capture_output=True, text=True,
+        check=False, timeout=250,
+    )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    said, left = ended.stdout.splitlines()
+    return ended.stdout.splitlines()
+
+
+def test_a_run_that_used_up_its_quota_goes_on_bit_by_bit(quota: Path, tmp_path: Path) -> None:
+    said, left, resumed, whole = lines_of(RUN, quota, (tmp_path / "run").resolve())
+    assert "cannot be written" in said
+    assert "quota" in said.lower()
+    # Stage 1 was saved before.
+    assert left in ("1 False", "2 False")
+    assert resumed == whole
+
+
+def test_a_quota_is_one_error_and_what_was_there_stays(quota: Path, tmp_path: Path) -> None:
+    run = (tmp_path / "run").resolve()
+    run.mkdir()
+    said, left = lines_of(WRITER, quota, run, QUOTA_FOLDER=str(run))
     assert "cannot be written" in said
     assert "quota" in said.lower()
     assert left == "['small.json', 'state'] b'old'"
