@@ -166,3 +166,19 @@ def test_it_prints_in_light_colours(browser: "Browser", page_file: Path) -> None
     assert content.startswith(b"%PDF")
     assert len(content) > 50_000
     page.close()
+
+
+def test_no_table_is_cut_off_on_paper(browser: "Browser", page_file: Path) -> None:
+    page = browser.new_page(viewport={"width": 718, "height": 1000})
+    page.emulate_media(media="print")
+    opened(page, page_file)
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth"
+        " || one.scrollHeight > one.clientHeight + 1).map(one => one.getAttribute('aria-label'))"
+    )
+    assert cut == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 718
+    scrolls = "[...document.querySelectorAll('.scroll')].map(one => getComputedStyle(one).overflow)"
+    assert set(page.evaluate(scrolls)) == {"visible"}
+    page.close()
