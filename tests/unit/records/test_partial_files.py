@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from retop import schema
 from retop.activations import ActivationStore
 from retop.data import Dataset
+from retop.events import Event
 from retop.report.style import save_figure
 from retop.schema import remove_partial_files, write_bytes
 from small_runs import run_small
@@ -83,7 +84,15 @@ def test_a_store_a_run_and_figures_are_swept_when_they_are_written_again(
     (run / "checkpoints").mkdir(parents=True)
     kill_a_save(run / "metrics.jsonl")
     kill_a_save(run / "checkpoints" / "000001-ab.safetensors")
-    run_small(run, shapes, weights=small_weights, store=ActivationStore(tmp_path / "store"))
+    in_stage_1: list[list[Path]] = []
+
+    def look(event: Event) -> None:
+        if getattr(event, "part", "").endswith("stage 1"):
+            in_stage_1.append(partial(run))
+
+    run_small(run, shapes, weights=small_weights, store=ActivationStore(tmp_path / "store"), listener=look)
+    # Room is made before anything is trained, not only when all checkpoints go.
+    assert in_stage_1[0] == []
     assert entries
     assert partial(tmp_path) == []
     (run / "figures").mkdir()
