@@ -6,7 +6,8 @@ python benchmarks/diagnosis.py --table             the table of what is there
 
 Every run is a real training of a small pretrained network on real images; results are appended to
 benchmarks/results/diagnosis.jsonl. A fault counts as named if one of the findings that stand for it is made. Whether
-the fault came about is measured apart from the rules (`Fault.present`). A healthy run counts as a false alarm if it
+the fault came about is measured apart from the rules (`Fault.present`). "Others, too" counts runs with a warning or an
+error beside those that stand for the fault. A healthy run counts as a false alarm if it
 has any warning or error.
 """
 
@@ -67,19 +68,23 @@ def table(results: Sequence[Result]) -> str:
             continue
         lines += [
             f"\n{half} half\n",
-            "| fault | named by | runs | came about | of these named | named | rate, 95 % interval |",
-            "|---|---|---|---|---|---|---|",
+            "| fault | named by | runs | came about | of these named | named | rate, 95 % interval | others, too |",
+            "|---|---|---|---|---|---|---|---|",
         ]
         for fault in FAULTS:
             tried = [one for one in own if one["fault"] == fault.name]
             named = [one for one in tried if any(code in one["found"] for code in (*fault.named_by, STOPPED))]
+            others = sum(
+                any(one["found"][code] != "note" for code in set(one["found"]) - {*fault.named_by, STOPPED})
+                for one in tried
+            )
             present, of_these = (sum(one["present"] for one in some) for some in (tried, named))
             lines.append(f"| {fault.name} | {', '.join(fault.named_by)} | {len(tried)} | {present} | {of_these} | "
-                         f"{len(named)} | {_rate(len(named), len(tried))} |")  # fmt: skip
+                         f"{len(named)} | {_rate(len(named), len(tried))} | {others} |")  # fmt: skip
         tried = [one for one in own if one["fault"] == HEALTHY.name]
         alarmed = [one for one in tried if set(one["found"].values()) - {"note"}]
         lines.append(f"| none (healthy): false alarms | any warning | {len(tried)} | | | {len(alarmed)} | "
-                     f"{_rate(len(alarmed), len(tried))} |")  # fmt: skip
+                     f"{_rate(len(alarmed), len(tried))} | |")  # fmt: skip
         lines += [f"\n- {one['data']}, seed {one['seed']}: {_graver(one)}" for one in alarmed]
     return "\n".join(lines)
 

@@ -266,7 +266,7 @@ FAULTS = (
           present=_lost_in_stage_2),
     Fault("batch-norm statistics of other images", ("R10",), HEAD, training=spoilt_statistics,
           present=_worse_when_saved),
-    Fault("head lost when saved", ("R11",), HEAD, training=head_lost, present=_answers_one_class),
+    Fault("head lost when saved", ("R27", "R11"), HEAD, training=head_lost, present=_answers_one_class),
     Fault("classes permuted between splits", ("R12",), HEAD, plant=_permute),
     Fault("nearly duplicate classes", ("R13",), HEAD, plant=_divide,
           sizes={"train": 50, "validation": 100, "test": 25}),

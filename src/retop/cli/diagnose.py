@@ -65,8 +65,6 @@ def import_history(
     from retop.report.findings import diagnose_history
 
     found = diagnose_history(file, num_train, num_validation, num_classes, predictions or ())
-    if not num_validation and not predictions:
-        Console(stderr=True).print("Without --num-validation nothing can be told from noise.", style="yellow")
     _print(found, json_)
 
 

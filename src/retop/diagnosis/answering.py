@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from retop.diagnosis.evidence import Evidence
 from retop.diagnosis.rule import CERTAIN, Rule, whole
+from retop.evaluation import measure
 from retop.records import Finding
 
 Counts = npt.NDArray[np.int64]
@@ -65,7 +66,8 @@ class ClassesPermuted(Rule):
 
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""
-        for metrics in (evidence.test, evidence.validation):
+        other = measure(evidence.other_predictions, "as given") if evidence.other_predictions else None
+        for metrics in (evidence.test, evidence.validation, other):
             if metrics is None:
                 continue
             counts_kk = np.array(metrics.confusion)
@@ -79,8 +81,9 @@ class ClassesPermuted(Rule):
                 moved = [(labels[k], labels[name]) for k, name in enumerate(_best_names(counts_kk)) if k != name]
                 shown = ", ".join(f"{true} answered {given}" for true, given in moved[:6])
                 return self.found(
-                    f"{whole(own)} of {metrics.n:,} {metrics.split} images are right, {whole(renamed)} if classes are "
-                    f"renamed as other images suggest: {shown}.",
+                    f"{whole(own)} of {metrics.n:,} {metrics.split} images are right"
+                    f"{' in the answers of the other program' if metrics is other else ''}, {whole(renamed)} if "
+                    f"classes are renamed as other images suggest: {shown}.",
                     {"accuracy": own, "renamed": renamed, "n": metrics.n, "moved": [list(pair) for pair in moved]},
                 )
         return None

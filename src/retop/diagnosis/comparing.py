@@ -12,7 +12,7 @@ class DifferenceOpen(Rule):
     """Backbones that cannot be told apart."""
 
     code, name, severity = "R22", "difference between backbones not established", "note"
-    why = "Choosing the higher number would be choosing by chance."
+    why = "The higher number is no evidence that the backbone is the better one."
     looks_for = (
         "Pairs of fine-tuned backbones whose difference on the same images is not established: exact McNemar test, "
         "after Holm's correction over all pairs of the comparison."
@@ -42,7 +42,7 @@ class DifferenceOpen(Rule):
             f"({points(pair.difference.low, pair.n)} to {points(pair.difference.high, pair.n)}), n = {pair.n:,}"
             for pair in pairs[:MOST_SHOWN]
         )
-        counted = "One of the pairs" if len(pairs) == 1 else f"{len(pairs):,} of the pairs"
+        counted = "One pair" if len(pairs) == 1 else f"{len(pairs):,} pairs"
         more = f"; and {len(pairs) - MOST_SHOWN:,} more" if len(pairs) > MOST_SHOWN else ""
         return self.found(
             f"{counted} of backbones cannot be told apart. {shown}{more}.",

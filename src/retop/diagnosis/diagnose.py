@@ -1,12 +1,19 @@
 """All rules on one run, and what follows from several runs together."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from retop.diagnosis.answering import ClassesPermuted, Collapse
 from retop.diagnosis.classes import ImbalanceHidden, TwinClasses
 from retop.diagnosis.comparing import DifferenceOpen
 from retop.diagnosis.evidence import Evidence
-from retop.diagnosis.features import BoundaryTooDeep, BoundaryTooShallow, FeaturesDestroyed, WrongStatistics
+from retop.diagnosis.features import (
+    BoundaryTooDeep,
+    BoundaryTooShallow,
+    FeaturesDestroyed,
+    LostWhenSaved,
+    WrongStatistics,
+)
 from retop.diagnosis.fitting import NotConverged, Overfitting, TooManyEpochs, Underfitting
 from retop.diagnosis.labels import LabelNoise, UnrelatedLabels
 from retop.diagnosis.rule import Rule
@@ -19,25 +26,25 @@ RULES: tuple[type[Rule], ...] = (
     Overfitting, Underfitting, NotConverged, TooManyEpochs, StepsTooLarge, StepsTooSmall, OnlyNoise,
     ValidationAboveTraining, FeaturesDestroyed, WrongStatistics, Collapse, ClassesPermuted, TwinClasses,
     ImbalanceHidden, LabelNoise, OtherPreprocessing, Shift, Leak, UnrelatedLabels, GiveAway, SmallTest, DifferenceOpen,
-    BoundaryTooDeep, BoundaryTooShallow, NotANumber, NotTested,
+    BoundaryTooDeep, BoundaryTooShallow, NotANumber, NotTested, LostWhenSaved,
 )  # fmt: skip
 """By code."""
 
 EXPLAINS: dict[str, tuple[str, ...]] = {
     "R05": ("R01", "R02"),
     "R06": ("R02", "R03", "R13"),
-    "R10": ("R01", "R08", "R17"),
+    "R10": ("R01", "R08", "R17", "R27"),
     "R11": ("R02", "R13", "R17"),
     "R14": ("R13", "R15", "R19"),
     "R15": ("R02", "R08", "R13"),
-    "R12": ("R17", "R11", "R13", "R19"),
+    "R12": ("R16", "R17", "R11", "R13", "R19"),
     "R13": ("R19",),
     "R16": ("R17", "R11"),
-    "R18": ("R15",),
-    "R19": ("R02", "R15"),
+    "R19": ("R02", "R06", "R15"),
     "R23": ("R13", "R19"),
     "R03": ("R02",),
     "R25": ("R01", "R02", "R03", "R04", "R05", "R06", "R07", "R08", "R09", "R10", "R11"),
+    "R27": ("R17",),
 }
 """A cause, and the findings that are only its consequences and would lead astray beside it."""
 
@@ -53,7 +60,11 @@ def diagnose(evidence: Evidence) -> tuple[Finding, ...]:
     Returns:
         Findings, the gravest first; consequences of another finding are left out.
     """
-    found = [finding for rule in RULES if (finding := rule().apply(evidence))]
+    found = [
+        replace(finding, fix=rule.elsewhere) if evidence.record is None and rule.elsewhere else finding
+        for rule in RULES
+        if (finding := rule().apply(evidence))
+    ]
     return sort_findings(_without_consequences(found))
 
 
@@ -81,8 +92,6 @@ def merge_findings(by_run: Sequence[tuple[str, Sequence[Finding]]]) -> tuple[Fin
     Args:
         by_run: name and findings of every run.
     """
-    from dataclasses import replace
-
     several = len(by_run) > 1
     return sort_findings(
         replace(one, seen=f"{name}: {one.seen}") if several else one for name, found in by_run for one in found
@@ -90,5 +99,10 @@ def merge_findings(by_run: Sequence[tuple[str, Sequence[Finding]]]) -> tuple[Fin
 
 
 def _without_consequences(found: Sequence[Finding]) -> list[Finding]:
-    explained = {code for finding in found for code in EXPLAINS.get(finding.code, ())}
-    return [finding for finding in found if finding.code not in explained]
+    return [one for one in found if not any(_explains(cause, one) for cause in found)]
+
+
+def _explains(cause: Finding, other: Finding) -> bool:
+    """Whether a finding is the consequence of another; of one stage for what happened in the other it is not."""
+    stages = {finding.evidence["stage"] for finding in (cause, other) if "stage" in finding.evidence}
+    return other.code in EXPLAINS.get(cause.code, ()) and len(stages) < 2

@@ -1,5 +1,7 @@
 """Rules about the network's features: destroyed, wrongly normalised, or taken at the wrong depth."""
 
+import math
+
 from retop.diagnosis.evidence import Evidence
 from retop.diagnosis.rule import CERTAIN, Rule, accuracy, standard_error, whole
 from retop.evaluation import exact_mcnemar
@@ -20,6 +22,7 @@ class FeaturesDestroyed(Rule):
         "than "
         "three standard errors and 3 points."
     )
+    elsewhere = "Take smaller steps, thaw fewer layers, or keep the weights from before the layers were thawed."
     fixes = (
         "Take smaller steps (--set stage2.learning_rate=0.0005), thaw less (--thaw 1), or leave stage 2 out (--thaw "
         "none). "
@@ -56,10 +59,12 @@ class WrongStatistics(Rule):
     )
     looks_for = (
         "The same images are answered much better with the statistics of their own batch than with the stored ones; "
-        "or the saved model answers validation images much worse than training measured after the epoch that it was "
-        "saved from; or, where nothing of this is known, training as trained is far above training in evaluation mode, "
-        "or validation stays near chance while training is nearly perfect."
+        "or with less than half of their log loss, where that is more than twice the loss of guessing and the saved "
+        "model answers worse than training measured (suspected); or, where this was not tested, training as trained is "
+        "far above training in evaluation mode, or validation stays near chance while training is nearly perfect from "
+        "the first quarter of the epochs on (suspected)."
     )
+    elsewhere = "Keep the statistics frozen, and check the weights and their preprocessing."
     fixes = (
         "Keep statistics frozen (--set batch_norm=frozen), and check the weights and their preprocessing (--weights)."
     )
@@ -72,36 +77,27 @@ class WrongStatistics(Rule):
         """See `Rule.apply`."""
         isolation = evidence.isolation
         if isolation and isolation.batch_statistics:
-            tested = self._tested(isolation.validation, isolation.batch_statistics)
-            return tested or self._lost_when_saved(evidence)
+            return self._tested(isolation.validation, isolation.batch_statistics, evidence)
         if isolation and BATCH_STATISTICS not in [one.test for one in isolation.skipped]:
             return None  # The network has no batch norm.
-        return self._lost_when_saved(evidence) or self._from_curves(evidence)
+        return self._from_curves(evidence)
 
-    def _lost_when_saved(self, evidence: Evidence) -> Finding | None:
-        if evidence.validation is None or not evidence.stages:
-            return None
-        n, trained = evidence.validation.n, evidence.stages[-1].validation_accuracy
-        saved = evidence.validation.accuracy.value
-        lost, error = trained - saved, standard_error(trained, n, saved, n)
-        if lost <= max(0.08, CERTAIN * error):
-            return None
-        return self.found(
-            f"{n:,} validation images: {whole(trained)} in training, {whole(saved)} by the saved model.",
-            {"in_training": trained, "saved": saved, "n": n},
-            suspected=True,
-            isolating_test="The statistics in the model folder beside those of the weights that training began with.",
-        )
-
-    def _tested(self, with_stored: SampleResult, with_batch: SampleResult) -> Finding | None:
+    def _tested(self, with_stored: SampleResult, with_batch: SampleResult, evidence: Evidence) -> Finding | None:
         own, stored, n = accuracy(with_batch), accuracy(with_stored), with_stored.n
-        error = standard_error(own, n, stored, n)
-        if own - stored <= max(0.08, CERTAIN * error):
+        better = own - stored > max(0.08, CERTAIN * standard_error(own, n, stored, n))
+        # What training measured is lost, and outputs are far out of scale; those of the batch bring them nearer.
+        wild = with_stored.log_loss > 2 * math.log(max(2, evidence.num_classes))
+        nearer = wild and lost_when_saved(evidence) > 0 and with_batch.log_loss < with_stored.log_loss / 2
+        if not better and not nearer:
             return None
         return self.found(
-            f"{n:,} validation images: {whole(stored)} with the stored statistics, {whole(own)} with those of the "
-            f"batch.",
+            f"{n:,} validation images: {whole(stored)} with the stored statistics (log loss "
+            f"{with_stored.log_loss:.2f}), {whole(own)} with those of the batch ({with_batch.log_loss:.2f}).",
             {"stored": stored, "batch": own, "n": n},
+            suspected=not better,
+            isolating_test=None
+            if better
+            else "The statistics in the model folder beside those of the weights that training began with.",
         )
 
     def _from_curves(self, evidence: Evidence) -> Finding | None:
@@ -114,7 +110,8 @@ class WrongStatistics(Rule):
             "The same images through batch norm on the statistics of their batch, and training images in evaluation "
             "mode."
         )
-        if running is None:
+        early = stage[len(stage) // 4].train_accuracy
+        if running is None or early is None or not evidence.chance:
             return None
         if same is not None:
             lost, error = running - same, standard_error(running, n, same, n)
@@ -124,15 +121,41 @@ class WrongStatistics(Rule):
         else:
             values = sorted(epoch.validation_accuracy for epoch in stage[len(stage) // 2 :])
             middle = values[len(values) // 2]
-            if running < 0.9 or middle > evidence.chance + 0.15 * (1 - evidence.chance):
+            if min(running, early) < 0.9 or middle > evidence.chance + 0.15 * (1 - evidence.chance):
                 return None
             seen = (
                 f"{whole(running)} on training as trained, while validation stays at {whole(middle)} of {n:,} images "
-                f"(chance {whole(evidence.chance)}) for half of the epochs. Overfitting that strong, from the first "
-                f"epoch "
-                f"on, is rare; wrong statistics or wrong preprocessing in evaluation mode look exactly so."
+                f"(chance {whole(evidence.chance)}) for half of the epochs. Overfitting that strong, so "
+                f"early, is rare; wrong statistics or wrong preprocessing in evaluation mode look exactly so."
             )
         return self.found(seen, {"train_as_trained": running, "n": n}, suspected=True, isolating_test=test)
+
+
+class LostWhenSaved(Rule):
+    """The model in the folder is not the one that was trained."""
+
+    code, name, severity = "R27", "saved model is not the trained one", "error"
+    why = "Whatever uses the model folder answers worse than training measured; the curves are those of another model."
+    looks_for = (
+        "The saved model answers validation images worse than training measured after the epoch that it was saved "
+        "from, by more than three standard errors and 8 points."
+    )
+    fixes = (
+        "Look at what was changed or lost between training and saving (weights of the head, statistics of batch norms, "
+        "preprocessing), and train again into a new folder."
+    )
+
+    def apply(self, evidence: Evidence) -> Finding | None:
+        """See `Rule.apply`."""
+        lost = lost_when_saved(evidence)
+        if evidence.validation is None or not lost:
+            return None
+        n, trained = evidence.validation.n, evidence.stages[-1].validation_accuracy
+        saved = evidence.validation.accuracy.value
+        return self.found(
+            f"{n:,} validation images: {whole(trained)} in training, {whole(saved)} by the saved model.",
+            {"in_training": trained, "saved": saved, "lost": lost, "n": n},
+        )
 
 
 class BoundaryTooDeep(Rule):
@@ -210,3 +233,17 @@ class BoundaryTooShallow(Rule):
             {"trained_groups": len(trained), "fine_tuned": evidence.validation.num_right, "frozen": refit.num_right,
              "n": refit.n},
         )  # fmt: skip
+
+
+def lost_when_saved(evidence: Evidence) -> float:
+    """Fraction of validation images that training had right and the saved model has not; 0 within the noise.
+
+    Args:
+        evidence: of the run.
+    """
+    if evidence.validation is None or not evidence.stages:
+        return 0.0
+    n, trained = evidence.validation.n, evidence.stages[-1].validation_accuracy
+    saved = evidence.validation.accuracy.value
+    lost = trained - saved
+    return lost if lost > max(0.08, CERTAIN * standard_error(trained, n, saved, n)) else 0.0

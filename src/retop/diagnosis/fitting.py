@@ -6,6 +6,7 @@ from retop.diagnosis.evidence import Evidence
 from retop.diagnosis.rule import CERTAIN, Rule, standard_error, whole
 from retop.records import EpochRecord, Finding
 
+IN_EVALUATION_MODE = "Training images in evaluation mode under evaluation preprocessing, after every epoch."
 FEWEST_WRONG = 5
 """Wrong answers on which a mean loss must rest."""
 
@@ -21,12 +22,18 @@ class Overfitting(Rule):
         "small already. Either the gap is larger than three standard errors and 5 points, or the validation loss is "
         "more than four times the training loss and has risen by two fifths and by more than chance explains. Where a "
         "history has no training accuracy: the validation loss is more than twice the training loss, which fell, and "
-        "has risen by a quarter and by more than chance explains; then it is suspected."
+        "has risen by a quarter and by more than chance explains; then it is suspected, as it is where the training "
+        "accuracy is only known as trained. A gap of more than three standard errors and 15 points that has grown by "
+        "more than chance explains and 5 points since the validation loss was lowest is a note while that loss has "
+        "risen by less: what is learned by heart has cost nothing yet."
     )
     fixes = (
         "Use more views (--views 8), a stronger penalty (--set stage2.weight_decay=0.01), a later boundary (--thaw), "
         "or "
         "stop earlier (--set stage2.patience=3). The model kept is that of the best epoch, not of the last."
+    )
+    elsewhere = (
+        "Augment more, use a stronger penalty, train fewer layers, or stop earlier and keep the best epoch's weights."
     )
     references = ("Prechelt, Early stopping - but when? 1998",)
 
@@ -55,17 +62,24 @@ class Overfitting(Rule):
         error = standard_error(train, min(n, evidence.num_train or n), last.validation_accuracy, n)
         by_loss = last.train_eval_loss is not None and risen > 1 + max(0.4, _chance_rise(last, n))
         clear = gap > max(0.05, CERTAIN * error) or (by_loss and loss > 4 * train_loss)
-        if gap <= 0 or risen <= 1.25 or not clear or not learned_on:
+        costly = risen > 1.25 and clear
+        grown = gap - ((_train(lowest)[0] or 0.0) - lowest.validation_accuracy)
+        by_heart = gap > max(0.15, CERTAIN * error) and grown > max(0.05, CERTAIN * error)
+        if gap <= 0 or not (costly or by_heart) or not learned_on:
             return None
+        measured = last.train_eval_accuracy is not None
         return self.found(
-            f"Stage {last.stage}, epoch {last.epoch}: {whole(train)} on training images under evaluation conditions, "
-            f"{whole(last.validation_accuracy)} on {n:,} validation images, {100 * gap:.1f} points apart (noise: up to "
-            f"{100 * CERTAIN * error:.1f}). Validation loss rose from {least:.3f} at epoch "
-            f"{lowest.epoch} to {loss:.3f}.",
+            f"Stage {last.stage}, epoch {last.epoch}: {whole(train)} on training images "
+            f"{'under evaluation conditions' if measured else 'as trained'}, {whole(last.validation_accuracy)} on "
+            f"{n:,} validation images, {100 * gap:.1f} points apart (noise: up to {100 * CERTAIN * error:.1f}). "
+            f"Validation loss rose from {least:.3f} at epoch {lowest.epoch} to {loss:.3f}.",
             {
                 "stage": last.stage, "gap": gap, "standard_error": error, "n": n,
                 "lowest_validation_loss": least, "last_validation_loss": loss,
             },
+            suspected=not measured,
+            isolating_test=None if measured else IN_EVALUATION_MODE,
+            severity=None if costly else "note",
         )  # fmt: skip
 
     def _by_losses(
@@ -90,7 +104,7 @@ class Overfitting(Rule):
                 "lowest_validation_loss": least, "last_validation_loss": loss,
             },
             suspected=True,
-            isolating_test="Training images in evaluation mode under evaluation preprocessing, after every epoch.",
+            isolating_test=IN_EVALUATION_MODE,
         )  # fmt: skip
 
 
@@ -105,6 +119,7 @@ class Underfitting(Rule):
         "regression on the frozen features has less than four fifths of the loss on validation, or was not fitted; "
         "validation is as good as training; and the training loss has stopped falling."
     )
+    elsewhere = "Thaw more layers, weaken the penalty, or take a larger network."
     fixes = "Thaw more (--thaw 2), weaken the penalty (--set stage1.weight_decay=0.0001), or take a larger backbone."
     references = ()
 
@@ -114,8 +129,8 @@ class Underfitting(Rule):
         if len(stage) < 4 or not n:
             return None
         last = stage[-1]
-        train, loss = _train(last)
-        before = _train(stage[len(stage) * 2 // 3])[1]
+        # As trained, under augmentation and dropout, a sound network may answer half of its images wrongly.
+        train, loss, before = last.train_eval_accuracy, last.train_eval_loss, stage[len(stage) * 2 // 3].train_eval_loss
         if train is None or loss is None or before is None:
             return None
         error = standard_error(train, n, last.validation_accuracy, n)
@@ -143,6 +158,7 @@ class NotConverged(Rule):
         "The last stage's validation loss is lowest at its last epoch, its training loss is not small yet, and both "
         "losses fell by more than 10 % of themselves over the stage's last third."
     )
+    elsewhere = "Train longer, or with larger steps."
     fixes = "Train longer (--epochs 60,30), or find a larger step size (--set stage2.learning_rate=auto)."
     references = ()
 
@@ -179,6 +195,7 @@ class TooManyEpochs(Rule):
     code, name, severity = "R04", "too many epochs", "note"
     why = "The time went into epochs whose weights were thrown away."
     looks_for = "A stage ran at least 10 epochs and kept one from its first quarter."
+    elsewhere = "Stop earlier, or plan fewer epochs."
     fixes = "Stop earlier (--set stage1.patience=5), or plan fewer epochs (--epochs)."
     references = ()
 

@@ -31,6 +31,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """What other tools call the columns. fastai's own table has no training accuracy: there `accuracy` is validation's."""
 
+ACCURACIES = ("train_accuracy", "train_eval_accuracy", "validation_accuracy")
 FASTAI = {"epoch", "train_loss", "valid_loss"}
 
 
@@ -56,7 +57,7 @@ def import_history(
         The evidence. Training figures are those as trained: other tools record no others.
 
     Raises:
-        RunError: the file cannot be read, or has no column of validation accuracy.
+        RunError: the file cannot be read, has no column of validation accuracy, or accuracies that are none.
     """
     columns = _known(_read(path), path)
     by_split = {one.split: one for one in predictions}
@@ -95,6 +96,9 @@ def read_answers(path: Path) -> tuple[Predictions, ...]:
         raise RunError(f"{path} cannot be read as text: {error}") from error
     if not rows or not {"label", "predicted"} <= rows[0].keys():
         raise RunError(f"{path} is not a table of answers; give a CSV table with the columns label and predicted")
+    short = next((place for place, row in enumerate(rows, 2) if None in (row["label"], row["predicted"])), None)
+    if short is not None:
+        raise RunError(f"{path}, line {short} has no label or no answer; every row needs both, or leave it out")
     classes = tuple(sorted({row[column] for row in rows for column in ("label", "predicted")}))
     if len(classes) < 2:
         raise RunError(f"{path} names one class only, {classes[0]}; nothing can be said of that")
@@ -143,6 +147,8 @@ def _read_json(path: Path, text: str) -> Columns:
     except ValueError as error:
         raise RunError(f"{path} is not JSON: {error}") from error
     value = value.get("history", value)
+    if not isinstance(value, dict):
+        raise RunError(f"{path} holds {value!r:.40} under 'history'; give what Keras' History.history holds: lists")
     columns = {str(name): [_number(item) for item in items] for name, items in value.items() if isinstance(items, list)}
     if not columns:
         raise RunError(f"{path} holds no lists; give what Keras' History.history holds: a list per quantity")
@@ -196,29 +202,40 @@ def _known(columns: Columns, path: Path) -> Columns:
 
 def _epochs(columns: Columns) -> tuple[EpochRecord, ...]:
     """One record per epoch that has a validation accuracy; percent become fractions."""
-    factor = 0.01 if any((_finite(value) or 0) > 1.5 for value in columns["validation_accuracy"]) else 1.0
+    columns = columns | {name: _fractions(columns[name], name) for name in ACCURACIES if name in columns}
     records: list[EpochRecord] = []
     for place, accuracy in enumerate(map(_finite, columns["validation_accuracy"])):
         if accuracy is None:
             continue
         row = {name: _finite(values[place]) if place < len(values) else None for name, values in columns.items()}
-        trained, same = row.get("train_accuracy"), row.get("train_eval_accuracy")
         records.append(
             EpochRecord(
                 stage=2 if row.get("stage") == 2 else 1,
                 epoch=len(records) + 1,
                 learning_rate=row.get("learning_rate") or 0.0,
                 train_loss=row.get("train_loss"),
-                train_accuracy=None if trained is None else trained * factor,
+                train_accuracy=row.get("train_accuracy"),
                 train_eval_loss=row.get("train_eval_loss"),
-                train_eval_accuracy=None if same is None else same * factor,
+                train_eval_accuracy=row.get("train_eval_accuracy"),
                 validation_loss=row.get("validation_loss"),
-                validation_accuracy=accuracy * factor,
+                validation_accuracy=accuracy,
                 gradient_norm=None,
                 seconds=0.0,
             )
         )
     return tuple(records)
+
+
+def _fractions(values: Sequence[float | None], name: str) -> list[float | None]:
+    """Accuracies as fractions; a column with one above 1.5 is in percent."""
+    known = [value for value in map(_finite, values) if value is not None]
+    percent = any(value > 1.5 for value in known)
+    if known and not 0 <= min(known) <= max(known) <= (100 if percent else 1):
+        raise RunError(
+            f"the column of {name.replace('_', ' ')} goes from {min(known):g} to {max(known):g}; accuracies are "
+            f"fractions from 0 to 1, or percent from 0 to 100"
+        )
+    return [None if value is None else value / 100 if percent else value for value in values]
 
 
 def _no_numbers(columns: Columns) -> tuple[tuple[str, int], ...]:

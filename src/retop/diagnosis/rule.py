@@ -25,6 +25,8 @@ class Rule(ABC):
         why: why it matters.
         references: papers and pages behind it.
         looks_for: what must be seen, for its page in docs/findings.
+        fixes: what to do, with the options of retop.
+        elsewhere: what to do where another tool trained; None where `fixes` names no option of retop.
     """
 
     code: ClassVar[str]
@@ -33,6 +35,7 @@ class Rule(ABC):
     why: ClassVar[str]
     looks_for: ClassVar[str]
     fixes: ClassVar[str]
+    elsewhere: ClassVar[str | None] = None
     references: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod

@@ -10,6 +10,7 @@ from retop.evaluation import log_softmax, right_answers
 from retop.records import Finding, Predictions
 
 _COLOURS = "Colour and coarse layout suffice: the subjects' own, or a give-away beside them."
+_CHOSEN = "Validation chose the epoch, so its images are not new to the model, though it has not learned from them."
 _SURROUNDINGS = "Surroundings tell much of the class: as they do in nature, or as a give-away."
 
 
@@ -18,8 +19,8 @@ class OtherPreprocessing(Rule):
 
     code, name, severity = "R16", "preprocessing differs between two uses", "error"
     why = (
-        "Scale, colour order, size or crop of the images are not those of training; no accuracy measured so means "
-        "anything."
+        "Where scale, colour order, size or crop of the images are not those of training, no accuracy measured so "
+        "means anything."
     )
     looks_for = (
         "Another program's predictions for images of this run disagree with the run's own on more than 5 % of them "
@@ -28,6 +29,7 @@ class OtherPreprocessing(Rule):
         "or below chance."
     )
     fixes = "Predict through the model folder (retop predict, or its own preprocessing in config.json)."
+    elsewhere = "Give the test images the preprocessing of validation: size, crop, scale of the values, colour order."
     references = ("ultralytics #7069, #23054; teachablemachine #61: prediction disagrees with validation",)
 
     def apply(self, evidence: Evidence) -> Finding | None:
@@ -54,13 +56,16 @@ class OtherPreprocessing(Rule):
                 f"program "
                 f"{whole(float(other_right))}; they agree on {whole(float(same.mean()))}.",
                 {"own": float(right), "other": float(other_right), "agreement": float(same.mean()), "n": n},
+                suspected=True,
+                isolating_test="The same images through the model folder where the other program runs: if those "
+                "answers are the run's own, its preprocessing is at fault, else its weights or files.",
             )
         return None
 
     def _from_accuracies(self, evidence: Evidence) -> Finding | None:
         """A run of ours has one preprocessing for all its uses; another tool's need not."""
         validation, test = evidence.usual_validation, evidence.test
-        if evidence.record is not None or validation is None or test is None:
+        if evidence.record is not None or validation is None or test is None or not evidence.chance:
             return None
         if validation < 0.8 or test.accuracy.value > evidence.chance + 0.1:
             return None
@@ -87,6 +92,7 @@ class Shift(Rule):
         "and 5 points, and renaming the classes or a collapse does not explain it. The model's confidence on test is "
         "compared with that on validation."
     )
+    elsewhere = "Compare where both come from; split anew, mixed, or collect validation like test."
     fixes = (
         "Compare where both come from; split anew, mixed (--split 70/15/15 on one folder), or collect validation like "
         "test."
@@ -124,7 +130,7 @@ class Leak(Rule):
         "The audit of the data names copies of training images in validation or test: an error. Images that only look "
         "alike, and test images with copies in validation, which chose the model but taught it nothing, are a warning."
     )
-    fixes = "Leave them out (retop check DATA --write-exclusions FILE, then --exclude FILE), or let retop split."
+    fixes = "Leave them out: retop check DATA --write-exclusions FILE, then --exclude FILE."
     references = ("Barz and Denzler, Do we train on test data? 2020, arXiv:1902.00423",)
 
     def apply(self, evidence: Evidence) -> Finding | None:
@@ -158,6 +164,7 @@ class Leak(Rule):
             f"{'All ' if without is None else ''}{leaked:,} of {n:,} {predictions.split} images "
             f"{'look like images' if suspected else 'have copies'} in {where}. {rest}.",
             {"leaked": leaked, "n": n, "without": without, "copies_in": source},
+            why=None if source == "train" else _CHOSEN,
             severity="error" if source == "train" and not suspected else "warning",
             suspected=suspected,
             isolating_test="Looking at the pairs side by side (retop check DATA --page FILE)." if suspected else None,
@@ -219,6 +226,7 @@ class SmallTest(Rule):
     code, name, severity = "R21", "test set too small", "note"
     why = "An accuracy on few images is a wide range, and differences inside it are not evidence."
     looks_for = "The 95 % interval of the reported accuracy is wider than 10 points."
+    elsewhere = "Hold back more images, or test over folds."
     fixes = "Hold back more images (--split 60/15/25), or compare over folds (--folds 5)."
     references = ("Wilson, Probable inference, JASA 22, 1927",)
 

@@ -27,6 +27,7 @@ class StepsTooLarge(Rule):
         "training images themselves, under evaluation conditions, leaps up by half in a third of these epochs, or is "
         "larger at the end than before the first step; or a stage diverged."
     )
+    elsewhere = "Use a tenth of it, and let it fall over the epochs."
     fixes = "Use a tenth of it (--set stage2.learning_rate=0.001), or let the range test find it (=auto)."
     references = ("Smith, Cyclical learning rates for training neural networks, WACV 2017",)
 
@@ -125,6 +126,7 @@ class StepsTooSmall(Rule):
         "epoch "
         "but by less than a fifth in all, though there was much to learn."
     )
+    elsewhere = "Use ten times as much."
     fixes = "Let the range test find it (--set stage1.learning_rate=auto), or use ten times as much."
     references = StepsTooLarge.references
 
@@ -152,7 +154,7 @@ class OnlyNoise(Rule):
     """Curves that go up and down no more than they must."""
 
     code, name, severity = "R07", "fluctuation is noise", "note"
-    why = "A validation split of this size cannot show differences of this size; nothing needs to be done about them."
+    why = "Differences of this size between epochs are no evidence; nothing needs to be done about them."
     looks_for = (
         "Validation accuracy moves by a point or more in the stage's second half; how far its lowest and highest lie "
         "apart, and how it goes up and down, are within what sampling explains."
@@ -188,6 +190,7 @@ class ValidationAboveTraining(Rule):
     )
     looks_for = "Validation accuracy above training accuracy as trained, at the end of the last stage."
     fixes = "Compare validation with 'train, evaluation conditions' instead."
+    elsewhere = "Compare validation with the training images in evaluation mode instead."
     references = ()
 
     def apply(self, evidence: Evidence) -> Finding | None:

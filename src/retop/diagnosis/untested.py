@@ -6,14 +6,14 @@ from retop.records import Finding
 
 
 class NotTested(Rule):
-    """Isolating tests that were left out."""
+    """What rules could not look at: isolating tests that were left out, numbers that nobody gave."""
 
     code, name, severity = "R26", "not tested", "note"
     why = "What these tests would have shown is unknown; silence of the rules that read them says nothing."
     looks_for = (
         "The run's record says which isolating tests were left out: they would have exceeded their share of the run's "
         "operations, or the features of the frozen network were not stored, or memory was too small for a batch, or "
-        "they failed."
+        "they failed. Of another tool's history: the number of validation images or of classes is unknown."
     )
     fixes = (
         "Train again with what each of them lacked: a larger share (--set isolating_share=0.2), the store (--cache "
@@ -22,10 +22,28 @@ class NotTested(Rule):
 
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""
+        if evidence.record is None:
+            return self._unknown(evidence)
         skipped = evidence.isolation.skipped if evidence.isolation else ()
         if not skipped:
             return None
         return self.found(
             f"Not tested: {'; '.join(f'{one.test} ({one.reason})' for one in skipped)}.",
             {"tests": [one.test for one in skipped]},
+        )
+
+    def _unknown(self, evidence: Evidence) -> Finding | None:
+        wanted = [
+            (evidence.num_validation, "validation images", "nothing can be told from noise", "--num-validation N"),
+            (evidence.num_classes, "classes", "nothing is known of guessing", "--num-classes K"),
+        ]
+        missing = [(name, without, option) for number, name, without, option in wanted if not number]
+        if not missing:
+            return None
+        listed = "; ".join(f"the number of {name} is unknown, without which {without}" for name, without, _ in missing)
+        return self.found(
+            f"{listed[0].upper()}{listed[1:]}.",
+            {"unknown": [name for name, _, _ in missing]},
+            why="Most rules were not applied; their silence says nothing.",
+            fix=f"Say it: {', '.join(option for _, _, option in missing)}.",
         )

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from retop.diagnosis import diagnose, import_history, read_answers
+from retop.errors import RunError
 from retop.records import Finding, Predictions, read_predictions
 from retop.report.contents import find, open_folder
 
+FEWEST_MATCHED = 10
 SPLITS = ("validation", "test")
 
 
@@ -21,10 +23,19 @@ def diagnose_folder(folder: Path, predictions: Sequence[Path] = ()) -> tuple[Fin
         The gravest first.
 
     Raises:
-        RunError: the folder is neither, or a file cannot be read.
+        RunError: the folder is neither, a file cannot be read, or holds answers to hardly any image of the run.
     """
     comparison = open_folder(folder)
     others = [part for file in predictions for part in _read(file)]
+    known = {path for run in comparison.runs for one in (run.validation, run.test) if one for path in one.paths}
+    for part in others:
+        matched = sum(path in known for path in part.paths)
+        if known and matched < FEWEST_MATCHED:
+            raise RunError(
+                f"of the {len(part.paths):,} {part.split} images of --predictions {matched:,} are images of this run, "
+                f"and at least {FEWEST_MATCHED} are needed; they are compared by path, as in {min(known)} (the "
+                f"predictions have {part.paths[0]})"
+            )
     return find(comparison, others)
 
 

@@ -69,7 +69,7 @@ def _quality(row: ComparisonRow) -> str:
 def _standing(row: ComparisonRow, record: ComparisonRecord) -> str:
     others = len(record.rows) - 1
     if not others:
-        return "It stands alone: no other backbone and no baseline was asked for (--baseline probe adds one)."
+        return "It is shown alone, beside no other backbone and no baseline (--baseline probe adds one)."
     mine = [pair for pair in record.pairs if row.name in (pair.first, pair.second)]
     better = [pair for pair in mine if pair.established and _lead(pair, row.name) > 0]
     worse = [pair for pair in mine if pair.established and _lead(pair, row.name) < 0]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from retop.diagnosis import diagnose, import_history
+from retop.diagnosis import diagnose, import_history, read_answers
 from retop.errors import RunError
 from retop.records import EpochRecord
 
@@ -137,6 +137,8 @@ def test_a_loss_that_is_no_number_is_named_with_its_epoch(tmp_path: Path, text: 
     history = table(tmp_path / "history.csv", text)
     for num_validation in (0, 500):
         found = diagnose(import_history(history, num_validation=num_validation))
+        # What nobody said is told beside it.
+        found = tuple(one for one in found if one.code != "R26")
         assert [(one.code, one.severity) for one in found] == [("R25", "error")]
         assert found[0].evidence == {"epoch": 3, "losses": ["train loss", "validation loss"]}
         assert "from epoch 3 on" in found[0].seen
@@ -173,3 +175,29 @@ def test_no_validation_loss_is_made_up_where_a_history_has_none(tmp_path: Path) 
 
 def replace_losses(epochs: tuple[EpochRecord, ...], losses: list[float]) -> tuple[EpochRecord, ...]:
     return tuple(replace(epoch, validation_loss=loss) for epoch, loss in zip(epochs, losses, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("a.json", '{"history": 3}', "under 'history'"),
+        ("a.csv", "epoch,accuracy,val_accuracy\n1,0.4,0.5\n2,0.5,-0.1\n", "goes from -0.1 to 0.5"),
+        ("a.csv", "epoch,accuracy,val_accuracy\n1,40,0.5\n2,150,0.6\n", "train accuracy goes from 40 to 150"),
+    ],
+)
+def test_what_is_no_history_is_refused_in_words(tmp_path: Path, name: str, text: str, reason: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(RunError, match=reason):
+        import_history(tmp_path / name)
+
+
+def test_columns_in_percent_beside_fractions_are_both_understood(tmp_path: Path) -> None:
+    file = table(tmp_path / "mixed.csv", "epoch,accuracy,val_accuracy\n1,40,0.5\n2,95,0.6\n")
+    last = import_history(file).epochs[-1]
+    assert (last.train_accuracy, last.validation_accuracy) == (0.95, 0.6)
+
+
+def test_rows_of_answers_without_an_answer_are_named_by_line(tmp_path: Path) -> None:
+    (tmp_path / "answers.csv").write_text("label,predicted\ncat,dog\ncat\n")
+    with pytest.raises(RunError, match="line 3 has no label or no answer"):
+        read_answers(tmp_path / "answers.csv")

@@ -28,4 +28,5 @@ def test_what_its_published_figures_support(network: str, codes: set[str]) -> No
 
 
 def test_without_the_number_of_images_nothing_is_told_from_noise() -> None:
-    assert diagnose_history(FOLDER / "inception_v3.csv", 0, 0, 2) == ()
+    (found,) = diagnose_history(FOLDER / "inception_v3.csv", 0, 0, 2)
+    assert (found.code, found.severity, found.evidence) == ("R26", "note", {"unknown": ["validation images"]})

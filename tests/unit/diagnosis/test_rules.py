@@ -16,6 +16,7 @@ from example_records import answers, contender, epochs
 from retop.diagnosis import RULES, Evidence, diagnose, diagnose_comparison
 from retop.diagnosis.answering import ClassesPermuted
 from retop.diagnosis.classes import ordering_of
+from retop.diagnosis.diagnose import EXPLAINS
 from retop.diagnosis.labels import flattening, losses
 from retop.diagnosis.splits import GiveAway, leaked_from
 from retop.diagnosis.steps import fluctuation, most_by_chance
@@ -28,7 +29,6 @@ from retop.records import (
     IsolationRecord,
     Predictions,
     SampleResult,
-    SkippedTest,
     StageRecord,
     SureAnswers,
     SuspectedLabel,
@@ -276,6 +276,14 @@ def test_the_same_images_answered_otherwise_mean_other_preprocessing() -> None:
     assert "R16" not in codes(run(CALM, test_predictions=own, other_predictions=own))
 
 
+def test_other_answers_under_other_names_are_not_other_preprocessing() -> None:
+    own = answers(np.arange(200) % 20 > 0)
+    other = replace(own, logits_nk=own.logits_nk[:, ::-1].copy())
+    found = codes(run(CALM, test_predictions=own, other_predictions=other))
+    assert "R12" in found
+    assert "R16" not in found
+
+
 def test_one_answer_to_all_test_images_is_a_shift_where_validation_has_several() -> None:
     collapsed = answered([[100, 0], [100, 0]], split="test")
     found = graver(run(CALM, test=measure(collapsed, "float32"), test_predictions=collapsed))
@@ -484,20 +492,64 @@ def test_rare_classes_that_are_right_less_often_are_hidden_by_accuracy() -> None
     assert graver(with_validation(even)) == set()
 
 
-def test_a_saved_model_that_answers_worse_than_in_training_has_other_statistics() -> None:
+def test_a_saved_model_that_answers_worse_than_in_training_is_another_one() -> None:
     stage = StageRecord(2, 5, 3, 0.01, "recipe", 0.0, "recipe", 0.95, 0.2, "finished", 10)
     spoilt = answers(np.arange(400) % 2 > 0, split="validation")
     evidence = run(CALM, stages=(stage,), validation=measure(spoilt, "float32"), validation_predictions=spoilt)
-    found = next(one for one in diagnose(evidence) if one.code == "R10")
-    assert found.suspected
-    assert "R10" not in codes(run(CALM, stages=(stage,)))
-    # Without the test of the batch's statistics the saved model is compared all the same ...
-    assert "R10" in codes(replace(evidence, isolation=None))
-    left_out = (SkippedTest("statistics of the batch", "memory holds no batch of more than 4"),)
-    untested = replace(HEALTHY_TESTS, batch_statistics=None, skipped=left_out)
-    assert "R10" in codes(replace(evidence, isolation=untested))
-    # ... unless the network has no batch norm, and so nothing to test.
-    assert "R10" not in codes(replace(evidence, isolation=replace(untested, skipped=())))
+    assert "R27" in graver(evidence)
+    assert not codes(run(CALM, stages=(stage,))) & {"R10", "R27"}
+    # Only where the batch's own statistics mend it are the stored ones said to be at fault ...
+    stored = SampleResult(100, 50, 9.0)
+    mended = replace(HEALTHY_TESTS, validation=stored, batch_statistics=SampleResult(100, 90, 0.3))
+    found = {one.code: one for one in diagnose(replace(evidence, isolation=mended))}
+    assert not found["R10"].suspected
+    assert "R27" not in found
+    # ... or suspected, where they bring outputs far out of scale nearer; a head that is lost stays as it is.
+    nearer = replace(mended, batch_statistics=SampleResult(100, 52, 1.5))
+    assert {one.code: one for one in diagnose(replace(evidence, isolation=nearer))}["R10"].suspected
+    lost = replace(mended, validation=SampleResult(100, 50, 0.69), batch_statistics=SampleResult(100, 50, 0.69))
+    assert {"R27"} <= codes(replace(evidence, isolation=lost)) - {"R10"} == codes(replace(evidence, isolation=lost))
+
+
+def test_training_that_is_learned_by_heart_is_told_before_it_costs_anything() -> None:
+    by_heart = curve(
+        2, (1.1, 0.6, 1.1, 0.53), (0.9, 0.7, 1.07, 0.55), *[(0.3, 0.95, 1.2, 0.54)] * 3, (0.18, 1.0, 1.235, 0.526)
+    )
+    found = next(one for one in diagnose(run(by_heart)) if one.code == "R01")
+    assert found.severity == "note"
+    costly = (*by_heart[:-1], replace(by_heart[-1], validation_loss=1.6))
+    assert next(one for one in diagnose(run(costly)) if one.code == "R01").severity == "warning"
+    # A gap that was there from the first epoch on has not grown.
+    steady = curve(2, (0.2, 1.0, 1.1, 0.53), *[(0.19, 1.0, 1.12 + k / 100, 0.53) for k in range(5)])
+    assert "R01" not in codes(run(steady))
+
+
+def test_as_trained_is_not_under_evaluation_conditions() -> None:
+    """A history of another tool: training images were augmented."""
+    augmented = tuple(
+        replace(one, train_eval_accuracy=None, train_eval_loss=None)
+        for one in curve(1, *[(3.4 - k / 50, 0.28, 2.6, 0.38) for k in range(12)])
+    )
+    assert "R02" not in codes(Evidence("a", 5000, 500, 100, augmented))
+    by_heart = tuple(
+        replace(one, train_eval_accuracy=None, train_eval_loss=None)
+        for one in curve(1, *[(0.7 - k / 30, 0.5 + k / 41, 0.69 + k / 14, 0.6) for k in range(20)])
+    )
+    found = {one.code: one for one in diagnose(Evidence("a", 2000, 500, 2, by_heart))}
+    assert "as trained" in found["R01"].seen
+    assert found["R01"].suspected
+    assert found["R01"].isolating_test
+    # It was learned by heart little by little: wrong statistics are there from the beginning.
+    assert "R10" not in found
+    assert "--" not in found["R01"].fix
+
+
+def test_a_leak_does_not_hide_wrong_labels_nor_stage_1_stage_2() -> None:
+    assert "R15" not in EXPLAINS.get("R18", ())
+    swings = [(0.3, 0.9, 0.4, 0.95 - 0.4 * (k % 2)) for k in range(9)]
+    first = curve(1, *swings)
+    second = curve(2, *[(0.3 / (k + 1), min(1.0, 0.9 + k / 30), 0.4 + k / 10, 0.8) for k in range(9)])
+    assert {"R05", "R01"} <= codes(run(first + second))
 
 
 def test_a_training_loss_that_leaps_means_large_steps() -> None:
