@@ -28,8 +28,8 @@ def index() -> str:
     rows = "".join(f"| [{one.code}]({one.code}.md) | {one.name} | {one.severity} |\n" for one in RULES)
     return (
         f"{NOTE}\n\n# Findings\n\nWhat `retop diagnose` and the report can say of a run, from its records alone. "
-        f"Differences "
-        f"count from three standard errors on. A cause hides the findings that are only its consequences.\n\n"
+        f"Differences count from three standard errors on, where its page does not say otherwise. A cause hides the "
+        f"findings that are only its consequences.\n\n"
         f"| code | finding | usual severity |\n|---|---|---|\n{rows}"
     )
 
