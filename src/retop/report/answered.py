@@ -80,6 +80,11 @@ class AnswerFacts:
     cells: tuple[CellFacts, ...]
     """Cells that hold an image: errors first, the fullest first."""
 
+    @property
+    def errors(self) -> tuple[CellFacts, ...]:
+        """Cells of wrong answers."""
+        return tuple(cell for cell in self.cells if cell.label != cell.predicted)
+
 
 def answer_facts(name: str, predictions: Predictions) -> AnswerFacts:
     """Find the images that tell most about a model.

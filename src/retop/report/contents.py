@@ -1,7 +1,7 @@
 """Everything a report shows, as plain data: computed first, tested, and only then drawn."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -184,7 +184,7 @@ def report_facts(folders: Sequence[Path]) -> tuple[ReportFacts, tuple[FinishedCo
     Raises:
         RunError: a folder is neither, or a record cannot be read.
     """
-    opened = tuple(open_folder(folder) for folder in folders)
+    opened = _told_apart(folders, [open_folder(folder) for folder in folders])
     parts = tuple(comparison_facts(one) for one in opened)
     names = " and ".join(part.name for part in parts)
     joint = _joint(opened) if len(opened) > 1 else None
@@ -276,6 +276,19 @@ def _diagnose(run: FinishedRun, audit: Sequence[Finding], others: Sequence[Predi
     """One run beside each of another program's answers: what was found with the first that disagrees, if one does."""
     found = [diagnose(evidence_of(run, audit, other)) for other in others or (None,)]
     return next((one for one in found if any(finding.code == "R16" for finding in one)), found[0])
+
+
+def _told_apart(folders: Sequence[Path], opened: Sequence[FinishedComparison]) -> tuple[FinishedComparison, ...]:
+    """Comparisons under names that differ: those of one name take those of the folders around them before theirs."""
+    names = [one.record.name for one in opened]
+    parts = [folder.resolve().parts for folder in folders]
+    if len(set(parts)) < len(parts):
+        return tuple(opened)
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = [
+            name if names.count(name) == 1 else "/".join(own[-depth:]) for name, own in zip(names, parts, strict=True)
+        ]
+    return tuple(replace(one, record=replace(one.record, name=name)) for one, name in zip(opened, names, strict=True))
 
 
 def _alone(run: FinishedRun) -> ComparisonRecord:

@@ -93,13 +93,26 @@ class Heatmaps:
     """
 
     def __init__(self, comparison: FinishedComparison) -> None:
+        self.methods: set[str] = set()
         self._found: dict[tuple[str, str], tuple[Path, str]] = {}
         for run in comparison.runs:
             record = run.folder / FOLDER / RECORD
             if record.is_file():
-                for one in read_record(HeatMapRecord, record).maps:
-                    about = f"{record.parent.name}: where {run.name} looked for {one.explained}"
+                read = read_record(HeatMapRecord, record)
+                self.methods |= {f"{read.method} on the {read.layer}"} if read.maps else set()
+                for one in read.maps:
+                    about = f"{read.method}: where {run.name} looked for {one.explained}"
                     self._found.setdefault((run.name, one.path), (record.parent / one.file, about))
+
+    @property
+    def legend(self) -> str | None:
+        """What the colours mean; None where there is no heat map."""
+        if not self.methods:
+            return None
+        return (
+            f"{', '.join(sorted(self.methods))}: what spoke for the class that was answered. Grey: nothing; from blue "
+            f"over green and yellow to red: the more, relative to the strongest place of the same image."
+        )
 
     def find(self, contender: str, path: str) -> HeatMap | None:
         """The overlay of one image; None where there is none."""

@@ -1,14 +1,15 @@
-"""Figures of the page: ranking, differences, data and cost."""
+"""Figures of the page: ranking, differences, classes and cost."""
 
 from collections.abc import Sequence
 
 from retop.evaluation.numerals import count, percent, percent_range, points
-from retop.records import DataRecord, PairedComparison
+from retop.records import DataRecord, Metrics, PairedComparison
 from retop.report.cost import CostFacts
 from retop.report.facts import RankingFacts
-from retop.report.page_figure import SERIES, PageFigure, Trace, error_bars, layout_of, plain
+from retop.report.page_figure import POINTS, SERIES, PageFigure, Trace, error_bars, layout_of, plain
 
 KIND_SYMBOLS = {"fine-tuned": "circle", "probe": "diamond", "scratch": "square"}
+SCORES = (("precision", "precision", "circle"), ("recall", "recall", "diamond"), ("f1", "F1", "square"))
 MOST_PAIRS = 15
 
 
@@ -92,16 +93,16 @@ def difference_figure(pairs: Sequence[PairedComparison], name: str, focus: str) 
                     "type": "scatter",
                     "mode": "markers",
                     "name": "established" if established else "not established",
-                    "x": [pair.difference.value for pair in own],
+                    "x": [100 * pair.difference.value for pair in own],
                     "y": [_pair_name(pair) for pair in own],
-                    "error_x": error_bars([pair.difference for pair in own]),
+                    "error_x": error_bars([pair.difference for pair in own], 100),
                     "marker": {"color": colour, "size": 9, "symbol": symbol},
                     "text": [f"{points(p.difference.value, p.n)} points, p = {p.p_holm:.3g}" for p in own],
                     "hovertemplate": "%{y}: %{text}<extra></extra>",
                 }
             )
     layout = layout_of(
-        xaxis={"title": {"text": "difference of accuracy"}, "tickformat": "+.0%", "zeroline": True},
+        xaxis={"title": {"text": "difference of accuracy in points"}, "tickformat": POINTS, "zeroline": True},
         yaxis={"categoryorder": "array", "categoryarray": [_pair_name(pair) for pair in ordered]},
     )
     return PageFigure(
@@ -149,6 +150,42 @@ def class_figure(data: DataRecord, name: str) -> PageFigure:
         tuple((label, *(split.per_class[place] for split in data.splits)) for place, label in enumerate(data.classes)),
         min(1400, 130 + 22 * len(data.classes)),
         {"data": traces, "layout": layout},
+    )
+
+
+def score_figure(metrics: Metrics, contender: str, name: str) -> PageFigure:
+    """Precision, recall and F1 of every class.
+
+    Args:
+        metrics: of one model on one split.
+        contender: its name.
+        name: of the figure.
+    """
+    traces = [
+        {
+            "type": "scatter", "mode": "markers", "name": title,
+            "x": [getattr(one, field) for one in own], "y": [plain(one.label) for one in own],
+            "marker": {"symbol": symbol, "size": 9, "color": SERIES[place]},
+            "hovertemplate": f"%{{y}}, {title}: %{{x:.3f}}<extra></extra>",
+        }
+        for place, (field, title, symbol) in enumerate(SCORES)
+        if (own := [one for one in metrics.classes if getattr(one, field) is not None])
+    ]  # fmt: skip
+    labels = [plain(one.label) for one in metrics.classes]
+    return PageFigure(
+        name,
+        f"{contender}: precision, recall and F1 per class",
+        f"{count(metrics.n, f'{metrics.split} image')}; a class without answers has no precision.",
+        ("class", "n", *(title for _, title, _ in SCORES)),
+        tuple((one.label, one.n, *(getattr(one, field) for field, _, _ in SCORES)) for one in metrics.classes),
+        min(1400, 130 + 22 * len(labels)),
+        {
+            "data": traces,
+            "layout": layout_of(
+                xaxis={"title": {"text": "score"}, "range": [-0.02, 1.02]},
+                yaxis={"type": "category", "categoryorder": "array", "categoryarray": labels[::-1]},
+            ),
+        },
     )
 
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from retop.evaluation.numerals import count, percent_range
 from retop.report.confidence import ConfidenceFacts
 from retop.report.facts import ConfusionFacts
-from retop.report.page_figure import DASHES, SERIES, PageFigure, error_bars, layout_of, plain
+from retop.report.page_figure import PageFigure, error_bars, layout_of, line_of, plain
 
 
 def heatmap_figure(facts: ConfusionFacts, name: str) -> PageFigure:
-    """A confusion matrix that is too large for a table.
+    """A confusion matrix as a picture.
 
     Args:
         facts: of the model on one split.
@@ -106,7 +106,7 @@ def coverage_figure(many: Sequence[ConfidenceFacts], name: str) -> PageFigure:
         {
             "type": "scatter", "mode": "lines", "name": plain(facts.name), "x": list(facts.coverage),
             "y": list(facts.accuracy_at_coverage), "customdata": list(facts.threshold),
-            "line": {"color": SERIES[place % len(SERIES)], "dash": DASHES[place % len(DASHES)], "width": 2},
+            "line": line_of(place),
             "hovertemplate": f"{plain(facts.name)}: %{{y:.1%}} right of the %{{x:.0%}} above confidence "
             "%{customdata:.3f}<extra></extra>",
         }

@@ -1,11 +1,11 @@
 """Figures of the page: accuracy and loss over epochs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from retop.evaluation.numerals import count
 from retop.report.facts import CurveFacts
-from retop.report.page_figure import DASHES, SERIES, PageFigure, Trace, layout_of, plain
+from retop.report.page_figure import PageFigure, Trace, layout_of, line_of, plain
 
 
 def curve_figures(seeds: Sequence[CurveFacts], name: str) -> tuple[PageFigure, PageFigure]:
@@ -19,7 +19,7 @@ def curve_figures(seeds: Sequence[CurveFacts], name: str) -> tuple[PageFigure, P
 
 
 def overlay_figures(firsts: Sequence[CurveFacts], name: str) -> tuple[PageFigure, PageFigure]:
-    """Validation accuracy and loss of all contenders in one pair of axes.
+    """Accuracy and loss of all contenders in one pair of axes, on validation and on training images.
 
     Args:
         firsts: facts of the first seed of each.
@@ -154,35 +154,44 @@ def _range(many: Sequence[CurveFacts], quantity: str) -> list[float]:
 
 
 def _overlay_figure(firsts: Sequence[CurveFacts], quantity: str, name: str) -> PageFigure:
-    data = [
-        {
-            "type": "scatter", "mode": "lines", "name": plain(facts.name), "legendgroup": facts.name,
-            "showlegend": stage is facts.stages[0], "x": list(stage.places),
-            "y": list(getattr(stage, f"validation_{quantity}")),
-            "line": {"color": SERIES[place % len(SERIES)], "dash": DASHES[place % len(DASHES)], "width": 2},
-            "hovertemplate": f"{plain(facts.name)}, epoch %{{x}}: {_hover(quantity)}<extra></extra>",
-        }
-        for place, facts in enumerate(firsts)
-        for stage in facts.stages
-    ]  # fmt: skip
-    axis: dict[str, Any] = {"title": {"text": f"validation {quantity}"}}
+    axis: dict[str, Any] = {"title": {"text": quantity}, "range": _range(firsts, quantity)}
     if quantity == "accuracy":
         axis["tickformat"] = ".0%"
-    axis["range"] = _range(firsts, quantity)
     return PageFigure(
         name,
-        f"All together: validation {quantity}",
-        "First seed of each; epochs since the run's start.",
-        ("name", "stage", "epoch since start", f"validation {quantity}"),
+        f"All together: {quantity}",
+        "Thick: validation. Thin dots of the same colour: training images under the same conditions. First seed of "
+        "each; epochs since the run's start.",
+        ("name", "stage", "epoch since start", f"validation {quantity}", f"train {quantity}, evaluation conditions"),
         tuple(
             (facts.name, stage.stage, *point)
             for facts in firsts
             for stage in facts.stages
-            for point in zip(stage.places, getattr(stage, f"validation_{quantity}"), strict=True)
+            for point in zip(
+                stage.places, getattr(stage, f"validation_{quantity}"), getattr(stage, f"train_{quantity}"),
+                strict=True,
+            )
         ),
-        340,
-        {"data": data, "layout": layout_of(xaxis={"title": {"text": "epoch"}, "rangemode": "tozero"}, yaxis=axis)},
-    )
+        380,
+        {
+            "data": [line for place, facts in enumerate(firsts) for line in _overlaid(facts, quantity, place)],
+            "layout": layout_of(xaxis={"title": {"text": "epoch"}, "rangemode": "tozero"}, yaxis=axis),
+        },
+    )  # fmt: skip
+
+
+def _overlaid(facts: CurveFacts, quantity: str, place: int) -> Iterator[Trace]:
+    thick = line_of(place)
+    for split, line in (("train", {**thick, "dash": "dot", "width": 1}), ("validation", thick)):
+        for stage in facts.stages:
+            values = getattr(stage, f"{split}_{quantity}")
+            if any(value is not None for value in values):
+                yield {
+                    "type": "scatter", "mode": "lines", "name": plain(facts.name), "legendgroup": facts.name,
+                    "showlegend": split == "validation" and stage is facts.stages[0], "x": list(stage.places),
+                    "y": list(values), "line": line, "connectgaps": False,
+                    "hovertemplate": f"{plain(facts.name)}, {split}, epoch %{{x}}: {_hover(quantity)}<extra></extra>",
+                }  # fmt: skip
 
 
 def _hover(quantity: str) -> str:

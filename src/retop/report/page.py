@@ -16,7 +16,7 @@ from retop.records import Finding, FinishedComparison
 from retop.report.answered import AnsweredImage
 from retop.report.contents import ComparisonFacts, ContenderFacts, ReportFacts
 from retop.report.heatmaps import HeatMap, Heatmaps
-from retop.report.interactive import class_figure, cost_figure, difference_figure, ranking_figure
+from retop.report.interactive import class_figure, cost_figure, difference_figure, ranking_figure, score_figure
 from retop.report.interactive_confidence import coverage_figure, heatmap_figure, reliability_figure
 from retop.report.interactive_curves import curve_figures, overlay_figures
 from retop.report.page_figure import PageFigure
@@ -32,7 +32,10 @@ class ContenderView:
 
     facts: ContenderFacts
     curves: tuple[PageFigure, ...]
-    matrix: PageFigure | None
+    matrix: PageFigure
+    many_classes: bool
+    """Whether the page shows the matrix as this picture; a smaller one is a table there."""
+    scores: PageFigure
     reliability: PageFigure | None
     key: str
 
@@ -63,9 +66,8 @@ def comparison_view(facts: ComparisonFacts, key: str) -> ComparisonView:
     Returns:
         Facts and figures.
     """
-    contenders = tuple(
-        _contender_view(one, f"{key}-{_key(one.name, place)}") for place, one in enumerate(facts.contenders)
-    )
+    keys = _keys([one.name for one in facts.contenders])
+    contenders = tuple(_contender_view(one, f"{key}-{own}") for one, own in zip(facts.contenders, keys, strict=True))
     firsts = [one.curves[0] for one in facts.contenders if one.curves]
     confidences = [one.confidence for one in facts.contenders if one.confidence]
     return ComparisonView(
@@ -85,18 +87,21 @@ def comparison_view(facts: ComparisonFacts, key: str) -> ComparisonView:
 
 
 def page_figures(facts: ReportFacts) -> Iterator[PageFigure]:
-    """Every figure of a report, in the order of the page.
+    """Every figure of a report, those that the page shows as tables included.
 
     Args:
         facts: of the report.
 
     Yields:
-        The figures.
+        The figures, in the order of the page.
     """
-    for place, comparison in enumerate(facts.comparisons):
-        yield from _figures(comparison_view(comparison, _key(comparison.name, place)))
-    if facts.joint and facts.joint.ranking:
-        yield ranking_figure(facts.joint.ranking, "all-together")
+    for view in _views(facts):
+        yield from _figures(view)
+        for contender in view.contenders:
+            if not contender.many_classes:
+                yield contender.matrix
+            yield contender.scores
+    yield from _joint_figures(facts)
 
 
 def render_page(facts: ReportFacts, opened: Sequence[FinishedComparison], data: Path | None = None) -> str:
@@ -110,13 +115,11 @@ def render_page(facts: ReportFacts, opened: Sequence[FinishedComparison], data: 
     Returns:
         HTML that opens from disk and asks the network for nothing.
     """
-    views = tuple(comparison_view(one, _key(one.name, place)) for place, one in enumerate(facts.comparisons))
-    joint = facts.joint
-    joint_figure = ranking_figure(joint.ranking, "all-together") if joint and joint.ranking else None
+    views, joint_figures = _views(facts), _joint_figures(facts)
     thumbnails = Thumbnails()
     for one, comparison in zip(facts.comparisons, opened, strict=True):
         thumbnails.add(one.data, _wanted(one), data, comparison.folder)
-    figures = [figure for view in views for figure in _figures(view)] + ([joint_figure] if joint_figure else [])
+    figures = [*(figure for view in views for figure in _figures(view)), *joint_figures]
     payload = {
         "figures": {figure.name: figure.spec for figure in figures},
         "thumbnails": thumbnails.images,
@@ -130,7 +133,7 @@ def render_page(facts: ReportFacts, opened: Sequence[FinishedComparison], data: 
     return template.render(
         facts=facts,
         views=views,
-        joint_figure=joint_figure,
+        joint_figures=joint_figures,
         payload=Markup(_embedded(payload)),
         style=Markup(_template("report.css")),
         script=Markup(_template("report.js")),
@@ -151,26 +154,52 @@ def render_markdown(facts: ReportFacts) -> str:
     return _environment(Thumbnails(), (), escape=False).get_template("report.md.j2").render(facts=facts)
 
 
-def _key(name: str, place: int) -> str:
-    """Part of an element's and a file's name, unique among its neighbours."""
-    return re.sub(r"[^\w.-]+", "-", name) + (f"-{place + 1}" if place else "")
+def _views(facts: ReportFacts) -> tuple[ComparisonView, ...]:
+    keys = _keys([one.name for one in facts.comparisons])
+    return tuple(comparison_view(one, key) for one, key in zip(facts.comparisons, keys, strict=True))
+
+
+def _joint_figures(facts: ReportFacts) -> tuple[PageFigure, ...]:
+    """Of all contenders of all folders, where they can be set side by side."""
+    joint = facts.joint
+    if joint is None or joint.ranking is None:
+        return ()
+    drawn = [ranking_figure(joint.ranking, "all-together")]
+    if joint.pairs:
+        drawn.append(difference_figure(joint.pairs, "all-together-differences", joint.ranking.rows[0].name))
+    return tuple(drawn)
+
+
+def _keys(names: Sequence[str]) -> list[str]:
+    """Parts of elements' and files' names; only those that letters cannot tell apart are numbered."""
+    keys: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        plain = re.sub(r"[^\w.-]+", "-", name)
+        tries = (plain if number == 1 else f"{plain}-{number}" for number in range(1, len(names) + 2))
+        # Some file systems tell names apart by more than the case of their letters only.
+        keys.append(next(one for one in tries if one.casefold() not in taken))
+        taken.add(keys[-1].casefold())
+    return keys
 
 
 def _contender_view(facts: ContenderFacts, key: str) -> ContenderView:
-    many = len(facts.confusion.classes) > MOST_TABLE_CLASSES
     return ContenderView(
         facts,
         curve_figures(facts.curves, f"{key}-curves") if facts.curves else (),
-        heatmap_figure(facts.confusion, f"{key}-confusion") if many else None,
+        heatmap_figure(facts.confusion, f"{key}-confusion"),
+        len(facts.confusion.classes) > MOST_TABLE_CLASSES,
+        score_figure(facts.metrics, facts.name, f"{key}-per-class"),
         reliability_figure(facts.confidence, f"{key}-reliability") if facts.confidence else None,
         key,
     )
 
 
 def _figures(view: ComparisonView) -> Iterator[PageFigure]:
+    """Those that the page draws."""
     own: list[PageFigure | None] = [view.ranking, view.differences, *view.overlays, view.coverage, view.classes]
     for contender in view.contenders:
-        own += [*contender.curves, contender.matrix, contender.reliability]
+        own += [*contender.curves, contender.matrix if contender.many_classes else None, contender.reliability]
     yield from (figure for figure in (*own, view.cost) if figure)
 
 
@@ -236,8 +265,9 @@ def _environment(thumbnails: Thumbnails, heatmaps: Sequence[Heatmaps], escape: b
     def heat_map(place: int, contender: str, path: str) -> HeatMap | None:
         return heatmaps[place].find(contender, path) if place < len(heatmaps) else None
 
-    environment.globals |= {"thumb": thumbnails.place, "heat_map": heat_map, "finding_files": finding_files,
-                            "group_findings": group_findings}  # fmt: skip
+    environment.globals |= {"thumb": thumbnails.place, "heat_map": heat_map,
+                            "heat_map_legend": lambda place: heatmaps[place].legend,
+                            "finding_files": finding_files, "group_findings": group_findings}  # fmt: skip
     return environment
 
 

@@ -12,15 +12,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from retop.report.confusion import SHADES
-from retop.report.page_figure import PageFigure, Trace
+from retop.report.page_figure import POINTS, PageFigure, Trace
 from retop.report.style import FAINT, new_figure, settings
 
 COLOURS = {
     "@ink": "#1c2024", "@quiet": "#5d6670", "@grid": FAINT, "@train": "#0072b2", "@validation": "#c24a00",
     "@running": "#77808a", "@band": "#f9e7dc", "@series0": "#0072b2", "@series1": "#d55e00", "@series2": "#009e73",
     "@series3": "#a8457f", "@series4": "#8a6d00", "@series5": "#3f8fc0",
+    "@series6": "#6b4fa3", "@series7": "#4a7c1f",
 }  # fmt: skip
 LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+MOST_COUNTED = 12
+"""Classes of a confusion matrix whose cells have room for their numbers."""
+
 MARKERS = {"circle": "o", "circle-open": "o", "diamond": "D", "square": "s", "line-ns-open": "|"}
 
 
@@ -87,6 +91,8 @@ def _draw_trace(axes: Axes, trace: Trace, rows: list[str], bases: dict[str, np.n
         names = [unescape(name) for name in trace["y"]]
         axes.set_xticks(range(0, len(z), step), names[::step], rotation=90, fontsize=7)
         axes.set_yticks(range(0, len(z), step), names[::step], fontsize=7)
+        if step == 1 and len(z) <= MOST_COUNTED:
+            _write_counts(axes, trace["customdata"], z)
     elif trace["type"] == "bar" and trace.get("orientation") == "h":
         places = np.array([rows.index(name) for name in trace["y"]])
         base = bases.setdefault("h", np.zeros(len(rows)))
@@ -96,6 +102,13 @@ def _draw_trace(axes: Axes, trace: Trace, rows: list[str], bases: dict[str, np.n
         axes.bar(trace["x"], trace["y"], width=trace["width"], color=colour, label=label)
     else:
         _draw_scatter(axes, trace, rows, colour, label)
+
+
+def _write_counts(axes: Axes, counts: list[list[int]], z: np.ndarray) -> None:
+    for row, own in enumerate(counts):
+        for column, number in enumerate(own):
+            colour = "white" if z[row, column] > 0.6 else COLOURS["@ink"]
+            axes.text(column, row, f"{number:,}", ha="center", va="center", fontsize=8, color=colour)
 
 
 def _draw_scatter(axes: Axes, trace: Trace, rows: list[str], colour: str, label: str) -> None:
@@ -135,6 +148,8 @@ def _label_axis(axes: Axes, which: str, axis: dict[str, Any]) -> None:
         axes.set(**{f"{which}label": axis["title"]["text"]})
     if "range" in axis:
         axes.set(**{f"{which}lim": axis["range"]})
+    if axis.get("tickformat") == POINTS:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.3g}"))
     if re.fullmatch(r"\+?\.0%", axis.get("tickformat", "")):
         sign = "+" if axis["tickformat"].startswith("+") else ""
         (axes.xaxis if which == "x" else axes.yaxis).set_major_formatter(

@@ -1,8 +1,10 @@
 """The page from records alone: complete, self-contained, escaped, and without anything that was not recorded."""
 
+import csv
 import json
 import re
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,11 @@ from retop.errors import RunError
 from retop.records import ComparisonRecord, Finding, read_record, write_record
 from retop.report import report_facts, write_report
 from retop.report.contents import comparison_facts, open_folder
-from retop.report.page import group_findings, page_figures
+from retop.report.cost import CostFacts, PartCost
+from retop.report.interactive import cost_figure
+from retop.report.page import _keys, group_findings, page_figures
+from retop.report.page_figure import SERIES, line_of
+from retop.report.paper import COLOURS
 
 GOLDEN = Path(__file__).parent / "report.md"
 
@@ -103,8 +109,30 @@ def test_json_holds_every_fact(folder: Path) -> None:
 def test_every_figure_is_a_file_too(folder: Path, form: str) -> None:
     written = write_report([folder], form)  # type: ignore[arg-type]
     names = {path.name for path in written.iterdir()}
-    facts, _ = report_facts([folder])
-    assert names == {f"{figure.name}.{form}" for figure in page_figures(facts)}
+    of_all = {"ranking", "differences", "all-accuracy", "all-loss", "coverage", "classes", "cost"}
+    of_each = {
+        f"{name}-{figure}" for name in ("a", "b", "probe-a", "scratch")
+        for figure in ("confusion", "per-class", "reliability", "curves-accuracy", "curves-loss")
+        if not (name == "probe-a" and figure.startswith("curves"))
+    }  # fmt: skip
+    assert names == {f"photos-{figure}.{form}" for figure in of_all | of_each}
+
+
+def test_files_of_confusion_and_classes_hold_the_metrics(folder: Path) -> None:
+    written = write_report([folder], "csv")
+    metrics = read_record(ComparisonRecord, folder / "comparison.json").rows[0].metrics
+    labels = [one.label for one in metrics.classes]
+    with (written / "photos-a-confusion.csv").open(newline="") as file:
+        cells = {(row["true class"], row["predicted class"]): int(row["images"]) for row in csv.DictReader(file)}
+    assert [[cells.get((t, p), 0) for p in labels] for t in labels] == [list(row) for row in metrics.confusion]
+    with (written / "photos-a-per-class.csv").open(newline="") as file:
+        assert [(row["class"], int(row["n"]), float(row["F1"])) for row in csv.DictReader(file)] == [
+            (one.label, one.n, one.f1) for one in metrics.classes
+        ]
+
+
+def test_names_that_letters_cannot_tell_apart_are_numbered_and_no_others() -> None:
+    assert _keys(["a", "vgg 16", "vgg/16", "VGG-16", "b"]) == ["a", "vgg-16", "vgg-16-2", "VGG-16-3", "b"]
 
 
 def test_images_are_shown_from_where_they_lie(tmp_path: Path) -> None:
@@ -142,7 +170,79 @@ def test_folders_on_the_same_images_are_ranked_together(folder: Path) -> None:
     assert facts.joint is not None
     assert facts.joint.ranking is not None
     assert len(facts.joint.ranking.rows) == 5
-    write_report([folder, folder / "b-1"])
+    page = write_report([folder, folder / "b-1"]).read_text("utf-8")
+    assert 'data-figure="all-together-differences"' in page
+    drawn = next(one for one in page_figures(facts) if one.name == "all-together-differences")
+    assert len(drawn.rows) == len(facts.joint.pairs) == 10
+    lines = write_report([folder, folder / "b-1"], "markdown").read_text("utf-8").splitlines()
+    table = [line for line in lines[lines.index("## All together") :] if line.startswith("|")]
+    assert [line.split(" | ")[1].replace("\\", "") for line in table[2:]] == [
+        row.name for row in facts.joint.ranking.rows
+    ]
+
+
+def test_folders_of_one_name_are_told_apart_by_those_around_them(tmp_path: Path) -> None:
+    folders = [tmp_path / "first" / "run", tmp_path / "second" / "run"]
+    for folder, name in zip(folders, "ab", strict=True):
+        folder.mkdir(parents=True)
+        write_comparison(folder, [contender("same", right=np.arange(300)[None] % (7 if name == "a" else 9) > 0)])
+    facts, _ = report_facts(folders)
+    assert [one.name for one in facts.comparisons] == ["first/run", "second/run"]
+    assert facts.joint is not None
+    assert facts.joint.ranking is not None
+    assert {row.name for row in facts.joint.ranking.rows} == {"first/run/same", "second/run/same"}
+    again, _ = report_facts([folders[0], folders[0]])
+    assert again.joint is not None
+    assert "different names" in (again.joint.reason or "")
+
+
+def test_overlaid_curves_are_all_that_their_axis_makes_room_for(folder: Path) -> None:
+    facts, _ = report_facts([folder])
+    figures = {one.name: one for one in page_figures(facts)}
+    for quantity in ("accuracy", "loss"):
+        figure = figures[f"photos-all-{quantity}"]
+        colours: dict[str, set[str]] = {}
+        for trace in figure.spec["data"]:
+            colours.setdefault(trace["name"], set()).add(trace["line"]["color"])
+            assert (trace["line"]["width"] == 1) == ("train" in trace["hovertemplate"])
+        assert {name: len(own) for name, own in colours.items()} == {"a": 1, "b": 1, "scratch": 1}
+        drawn = [value for trace in figure.spec["data"] for value in trace["y"] if value is not None]
+        first = facts.comparisons[0].contenders[0].curves[0].stages[-1]
+        assert {getattr(first, f"train_{quantity}")[-1], getattr(first, f"validation_{quantity}")[-1]} <= set(drawn)
+        low, high = figure.spec["layout"]["yaxis"]["range"]
+        best = min(drawn) if quantity == "loss" else max(drawn)
+        assert low <= best <= high
+
+
+def test_lines_and_parts_differ_to_the_eye() -> None:
+    lines = [line_of(place) for place in range(32)]
+    assert len({(line["color"], line["dash"]) for line in lines}) == 32
+    parts = ("build", "prefix", "features", "stage 1", "stage 2", "evaluation", "isolating tests", "other")
+    costs = tuple(PartCost("a-0", part, 1.0, None, None) for part in parts)
+    drawn = cost_figure(CostFacts(costs, 8.0, None, None), "cost").spec["data"]
+    assert len({trace["marker"]["color"] for trace in drawn}) == len(parts)
+
+
+def test_every_colour_is_one_of_the_page_in_both_schemes_and_of_paper(folder: Path) -> None:
+    style = (files("retop.report") / "templates/report.css").read_text("utf-8")
+    for name in SERIES:
+        assert style.count(f"--{name[1:]}:") == 2
+        assert f"--{name[1:]}: {COLOURS[name]};" in style
+
+
+def test_differences_are_drawn_in_points(folder: Path) -> None:
+    facts, _ = report_facts([folder])
+    figure = next(one for one in page_figures(facts) if one.name == "photos-differences")
+    drawn = [x for trace in figure.spec["data"] for x in trace["x"]]
+    assert sorted(drawn) == pytest.approx(sorted(100 * pair.difference.value for pair in facts.comparisons[0].pairs))
+    assert "points" in figure.spec["layout"]["xaxis"]["title"]["text"]
+    assert "%" not in figure.spec["layout"]["xaxis"]["tickformat"]
+
+
+def test_what_is_hidden_from_eyes_is_not_hidden_from_ears(folder: Path) -> None:
+    page = write_report([folder]).read_text("utf-8")
+    assert '<span class="unseen"> of Images per class and split</span>' in page
+    assert "<span hidden" not in page
 
 
 def test_folders_on_other_images_are_not(folder: Path, tmp_path: Path) -> None:
@@ -174,7 +274,13 @@ def test_many_classes_become_a_heat_map(tmp_path: Path) -> None:
     write_comparison(tmp_path, [contender("a", right=np.arange(300)[None] % 5 > 0, classes=classes)])
     facts, _ = report_facts([tmp_path])
     assert any(figure.spec["data"][0]["type"] == "heatmap" for figure in page_figures(facts))
-    assert "Most frequent confusions" in write_report([tmp_path]).read_text("utf-8")
+    page = write_report([tmp_path]).read_text("utf-8")
+    assert "Most frequent confusions" in page
+    answers = facts.comparisons[0].contenders[0].answers
+    assert answers is not None
+    listed = set(re.findall(r'<button type="button" class="close" [^>]*data-cell="(\d+),(\d+)"', page))
+    assert listed == {(str(classes.index(one.label)), str(classes.index(one.predicted))) for one in answers.errors}
+    assert len(listed) > 10
 
 
 def test_other_folders_are_refused_by_name(tmp_path: Path) -> None:
@@ -192,11 +298,14 @@ def test_heat_maps_are_made_on_request_and_shown(tmp_path: Path, small_weights: 
         data, "test_resnet", weights=small_weights, settings={"stage1.epochs": 1, "stage2.epochs": 0, "thaw": "none"},
         out=tmp_path / "run", listener=ignore,
     )  # fmt: skip
-    assert "where test_resnet looked for" not in (tmp_path / "run" / "report.html").read_text("utf-8")
+    without = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "where test_resnet looked for" not in without
+    assert "heat map" not in without
     page = retop.write_report(tmp_path / "run", explain=True).read_text("utf-8")
     record = read_record(HeatMapRecord, tmp_path / "run" / "test_resnet-0" / "heatmaps" / "heatmaps.json")
     assert record.maps
-    assert page.count("where test_resnet looked for") >= len(record.maps)
+    assert page.count('alt="Grad-CAM: where test_resnet looked for') >= len(record.maps)
+    assert page.count("from blue over green and yellow to red") == 1
     # A file that has become another one is neither shown nor explained as if it were what was answered.
     changed = record.maps[0].path
     (data / changed).write_bytes((data / record.maps[1].path).read_bytes())
