@@ -130,8 +130,15 @@ def test_animation_gives_its_first_frame(kind):
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF"])
-def test_frames_behind_the_first_are_not_looked_at(kind):
+def test_frames_behind_the_first_are_not_looked_at(kind, monkeypatch):
+    def refuse(image, frame=0):
+        assert frame == 0
+
     first, second = picture(1), picture(2)
+    file = type(Image.open(io.BytesIO(encoded(first, kind, save_all=True, append_images=[second]))))
+    monkeypatch.setattr(file, "seek", refuse)
+    if "n_frames" in vars(file):  # PNG says in its header how many there are.
+        monkeypatch.setattr(file, "n_frames", property(lambda image: refuse(image, 1)))
     alone = encoded(first, kind, save_all=True, append_images=[first])
     content = bytearray(encoded(first, kind, save_all=True, append_images=[second]))
     content[-200:-30] = bytes(range(170))
