@@ -139,7 +139,8 @@ def _finish(axes: Axes, layout: dict[str, Any], key: str, rows: list[str]) -> No
     _label_axis(axes, "y", layout.get(key, {}))
     if rows:
         axes.set_yticks(range(len(rows)), [unescape(name) for name in rows], fontsize=8)
-    axes.grid(color=FAINT, linewidth=0.6)
+    if layout.get(key, {}).get("showgrid", True):
+        axes.grid(color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
 
 

@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +97,27 @@ def test_every_figure_is_one_that_plotly_knows(folder: Path) -> None:
 
 def test_facts_as_text(folder: Path) -> None:
     assert write_report([folder], "markdown").read_text("utf-8") == GOLDEN.read_text("utf-8")
+
+
+def test_facts_as_data(folder: Path) -> None:
+    """After a change that is meant, the file is written anew from `_facts_as_data`."""
+    assert _facts_as_data(folder) == json.loads(GOLDEN.with_suffix(".json").read_text("utf-8"))
+
+
+def _facts_as_data(folder: Path) -> Any:
+    facts = json.loads(write_report([folder], "json").read_text("utf-8"))
+    for one in facts["comparisons"]:
+        del one["environment"]
+    return _rounded(facts)
+
+
+def _rounded(value: Any) -> Any:
+    """Without the last digits of float64, in which mathematical libraries differ."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def test_json_holds_every_fact(folder: Path) -> None:
