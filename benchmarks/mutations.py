@@ -45,7 +45,7 @@ def source_of(rule: Rule, root: Path) -> Path:
     return inside if inside.exists() else package / rule.file
 
 
-def tests_of(rule: Rule) -> str:
+def named_test(rule: Rule) -> str:
     """A rule's test as pytest names it."""
     file = rule.test.partition("::")[0]
     return f"tests/unit/{rule.test if '/' in file else f'data/{rule.test}'}"
@@ -91,7 +91,7 @@ def is_noticed(rule: Rule, copy: Path) -> bool:
     whole = file.read_text("utf-8")
     try:
         file.write_text(taken_away(rule, whole), encoding="utf-8")
-        return exit_code([tests_of(rule)], copy) == FAILED
+        return exit_code([named_test(rule)], copy) == FAILED
     finally:
         file.write_text(whole, encoding="utf-8")
 
@@ -129,7 +129,7 @@ def main() -> int:
         shutil.copy(CHECKOUT / "pyproject.toml", copy)
         # By content: a file that is changed twice within a second, and keeps its size, is not taken for the same.
         compileall.compile_dir(copy / "src", quiet=1, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
-        if exit_code(sorted({tests_of(rule) for rule in rules}), copy) != PASSED:
+        if exit_code(sorted({named_test(rule) for rule in rules}), copy) != PASSED:
             sys.stderr.write("with the whole source the tests do not all pass\n")
             return 1
         for rule in rules:

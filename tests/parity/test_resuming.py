@@ -60,9 +60,9 @@ def outcome(record: RunRecord) -> dict[str, object]:
 def test_resuming_equals_not_stopping(
     small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: str, cached: bool
 ) -> None:
-    from retop.training import state, step_size
+    from retop.training import loop, step_size
 
-    monkeypatch.setattr(state, "ROLL_BACK_FACTOR", 1e-32)
+    monkeypatch.setattr(loop, "ROLL_BACK_FACTOR", 1e-32)
     # A range test that is stopped begins anew, and so does an epoch's judging: each must fit into a piece.
     monkeypatch.setattr(step_size, "NUM_STEPS", 3)
     arguments: dict[str, Any] = {"weights": small_weights, "settings": SETTINGS | VARIANTS[variant]}

@@ -23,7 +23,7 @@ DOCUMENT = CHECKOUT / "docs/data.md"
 sys.path.append(str(CHECKOUT / "benchmarks"))
 
 from data_rules import RULES as RULES_OF_DATA  # noqa: E402
-from mutations import source_of, taken_away, tests_of  # noqa: E402
+from mutations import named_test, source_of, taken_away  # noqa: E402
 
 
 def found(place):
@@ -40,7 +40,7 @@ def test_every_rule_stands_in_the_source_and_can_be_taken_away():
     rules = [rule for group in RULES_OF_DATA.values() for rule in group]
     for rule in rules:
         assert taken_away(rule, source_of(rule, CHECKOUT / "src").read_text("utf-8"))
-        file, _, name = tests_of(rule).partition("::")
+        file, _, name = named_test(rule).partition("::")
         assert f"def {name.partition('[')[0]}(" in (CHECKOUT / file).read_text("utf-8"), rule.test
     assert [rule.code for rule in RULES if not any(one.says.startswith(rule.code) for one in rules)] == []
 

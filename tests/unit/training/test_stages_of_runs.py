@@ -163,9 +163,9 @@ def test_divergence_goes_back_to_the_last_good_epoch_once_then_is_named(
 def test_a_tenth_of_the_step_size_can_save_a_run(
     small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from retop.training import state
+    from retop.training import loop
 
-    monkeypatch.setattr(state, "ROLL_BACK_FACTOR", 1e-32)
+    monkeypatch.setattr(loop, "ROLL_BACK_FACTOR", 1e-32)
     settings = {"stage2.learning_rate": 1e30, "stage2.clip_norm": None, "stage2.warmup_fraction": 0.0}
     store = ActivationStore()
     record = run_small(tmp_path / "run", shapes, weights=small_weights, store=store, settings=settings)
