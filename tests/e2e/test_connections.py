@@ -112,6 +112,24 @@ def test_a_body_that_dribbles_in_is_408_and_one_that_nobody_wants_ends_too(hurri
     assert hurried.metric("retop_waiting_images") == 0
 
 
+def test_an_answer_that_comes_before_the_body_is_not_taken_away_by_the_rest_of_it(hurried: Server) -> None:
+    asked = HEADER.replace(b"models/m", b"models/other") + b"Connection: close\r\nContent-Length: 500000\r\n\r\n"
+    with connected(hurried, 40) as clients:
+        for one in clients:
+            one.sendall(asked)
+        time.sleep(0.3)
+        # No more than some linger; the last ones do.
+        for _ in range(5):
+            clients[-1].sendall(bytes(100_000))
+            time.sleep(0.05)
+        said = b""
+        while received := clients[-1].recv(2**16):
+            said += received
+    assert said.startswith(b"HTTP/1.1 404")
+    assert b"no model" in said
+    assert hurried.metric("retop_connections") < 5
+
+
 @pytest.fixture(scope="module")
 def cramped(trained_run: Path) -> Iterator[Server]:
     with running_server(f"m={trained_run}", open_files=80, decode_seconds=100.0) as server:

@@ -1,6 +1,7 @@
 """The signal to stop: what was accepted is answered, what is new is told to come again, and nothing gets a 500."""
 
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -59,3 +60,16 @@ def test_what_cannot_be_answered_in_the_time_to_stop_is_told_to_come_again(train
             assert "stops" in answer.json()["detail"]
         assert server.process.wait(60) in (0, -signal.SIGTERM)
         assert "Traceback" not in server.log.read_text()
+
+
+def test_a_client_that_was_answered_just_now_may_ask_once_more_while_the_server_stops(trained_run: Path) -> None:
+    content = BytesIO()
+    draw_shape("disc", 0, 96).save(content, "PNG")
+    request = {"content": content.getvalue(), "headers": {"Content-Type": "image/png"}}
+    with running_server(f"m={trained_run}") as server, httpx.Client(base_url=server.address) as client:
+        assert client.post("/v1/models/m/predict", **request).status_code == 200
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(1.5)
+        refused = client.post("/v1/models/m/predict", **request)
+        assert (refused.status_code, refused.headers["connection"]) == (503, "close")
+        assert server.process.wait(60) in (0, -signal.SIGTERM)

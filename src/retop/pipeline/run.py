@@ -9,7 +9,7 @@ from retop.artifact import save_model_folder
 from retop.backbones.head import LinearHead
 from retop.backbones.sources import describe_network
 from retop.data import Dataset
-from retop.errors import RunExistsError, StoppedError
+from retop.errors import RetopError, RunExistsError, StoppedError
 from retop.evaluation import measure
 from retop.events import Event, Listener, Notice
 from retop.pipeline.beginning import as_begun
@@ -86,7 +86,7 @@ def run_backbone(
             raise
         except Exception:
             # Whatever it was, a stage that is finished need not be made again.
-            with suppress(Exception):
+            with suppress(OSError, RetopError):
                 checkpoints.keep_finished()
             raise
         tracks.log_result([one for one in (run.validation, run.test) if one is not None])

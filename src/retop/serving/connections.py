@@ -13,6 +13,7 @@ from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from retop.serving.limits import Limits
+from retop.serving.lingering import LingeringTransport
 from retop.serving.metrics import ServerMetrics
 
 ACCEPTED_AT_ONCE = 4
@@ -48,7 +49,13 @@ class Connections:
         self._open: dict[Connection, float] = {}
         # In the order in which each has sent something.
         self._sending: dict[Connection, None] = {}
+        self.lingering: dict[LingeringTransport, None] = {}
         self._most_sending = max(most - KEPT_CONNECTIONS, most // 2)
+
+    @property
+    def quiet(self) -> bool:
+        """No request is in progress, and no client is about to send its next one."""
+        return all(one.idle and since < one.loop.time() - IDLE_SECONDS for one, since in self._open.items())
 
     @property
     def crowded(self) -> bool:
@@ -131,6 +138,7 @@ class Connection(H11Protocol):
         self._awaited: tuple[object, ...] = ()
         self._clock: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
+        self._lingering: LingeringTransport | None = None
 
     @property
     def fresh(self) -> bool:
@@ -149,14 +157,18 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take it, or say that there is no room."""
-        super().connection_made(transport)
+        lingering = LingeringTransport(transport, self._connections.lingering, self.loop, self._awaits_more)
+        self._lingering = lingering
+        super().connection_made(lingering)  # type: ignore[arg-type]
         if self._connections.admit(self):
             self._watch()
         else:
             self._connections.refuse_for_now(self, "full")
 
     def data_received(self, data: bytes) -> None:
-        """Read on."""
+        """Read on; nobody wants to hear what comes after the end."""
+        if self.transport.is_closing():
+            return
         super().data_received(data)
         if self._connections.crowded and not self.idle:
             self.cycle.default_headers = [*self.server_state.default_headers, CLOSE_HEADER]
@@ -176,6 +188,11 @@ class Connection(H11Protocol):
                 clock.cancel()
         self._connections.forget(self)
         super().connection_lost(exc)
+        if self._lingering is not None:
+            self._lingering.end()
+
+    def _awaits_more(self) -> bool:
+        return self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
 
     def pause_writing(self) -> None:
         """The client does not take its answers; it may do so for as long as it may send a body."""

@@ -5,8 +5,9 @@ from pathlib import Path
 from retop.errors import ServingError
 from retop.serving.connections import ACCEPTED_AT_ONCE
 from retop.serving.limits import Limits
+from retop.serving.lingering import LINGERING_AT_ONCE
 
-SPARE_DESCRIPTORS = 8 * ACCEPTED_AT_ONCE
+SPARE_DESCRIPTORS = 8 * ACCEPTED_AT_ONCE + LINGERING_AT_ONCE
 USED_DESCRIPTORS = 64
 """Files that are open at the start, where the system does not tell; rather too many than too few."""
 

@@ -25,7 +25,7 @@ BACKLOG = 1024
 
 LAST_CALL_SECONDS = 0.5
 LAST_WORDS_SECONDS = 5
-"""Time to take the last answers, for clients that are slow to."""
+"""Time for the last questions, and to take the last answers, for clients that are slow to."""
 
 
 def serve_models(
@@ -73,7 +73,7 @@ def serve_models(
     )
     where = f"[{host}]" if ":" in host else host
     LOG.info('{"event": "listening", "address": "http://%s:%d"}', where, listener.getsockname()[1])
-    _Server(config, guard.models, sparing).run(sockets=[listener])
+    _Server(config, guard.models, connections, sparing).run(sockets=[listener])
 
 
 def read_api_key(file: Path) -> str:
@@ -113,9 +113,12 @@ def is_loopback(host: str) -> bool:
 class _Server(uvicorn.Server):
     """uvicorn, ending so that every request which was accepted is answered."""
 
-    def __init__(self, config: uvicorn.Config, models: ServedModels, sparing: Sparing) -> None:
+    def __init__(
+        self, config: uvicorn.Config, models: ServedModels, connections: Connections, sparing: Sparing
+    ) -> None:
         super().__init__(config)
         self._models = models
+        self._connections = connections
         self._sparing = sparing
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -137,12 +140,18 @@ class _Server(uvicorn.Server):
         """
         await self._models.drain(lambda: self.force_exit)
         await asyncio.sleep(LAST_CALL_SECONDS)
+        end = asyncio.get_running_loop().time() + LAST_WORDS_SECONDS
+        await self._wait_until_quiet(end)
         for server in self.servers:
             server.close()
-        await asyncio.sleep(LAST_CALL_SECONDS)
+        await self._wait_until_quiet(end)
         await super().shutdown(sockets)
         # The signal ends the process hereafter.
         self._sparing.flush()
+
+    async def _wait_until_quiet(self, end: float) -> None:
+        while not (self._connections.quiet or self.force_exit) and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.05)
 
 
 def _listen(host: str, port: int) -> socket.socket:

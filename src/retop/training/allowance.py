@@ -1,12 +1,14 @@
 """How much work the isolating tests of a run may take, counted and not timed: a clock would make runs differ."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from retop.device import is_out_of_memory
 from retop.errors import StoppedError
 from retop.records import GroupRecord, SkippedTest, StageRecord
+
+T = TypeVar("T")
 
 FREE_FLOPS = 2.5e11
 """What tests may take in any run: some five seconds of two cores."""
@@ -41,15 +43,26 @@ class Allowance:
         """Write down a test that is not made."""
         self.skipped.append(SkippedTest(test, reason))
 
-    @contextmanager
-    def attempt(self, *tests: str) -> Iterator[None]:
-        """Write down why tests failed: hours of training must not be lost to what is only a look at them.
+    def make(self, flops: float, give: Callable[[], T], *tests: str) -> T | None:
+        """Make a test, or what several need.
+
+        Why it failed is written down: hours of training must not be lost to what is only a look at them.
+
+        Args:
+            flops: operations that are spent, if they are left; for what several tests need, none.
+            give: the test.
+            tests: its name, or those of the tests that need what is given.
+
+        Returns:
+            What it gives, None where it takes too much or failed.
 
         Raises:
             StoppedError: somebody asked to stop; a resumed run makes its tests.
         """
+        if not self.covers(" and ".join(tests), flops):
+            return None
         try:
-            yield
+            return give()
         except StoppedError:
             raise
         except Exception as error:  # noqa: BLE001
@@ -57,6 +70,7 @@ class Allowance:
             said = " ".join(f"{type(error).__name__}: {error}".split())
             for test in tests:
                 self.leave_out(test, f"{what}: {said[:300]}")
+            return None
 
 
 def fit_flops(num_fits: int, num_images: int, num_features: int, num_classes: int) -> float:

@@ -1,23 +1,18 @@
 """Isolating tests: small experiments with a finished network that tell causes apart which curves cannot.
 
-N images, F features, K classes, C channels, H height, W width.
+N images, F features, K classes.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
-from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from retop.backbones import Group
 from retop.data import ImageSet
-from retop.data.batches import decode_batches
 from retop.predictor import Predictor
-from retop.recipe import ViewsRecipe
 from retop.records import (
     BATCH_STATISTICS,
     DepthResult,
@@ -31,8 +26,7 @@ from retop.training.allowance import Allowance, fit_flops
 from retop.training.depth import probe_depths
 from retop.training.order import derive_seed
 from retop.training.probing import FOLDS, FrozenFeatures, count_right, cross_validate, fit_logits, least_sharpness
-
-T = TypeVar("T")
+from retop.training.sample import Sample, decode_plainly, in_batches
 
 FEWEST_IMAGES, MOST_IMAGES, PASSES_PER_IMAGE = 64, 256, 100
 NUM_PASSES = 5
@@ -40,12 +34,29 @@ NUM_PASSES = 5
 those, which are but a part of its time."""
 MOST_FITTED = 1000
 NUM_FITS = FOLDS + 2
-BATCH = 32
-BORDER_FRACTION = 0.14
-THUMBNAIL_PIXELS = 8
 REGRESSIONS, DEPTHS = "regressions on the features", "probe at several depths"
 BORDERS = "borders and thumbnails"
-NO_AUGMENTATION = ViewsRecipe(preset="none", count=1)
+NOTHING = SampleResult(0, 0, 0.0)
+
+
+@dataclass(frozen=True)
+class _Regressions:
+    """Of the frozen network's features; see `IsolationRecord`."""
+
+    refit: SampleResult | None = None
+    shuffled: SampleResult | None = None
+    crossed: SampleResult | None = None
+    suspected: tuple[SuspectedLabel, ...] = ()
+    sure: SureAnswers | None = None
+
+
+@dataclass(frozen=True)
+class _Changed:
+    """Answers to changed images; see `IsolationRecord`."""
+
+    border: SampleResult = NOTHING
+    middle: SampleResult = NOTHING
+    thumbnail: SampleResult = NOTHING
 
 
 def isolate(
@@ -83,97 +94,110 @@ def isolate(
     generator = np.random.default_rng(derive_seed("isolation", seed))
     # In an order of chance: a batch of one class would have the statistics of that class.
     rows = generator.permutation(len(validation))[:wanted]
-    labels_n = validation.labels_n[rows]
-    donor_n = other_donors(labels_n)
-    other_n = labels_n[donor_n] != labels_n
-    own = count_right(predictions.logits_nk[rows], labels_n)
-    refit = shuffled = crossed = statistics = None
-    suspected: tuple[SuspectedLabel, ...] = ()
-    sure: SureAnswers | None = None
-    depths: tuple[DepthResult, ...] = ()
-    border = middle = thumbnail = SampleResult(0, 0, 0.0)
-    sample_flops = len(rows) * pass_flops
     picked = generator.permutation(len(train))[:MOST_FITTED]
-    if open_features is None and frozen:
-        for test in (REGRESSIONS, DEPTHS):
-            allowance.leave_out(test, "the frozen network's features were not stored; --cache DIR stores them")
-    features = _opened(open_features, allowance, REGRESSIONS, DEPTHS) if open_features else None
-    sizes = (len(picked), features.train_nf.shape[1], len(train.classes)) if features else (0, 0, 0)
-    if features is not None and allowance.covers(REGRESSIONS, fit_flops(NUM_FITS, *sizes)):
-        with allowance.attempt(REGRESSIONS):
-            scaled, learned_n = features.scaled(), train.labels_n[picked]
-            train_nf, validation_nf = scaled.train_nf[picked], scaled.validation_nf
-            fit = (validation_nf, len(train.classes))
-            refit_nk = fit_logits(train_nf, learned_n, *fit)
-            dealt_n = generator.permutation(learned_n)
-            shuffled = count_right(fit_logits(train_nf, dealt_n, *fit), validation.labels_n)
-            crossed, suspected, sure = cross_validate(
-                train_nf, learned_n, train, picked, generator, least_sharpness(refit_nk, validation.labels_n)
-            )
-            refit = count_right(refit_nk, validation.labels_n)
+    sample_flops = len(rows) * pass_flops
 
-    def open_sample() -> tuple[Predictor, torch.Tensor]:
-        predictor = open_model()
-        return predictor, _decode(predictor, validation, rows)
+    features = _open_features(open_features, frozen, allowance)
+    sizes = (features.train_nf.shape[1], len(train.classes)) if features is not None else (0, 0)
+    regressions = None
+    if features is not None:
+        regress = partial(_regress, features, train, validation, picked, generator)
+        regressions = allowance.make(fit_flops(NUM_FITS, len(picked), *sizes), regress, REGRESSIONS)
 
     asking = (BATCH_STATISTICS, BORDERS, *([DEPTHS] if features is not None and frozen else []))
-    sample = _opened(open_sample, allowance, *asking)
-    if sample is None:
-        return IsolationRecord(
-            own, None, border, thumbnail, refit, shuffled, crossed, suspected, depths, middle, sure,
-            tuple(allowance.skipped),
-        )  # fmt: skip
-    predictor, images_nchw = sample
-    # Parts of a batch would have statistics of their own. Asked before, and answered last: it changes the batch norms.
-    whole = _has_batch_norm(predictor.classifier)
-    if whole and predictor.images_at_once is not None:
-        allowance.leave_out(BATCH_STATISTICS, f"memory holds no batch of more than {predictor.images_at_once:,}")
-        whole = False
-    whole = whole and allowance.covers(BATCH_STATISTICS, sample_flops)
-    if allowance.covers(BORDERS, 2 * sample_flops):
-        with allowance.attempt(BORDERS):
-            reduced = _answer(predictor, _thumbnail(images_nchw), labels_n)
-            # Where all images are of one class there is none of another to take a middle from.
-            if other_n.any():
-                exchanged_nk = _logits(predictor, exchange_middles(images_nchw, donor_n)[other_n])
-                border, middle = (count_right(exchanged_nk, one_n[other_n]) for one_n in (labels_n, labels_n[donor_n]))
-            thumbnail = reduced
-    if features is not None and frozen:
-        learned = picked[:wanted]
-        fitted = fit_flops(len(frozen) + 1, len(learned), *sizes[1:])
-        if allowance.covers(DEPTHS, (len(rows) + len(learned)) * pass_flops + fitted):
-            with allowance.attempt(DEPTHS):
-                depths = probe_depths(
-                    predictor,
-                    frozen,
-                    _parts(_decode(predictor, train, learned)),
-                    _parts(images_nchw),
-                    FrozenFeatures(features.train_nf[learned], features.validation_nf[rows]),
-                    (train.labels_n[learned], labels_n),
-                )
-    if whole:
-        with allowance.attempt(BATCH_STATISTICS):
-            _use_batch_statistics(predictor.classifier)
-            statistics = _answer(predictor, images_nchw, labels_n)
+    sample = allowance.make(0.0, lambda: Sample(open_model(), validation, rows), *asking)
+    changed: _Changed | None = None
+    depths: tuple[DepthResult, ...] | None = None
+    statistics: SampleResult | None = None
+    if sample is not None:
+        # Asked before, and answered last: it changes the batch norms.
+        exchanging = _can_exchange_statistics(sample, allowance) and allowance.covers(BATCH_STATISTICS, sample_flops)
+        changed = allowance.make(2 * sample_flops, partial(_change, sample), BORDERS)
+        if features is not None and frozen:
+            learned = picked[:wanted]
+            last = FrozenFeatures(features.train_nf[learned], features.validation_nf[rows])
+            fitted = fit_flops(len(frozen) + 1, len(learned), *sizes)
+            probe = partial(_probe_depths, sample, frozen, train, learned, last)
+            depths = allowance.make((len(rows) + len(learned)) * pass_flops + fitted, probe, DEPTHS)
+        if exchanging:
+            statistics = allowance.make(0.0, sample.use_batch_statistics, BATCH_STATISTICS)
+
+    changed = changed or _Changed()
+    regressions = regressions or _Regressions()
     return IsolationRecord(
-        own, statistics, border, thumbnail, refit, shuffled, crossed, suspected, depths, middle, sure,
-        tuple(allowance.skipped),
-    )  # fmt: skip
+        validation=count_right(predictions.logits_nk[rows], validation.labels_n[rows]),
+        batch_statistics=statistics,
+        border=changed.border,
+        middle=changed.middle,
+        thumbnail=changed.thumbnail,
+        head_refit=regressions.refit,
+        shuffled_labels=regressions.shuffled,
+        cross_validated=regressions.crossed,
+        suspected_labels=regressions.suspected,
+        sure_answers=regressions.sure,
+        depths=depths or (),
+        skipped=tuple(allowance.skipped),
+    )
 
 
-def _opened(give: Callable[[], T], allowance: Allowance, *tests: str) -> T | None:
-    """What tests need; None where it cannot be had, which is written down for each of them."""
-    given: list[T] = []
-    with allowance.attempt(*tests):
-        given.append(give())
-    return given[0] if given else None
+def _open_features(
+    give: Callable[[], FrozenFeatures] | None, frozen: Sequence[Group], allowance: Allowance
+) -> FrozenFeatures | None:
+    if give is not None:
+        return allowance.make(0.0, give, REGRESSIONS, DEPTHS)
+    if frozen:
+        for test in (REGRESSIONS, DEPTHS):
+            allowance.leave_out(test, "the frozen network's features were not stored; --cache DIR stores them")
+    return None
 
 
-def _decode(predictor: Predictor, images: ImageSet, rows: npt.NDArray[np.int64]) -> torch.Tensor:
-    preprocessing = predictor.trained.preprocessing
-    return torch.cat(
-        list(decode_batches(images, rows, np.zeros_like(rows), preprocessing, NO_AUGMENTATION, BATCH))
-    )  # fmt: skip
+def _regress(
+    features: FrozenFeatures,
+    train: ImageSet,
+    validation: ImageSet,
+    picked: npt.NDArray[np.int64],
+    generator: np.random.Generator,
+) -> _Regressions:
+    scaled, learned_n = features.scaled(), train.labels_n[picked]
+    train_nf, validation_nf = scaled.train_nf[picked], scaled.validation_nf
+    fit = (validation_nf, len(train.classes))
+    refit_nk = fit_logits(train_nf, learned_n, *fit)
+    shuffled_nk = fit_logits(train_nf, generator.permutation(learned_n), *fit)
+    sharpness = least_sharpness(refit_nk, validation.labels_n)
+    return _Regressions(
+        count_right(refit_nk, validation.labels_n),
+        count_right(shuffled_nk, validation.labels_n),
+        *cross_validate(train_nf, learned_n, train, picked, generator, sharpness),
+    )
+
+
+def _can_exchange_statistics(sample: Sample, allowance: Allowance) -> bool:
+    if not sample.has_batch_norm:
+        return False
+    # Parts of a batch would have statistics of their own.
+    at_once = sample.predictor.images_at_once
+    if at_once is not None:
+        allowance.leave_out(BATCH_STATISTICS, f"memory holds no batch of more than {at_once:,}")
+    return at_once is None
+
+
+def _change(sample: Sample) -> _Changed:
+    thumbnail = sample.reduce()
+    border, middle = sample.exchange_middles() or (NOTHING, NOTHING)
+    return _Changed(border, middle, thumbnail)
+
+
+def _probe_depths(
+    sample: Sample, frozen: Sequence[Group], train: ImageSet, learned: npt.NDArray[np.int64], last: FrozenFeatures
+) -> tuple[DepthResult, ...]:
+    return probe_depths(
+        sample.predictor,
+        frozen,
+        in_batches(decode_plainly(sample.predictor, train, learned)),
+        in_batches(sample.images_nchw),
+        last,
+        (train.labels_n[learned], sample.labels_n),
+    )
 
 
 def sample_size(num_train: int, num_views: int, num_validation: int) -> int:
@@ -186,63 +210,3 @@ def sample_size(num_train: int, num_views: int, num_validation: int) -> int:
     """
     share = (num_train * num_views + 2 * num_validation) // PASSES_PER_IMAGE
     return min(num_validation, max(FEWEST_IMAGES, min(MOST_IMAGES, share)))
-
-
-def other_donors(labels_n: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """For every image another one, of another class unless a class has more than half of the images.
-
-    Args:
-        labels_n: [N].
-
-    Returns:
-        [N] places; each occurs once.
-    """
-    order, donor_n = np.argsort(labels_n, kind="stable"), np.empty(len(labels_n), dtype=np.int64)
-    donor_n[order] = np.roll(order, int(np.bincount(labels_n).max()))
-    return donor_n
-
-
-def exchange_middles(images_nchw: torch.Tensor, donor_n: npt.NDArray[np.int64]) -> torch.Tensor:
-    """Give every image the middle of another one; its border stays.
-
-    Args:
-        images_nchw: [N, C, H, W].
-        donor_n: [N] whose middle each gets.
-    """
-    height, width = images_nchw.shape[2:]
-    top, left = max(1, round(BORDER_FRACTION * height)), max(1, round(BORDER_FRACTION * width))
-    middle = slice(None), slice(None), slice(top, height - top), slice(left, width - left)
-    exchanged = images_nchw.clone()
-    exchanged[middle] = images_nchw[torch.from_numpy(donor_n)][middle]
-    return exchanged
-
-
-def _thumbnail(images_nchw: torch.Tensor) -> torch.Tensor:
-    small = functional.interpolate(images_nchw.float(), size=(THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), mode="area")
-    large = functional.interpolate(small, size=images_nchw.shape[2:], mode="bicubic", align_corners=False)
-    return large.round().clamp(0, 255).to(torch.uint8)
-
-
-def _has_batch_norm(network: nn.Module) -> bool:
-    return any(isinstance(module, _BatchNorm) for module in network.modules())
-
-
-def _use_batch_statistics(network: nn.Module) -> None:
-    """Let batch norms normalise by the batch without learning from it."""
-    for module in network.modules():
-        if isinstance(module, _BatchNorm):
-            module.train()
-            module.momentum = 0.0
-
-
-def _parts(images_nchw: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Batches of equal size: a batch of one would be normalised by itself."""
-    return torch.tensor_split(images_nchw, max(1, round(len(images_nchw) / BATCH)))
-
-
-def _answer(predictor: Predictor, images_nchw: torch.Tensor, labels_n: npt.NDArray[np.int64]) -> SampleResult:
-    return count_right(_logits(predictor, images_nchw), labels_n)
-
-
-def _logits(predictor: Predictor, images_nchw: torch.Tensor) -> npt.NDArray[np.float32]:
-    return np.concatenate([predictor.logits(part) for part in _parts(images_nchw)])

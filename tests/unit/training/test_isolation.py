@@ -20,8 +20,9 @@ from retop.predictor import Predictor
 from retop.records import GroupRecord, read_finished_run
 from retop.training.allowance import Allowance, run_flops
 from retop.training.depth import group_outputs, run_batches
-from retop.training.isolation import exchange_middles, isolate, other_donors
+from retop.training.isolation import isolate
 from retop.training.probing import FrozenFeatures, count_right, cross_validate, fit_logits, least_sharpness
+from retop.training.sample import exchange_middles, other_donors
 from small_runs import model_bytes, run_small, saved_epochs, without_clock
 
 
@@ -214,17 +215,22 @@ class ImageRows:
 @pytest.mark.parametrize(
     ("broken", "error", "said", "lost"),
     [
-        ("fit_logits", ValueError("no fit"), "failed: ValueError: no fit", ["regressions on the features"]),
+        ("isolation.fit_logits", ValueError("no fit"), "failed: ValueError: no fit", ["regressions on the features"]),
         (
-            "probe_depths",
+            "isolation.probe_depths",
             torch.OutOfMemoryError("CUDA out of memory"),
             "ran out of memory",
             ["probe at several depths"],
         ),
-        ("_thumbnail", RuntimeError("no size"), "failed: RuntimeError: no size", ["borders and thumbnails"]),
-        ("_use_batch_statistics", RuntimeError("no norm"), "failed: RuntimeError", ["statistics of the batch"]),
+        ("sample._thumbnail", RuntimeError("no size"), "failed: RuntimeError: no size", ["borders and thumbnails"]),
         (
-            "_decode",
+            "sample.Sample.use_batch_statistics",
+            RuntimeError("no norm"),
+            "failed: RuntimeError",
+            ["statistics of the batch"],
+        ),
+        (
+            "sample.decode_plainly",
             OSError("gone"),
             "failed: OSError: gone",
             ["statistics of the batch", "borders and thumbnails", "probe at several depths"],
@@ -241,7 +247,7 @@ def test_a_test_that_fails_is_named_and_nothing_else_is_lost(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(f"retop.training.isolation.{broken}", fail)
+    monkeypatch.setattr(f"retop.training.{broken}", fail)
     tests = run_small(tmp_path / "broken", shapes, **arguments).isolation
     assert model_bytes(tmp_path / "broken") == model_bytes(tmp_path / "whole")
     assert tests is not None
