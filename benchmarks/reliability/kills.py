@@ -218,7 +218,8 @@ def kill_and_resume(work: Path, number: int, in_saves: int, seed: int = 0, draw:
         draw: whether the report is drawn.
 
     Returns:
-        Kills by part and by point of a save, finished comparisons, and how many of them differ, with names.
+        Kills by part and by point of a save, finished comparisons, how many of them differ, with names, and what is
+        left of temporary files.
     """
     import matplotlib.pyplot  # noqa: F401  (loaded before the fork, like everything else)
 
@@ -233,7 +234,7 @@ def kill_and_resume(work: Path, number: int, in_saves: int, seed: int = 0, draw:
     left = wishes(number, in_saves, board, seed)
     kills: dict[str, int] = {}
     points: dict[str, int] = {}
-    comparisons, different, spare = 0, [], random.Random(seed + 1)
+    comparisons, different, partial, spare = 0, [], 0, random.Random(seed + 1)
     while left:
         out, cache = work / f"killed {comparisons}" / "comparison", work / f"cache {comparisons}"
         out.parent.mkdir(exist_ok=True)
@@ -253,6 +254,7 @@ def kill_and_resume(work: Path, number: int, in_saves: int, seed: int = 0, draw:
             kills[board.part] = kills.get(board.part, 0) + 1
             if wish.point:
                 points[wish.point] = points.get(wish.point, 0) + 1
+        partial += sum(len(list(folder.rglob(".*.partial"))) for folder in (out, cache))
         found = outcome(out)
         if found != expected:
             names = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
@@ -268,5 +270,6 @@ def kill_and_resume(work: Path, number: int, in_saves: int, seed: int = 0, draw:
             left.insert(0, left.pop())
     return {
         "kills": sum(kills.values()), "by part": kills, "inside a save": sum(points.values()), "by point": points,
-        "comparisons": comparisons, "different": different, "saves of the whole": saves, "seconds of the whole": spent,
+        "comparisons": comparisons, "different": different, "temporary files left": partial,
+        "saves of the whole": saves, "seconds of the whole": spent,
     }  # fmt: skip
