@@ -108,6 +108,7 @@ DECODING = [
         Rule(f"EXIF orientation {number} is applied", "orientation.py", f"    {number}: Image.Transpose.{turn},\n", "", "test_decoding.py::test_exif_orientation_is_applied")
         for number, turn in enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"), 2)
     ),
+    Rule("the tag of TIFF is applied", "decoding.py", '    "TIFF": TiffImageFile,\n', '    "TIFF": type("Unturned", (TiffImageFile,), {"load_end": lambda self: None}),\n', "test_decoding.py::test_exif_orientation_is_applied"),
     Rule("damaged EXIF leaves the image as it is", "orientation.py", "except struct.error:\n        return 1", "except ZeroDivisionError:\n        return 1", "test_decoding.py::test_damaged_exif_leaves_the_image_upright"),
     Rule("of several frames the first one", "decoding.py", "        image.load()\n        orientation", '        image.seek(getattr(image, "n_frames", 1) - 1)\n        image.load()\n        orientation', "test_decoding.py::test_animation_gives_its_first_frame"),
     Rule("the other frames are never looked at", "decoding.py", "        image.load()\n        orientation", '        image.seek(getattr(image, "n_frames", 1) - 1)\n        image.seek(0)\n        image.load()\n        orientation', "test_decoding.py::test_frames_behind_the_first_are_not_looked_at"),
@@ -162,6 +163,9 @@ SPLITS = [
     Rule("... and at least three", "lists.py", "FEWEST_FOLDS = 3", "FEWEST_FOLDS = 1", "test_grouping.py::test_folds_of_a_split_file_are_numbered_from_0_and_at_least_three"),
     Rule("`--exclude` leaves images out", "survey.py", "table = leave_out(table, recipe.exclude, listener)", "pass", "test_lists.py::test_what_is_left_out_and_what_is_not_there_is_said_and_not_everything_may_go"),
     Rule("... a CSV with a column path, or one path a line", "lists.py", 'return [lines[place].strip() for place in said]', "return []", "test_lists.py::test_a_list_has_one_path_a_line_and_comments_or_a_column_of_paths"),
+    Rule("relative paths: lists are found again from every folder", "api/arguments.py", "    return file and str(Path(file).absolute())", "    return file", "api/test_elsewhere.py::test_a_comparison_of_relative_paths_is_resumed_from_another_folder"),
+    Rule("... and so are data and weights", "api/arguments.py", "        place = known and value is not None and Path(str(value)).exists()\n", "        place = False\n", "api/test_elsewhere.py::test_a_comparison_of_relative_paths_is_resumed_from_another_folder"),
+    Rule("... by what reads the images of a finished run too", "opening.py", "str(Path(location).expanduser().absolute())", "location", "export/test_export.py::test_a_run_of_a_relative_path_is_checked_from_another_folder"),
     Rule("balanced weights: in inverse proportion", "training/weighting.py", "weights_k = 1 / np.maximum(counts_k, 1)", "weights_k = np.ones(len(counts_k))", "training/test_weighting.py::test_balanced_weights_give_every_class_the_same_say_and_have_mean_1"),
     Rule("weights of a file keep their ratios", "training/weighting.py", "weights_k = np.array([recipe.class_weights[name] for name in classes])", "weights_k = np.array([recipe.class_weights[name] ** 0.5 for name in classes])", "training/test_weighting.py::test_given_weights_keep_their_ratios"),
     Rule("weights have a mean of 1 over the training images", "training/weighting.py", "* counts_k.sum() / (weights_k @ counts_k)", "", "training/test_weighting.py::test_balanced_weights_give_every_class_the_same_say_and_have_mean_1"),

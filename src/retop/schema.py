@@ -194,23 +194,36 @@ def write_json_lines(path: Path, values: Iterable[Any]) -> None:
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write a whole file or nothing: temporary file beside it, fsync, rename, fsync of the folder.
-
-    What a process leaves that is killed meanwhile, `remove_partial_files` removes.
+    """Write a whole file or nothing (see `whole_file`).
 
     Args:
         path: where the file shall be; its folder must exist.
         content: all of it.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
-    with _locked(path.parent, alone=False):
+    with whole_file(path) as temporary:
         # On Windows a file is text unless it is said to be none.
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A file that is there whole or not at all: temporary file beside it, fsync, rename, fsync of the folder.
+
+    What a process leaves that is killed meanwhile, `remove_partial_files` removes.
+
+    Args:
+        path: where the file shall be; its folder must exist.
+
+    Yields:
+        The temporary file, to be written and closed; no other process has its name.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+    with _locked(path.parent, alone=False):
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            yield temporary
+            _sync_file(temporary)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -253,6 +266,14 @@ def _locked(folder: Path, *, alone: bool) -> Iterator[None]:
             with suppress(OSError):
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
+    finally:
+        os.close(descriptor)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

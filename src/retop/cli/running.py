@@ -125,12 +125,13 @@ def _show(comparison: "Comparison") -> None:
     for row in comparison.record.rows:
         if row.kind == "fine-tuned" and row.metrics.missed:
             most = MOST_MISSES if row.name == comparison.record.recommended else FEW_MISSES
-            console.print(misses_table(row.metrics, most, run=row.runs[0]))
+            console.print(misses_table(row.metrics, most, run=row.runs[0], folds=comparison.record.data.folds))
     folder = comparison.folder
     if (folder / REPORT).is_file():
         _say(console, f"Report: {folder / REPORT}")
     if comparison.record.recommended is not None:
-        _say(console, f"Use the recommended model: retop predict {shlex.quote(str(comparison.recommended))} photo.jpg")
+        which = "recommended model" if comparison.record.data.folds is None else "recommended model of the first fold"
+        _say(console, f"Use the {which}: retop predict {shlex.quote(str(comparison.recommended))} photo.jpg")
 
 
 def _say(console: Console, line: str) -> None:

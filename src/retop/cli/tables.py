@@ -123,20 +123,25 @@ def metrics_table(metrics: Metrics) -> RenderableType:
     return Group(table, Padding(note, (0, 0, 0, 1)))
 
 
-def misses_table(metrics: Metrics, most: int = 20, *, run: str = "") -> RenderableType:
+def misses_table(metrics: Metrics, most: int = 20, *, run: str = "", folds: int | None = None) -> RenderableType:
     """The wrong answers, the most confident first.
 
     Args:
         metrics: of one split.
         most: rows at most.
         run: name of the run that was measured; none where a model was evaluated and nothing is written.
+        folds: how many runs measured it together, of which `run` is the first; None for one.
 
     Returns:
         A renderable; a sentence where nothing was missed.
     """
     missed = metrics.n - metrics.num_right
     images = count(metrics.n, "image" if metrics.split == "all" else f"{metrics.split} image")
-    owner = f"{run}: " if run else ""
+    measured, beside = run, f"{run}/predictions.parquet holds"
+    if folds is not None:
+        measured = run.removesuffix("-f0")
+        beside = f"predictions.parquet in {measured}-f0 to -f{folds - 1} hold"
+    owner = f"{measured}: " if run else ""
     if not missed:
         return Text(f"{owner}none of {images} missed.")
     table = _table(f"{owner}{missed:,} of {images} missed")
@@ -149,7 +154,7 @@ def misses_table(metrics: Metrics, most: int = 20, *, run: str = "") -> Renderab
         table.add_row(*names, percent(image.confidence, 1000))
     if missed <= most:
         return table
-    listed = f"{run}/predictions.parquet holds them all" if run else f"--json lists {len(metrics.missed)} of them"
+    listed = f"{beside} them all" if run else f"--json lists {len(metrics.missed)} of them"
     return Group(table, Padding(Text(f"and {missed - most:,} more: {listed}."), (0, 0, 0, 1)))
 
 

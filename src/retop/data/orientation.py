@@ -19,9 +19,10 @@ _LAID_OVER = (5, 6, 7, 8)
 
 
 def read_orientation(image: Image.Image) -> int:
-    """Read the orientation from an image's EXIF block (JPEG, PNG, WebP, AVIF) or its own tags (TIFF).
+    """Read the orientation from an image's EXIF block (JPEG, PNG, WebP, AVIF).
 
-    The block is read here rather than by Pillow, which warns about, or fails on, damage elsewhere in it.
+    The block is read here rather than by Pillow, which warns about, or fails on, damage elsewhere in it. A TIFF has
+    none: Pillow turns it by its own tag while it loads the pixels.
 
     Args:
         image: as opened or in memory; its pixels are loaded already, since PNG may keep the block behind them.
@@ -31,8 +32,7 @@ def read_orientation(image: Image.Image) -> int:
 
     Source: Exif 2.32 (CIPA DC-008), 4.5.2 and 4.6.4 A.
     """
-    tags = getattr(image, "tag_v2", None)
-    value = _from_exif(image.info.get("exif", b"")) if tags is None else tags.get(_ORIENTATION_TAG, 1)
+    value = _from_exif(image.info.get("exif", b""))
     return value if value in _TURNS else 1
 
 

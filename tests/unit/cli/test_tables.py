@@ -85,6 +85,9 @@ def test_where_the_other_misses_are_is_true() -> None:
     metrics = contender("a", n=300, accuracy=0.5).runs[0].test
     assert metrics is not None
     assert "a-0/predictions.parquet holds them all" in shown(misses_table(metrics, 3, run="a-0"))
+    folded = shown(misses_table(metrics, 3, run="a-0-f0", folds=3))
+    assert folded.strip().startswith("a-0: ")
+    assert "predictions.parquet in a-0-f0 to -f2 hold them all" in folded
     evaluated = shown(misses_table(metrics, 3))
     assert "parquet" not in evaluated
     assert f"--json lists {len(metrics.missed)} of them" in evaluated

@@ -8,8 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from retop.data import open_dataset, open_source
+from retop.data.sources import embedded
 from retop.errors import DataError, UnreadableImageError, UsageError
-from retop.events import ignore
+from retop.events import PartAdvanced, ignore
+from retop.places import cache_folder
 from retop.recipe import DataRecipe
 
 from .pictures import encoded, picture, write_classes
@@ -275,3 +277,32 @@ def test_an_unknown_split_beside_image_bytes_is_refused_by_name(tmp_path):
             assert "x.parquet: the split 'holdout' is none of train" in refused(tmp_path / "x.parquet")
         else:
             assert [row["split"] for row in rows(tmp_path / "x.parquet")] == ["train", "test", None, said]
+
+
+def test_parquet_that_two_unpack_at_once_is_whole_and_what_a_killed_one_left_is_removed(tmp_path, monkeypatch):
+    place = write_embedded(tmp_path / "x.parquet", IMAGES)
+    source = open_source(place)
+    inner = []
+
+    def listen(event):
+        # A second process comes by while the first is in the middle of its file.
+        if isinstance(event, PartAdvanced) and not inner:
+            inner.append(open_source(place).scan(ignore))
+
+    monkeypatch.setattr(embedded, "_ROWS_AT_ONCE", 2)
+    left = cache_folder() / "unpacked" / ".old.arrow.0a1b2c3d.partial"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    listing = source.scan(listen)
+    assert inner[0].table.equals(listing.table)
+    paths = listing.table["path"].to_pylist()
+    assert [source.read(path) for path in paths] == [content for _, content in IMAGES.values()]
+    assert [path.suffix for path in left.parent.iterdir()] == [".arrow"]
+
+
+def test_without_room_for_unpacked_parquet_the_way_out_is_said(tmp_path):
+    place = write_embedded(tmp_path / "x.parquet", IMAGES)
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    (cache_folder() / "unpacked").symlink_to("/proc/self")
+    with pytest.raises(DataError, match=r"cannot be unpacked into .*unpacked: .*RETOP_CACHE"):
+        open_source(place).scan(ignore)

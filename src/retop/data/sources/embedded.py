@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from retop.data.sources.tables import split_by_table
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Listener, PartAdvanced, PartFinished, PartStarted
 from retop.places import cache_folder
+from retop.schema import remove_partial_files, whole_file
 
 _ROWS_AT_ONCE = 1_000
 _PART = "images: unpacking Parquet"
@@ -185,20 +187,37 @@ def find_columns(schema: pa.Schema, given: Mapping[str, str], where: str) -> _Co
 
 
 def unpack(parquet: pq.ParquetFile, column: str, target: Path, listener: Listener) -> None:
-    """Write a file's images into a memory-mapped Arrow file, whole or not at all."""
+    """Write a file's images into a memory-mapped Arrow file, whole or not at all.
+
+    Raises:
+        DataError: there is no room for them, or the folder cannot be written.
+    """
+    try:
+        _unpack(parquet, column, target, listener)
+    except OSError as error:
+        # What Arrow says of a damaged file is an OSError too, without a number.
+        if error.errno is None:
+            raise
+        raise DataError(
+            f"the images of a Parquet file cannot be unpacked into {target.parent}: {error.strerror or error}; free "
+            f"some space, or set RETOP_CACHE to another folder"
+        ) from error
+
+
+def _unpack(parquet: pq.ParquetFile, column: str, target: Path, listener: Listener) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
+    remove_partial_files(target.parent)
+    started = time.perf_counter()
     listener(PartStarted(_PART, parquet.metadata.num_rows, "images"))
     schema = pa.schema([("bytes", pa.large_binary())])
-    with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+    with whole_file(target) as partial, pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=[column]):
             values = batch.column(0)
             if pa.types.is_struct(values.type):
                 values = values.field("bytes") if values.null_count == 0 else pa.compute.struct_field(values, "bytes")
             writer.write_batch(pa.record_batch([values.cast(pa.large_binary())], schema=schema))
             listener(PartAdvanced(_PART, batch.num_rows))
-    partial.replace(target)
-    listener(PartFinished(_PART, 0.0))
+    listener(PartFinished(_PART, time.perf_counter() - started))
 
 
 def _image_column(schema: pa.Schema, given: Mapping[str, str]) -> str | None:

@@ -17,7 +17,7 @@ from retop.data.sources.source import Listing
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Listener
 from retop.places import cache_folder
-from retop.schema import write_bytes
+from retop.schema import remove_partial_files, whole_file, write_bytes
 
 _NEEDED = {
     **dict.fromkeys(("s3", "s3a"), "s3fs"),
@@ -210,9 +210,9 @@ def fetch(files: Any, wanted: Mapping[str, Mapping[str, Any]], root: str, addres
             continue
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f".{target.name}.partial")
-            files.get_file(f"{root.rstrip('/')}/{path}", str(partial))
-            partial.replace(target)
+            remove_partial_files(target.parent)
+            with whole_file(target) as partial:
+                files.get_file(f"{root.rstrip('/')}/{path}", str(partial))
         # Every service has errors of its own.
         except Exception as error:
             raise DataError(f"{address}: {path} cannot be fetched: {_reason(error)}") from error
