@@ -90,7 +90,8 @@ def run_record(
         "data": data_record(validation.classes), "network": network, "precision": {"evaluation": "float32"},
         "stages": stages, "validation": measured, "test": measure(test, "float32") if test else None,
         "timings": tuple(
-            TimingRecord(part, value, None) for part, value in (("prefix", 20.0), ("stage 1", 5.0), ("stage 2", 30.0))
+            TimingRecord(part, seconds, None, disk)
+            for part, seconds, disk in (("prefix", 20.0, 50_000_000), ("stage 1", 5.0, 0), ("stage 2", 30.0, 9_000_000))
         ),
         "environment": ENVIRONMENT,
     }  # fmt: skip

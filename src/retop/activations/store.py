@@ -104,6 +104,10 @@ class ActivationStore:
     Args:
         folder: where entries live; None for ``activations`` in retop's cache folder.
         limit_bytes: cap; None for half of the disk space that is free or already taken by the store.
+
+    Attributes:
+        folder: where entries live.
+        written_bytes: of rows that this process has written.
     """
 
     def __init__(self, folder: Path | None = None, limit_bytes: int | None = None) -> None:
@@ -112,6 +116,7 @@ class ActivationStore:
         # Entries that somebody still reads; what nobody holds any more may be evicted.
         self._open: WeakValueDictionary[str, Entry] = WeakValueDictionary()
         self._verified: dict[str, list[tuple[int, int]]] = {}
+        self.written_bytes = 0
 
     @property
     def limit_is_chosen(self) -> bool:
@@ -246,6 +251,7 @@ class ActivationStore:
             f"part-{len(record.parts):05d}.bin", len(arrays[0]), len(content), hashlib.sha256(content).hexdigest()
         )
         write_bytes(folder / part.file, content)
+        self.written_bytes += len(content)
         record = replace(record, layout=layout, parts=(*record.parts, part)).sealed()
         write_record(folder / "entry.json", record)
         _touch(folder)

@@ -1,4 +1,4 @@
-"""Seconds by part of a run."""
+"""Seconds and disk by part of a run."""
 
 import time
 from collections.abc import Iterator
@@ -23,14 +23,18 @@ class Clock:
         self._planned = planned or {}
         self._seconds: dict[str, float] = {}
         self._open: dict[str, float] = {}
+        self._disk: dict[str, int] = {}
+        self._latest = "other"
         self._began = time.perf_counter()
 
-    def add(self, earlier: dict[str, float]) -> None:
+    def add(self, earlier: dict[str, float], disk: dict[str, int]) -> None:
         """Count what an earlier process has spent on the run.
 
         Args:
             earlier: as `so_far` gave it there.
+            disk: as `disk_so_far` gave it there.
         """
+        self._disk = disk | self._disk
         for name, seconds in earlier.items():
             self._seconds[name] = self._seconds.get(name, 0.0) + seconds
             self._began -= seconds
@@ -43,6 +47,27 @@ class Clock:
             seconds[name] = seconds.get(name, 0.0) + now - started
         other = seconds.pop("other", 0.0)
         return {**seconds, "other": max(other, now - self._began - sum(seconds.values()))}
+
+    def disk_so_far(self) -> dict[str, int]:
+        """Bytes by part."""
+        return dict(self._disk)
+
+    def stored(self, name: str, num_bytes: int) -> None:
+        """Note bytes that a part wrote and that stay.
+
+        Args:
+            name: of the part.
+            num_bytes: besides those noted before.
+        """
+        self._disk[name] = self._disk.get(name, 0) + num_bytes
+
+    def held(self, num_bytes: int) -> None:
+        """Note how much lies on the disk for the part at work, or the last one; the largest counts.
+
+        Args:
+            num_bytes: at this moment.
+        """
+        self._disk[self._latest] = max(self._disk.get(self._latest, 0), num_bytes)
 
     @contextmanager
     def part(self, name: str, total: int | None, unit: str) -> Iterator[str]:
@@ -59,6 +84,7 @@ class Clock:
         shown = f"{self._run}: {name}"
         self._listener(PartStarted(shown, total, unit))
         self._open[name] = time.perf_counter()
+        self._latest = name
         try:
             yield shown
         finally:
@@ -68,4 +94,7 @@ class Clock:
 
     def records(self) -> tuple[TimingRecord, ...]:
         """All parts so far, and what lay between them as ``other``."""
-        return tuple(TimingRecord(name, seconds, self._planned.get(name)) for name, seconds in self.so_far().items())
+        return tuple(
+            TimingRecord(name, seconds, self._planned.get(name), self._disk.get(name, 0))
+            for name, seconds in self.so_far().items()
+        )

@@ -3,6 +3,7 @@
 # N images, F features
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,7 +99,7 @@ class FrozenPart:
         elif part == "pixels":
             self._make_room(store, frozen, pixel_bytes(prepared.backbone.preprocessing))
         total = sum(len(images) * len(views) for images, views in sets)
-        with self._clock.part("prefix", total, "images") as shown:
+        with self._part("prefix", total, store) as shown:
             return [
                 [
                     store_view(
@@ -124,11 +125,21 @@ class FrozenPart:
         frozen = self._prepared.frozen_suffix(split, self._setting.runtime)
         about = f"{self._prepared.backbone.name} features"
         total = sum(len(view.entry) for views in activations for view in views)
-        with self._clock.part("features", total, "images") as shown:
+        with self._part("features", total, store) as shown:
             return [
                 [store_features(store, view, frozen, about, shown, self._setting.listener) for view in views]
                 for views in activations
             ]
+
+    @contextmanager
+    def _part(self, name: str, total: int, store: ActivationStore) -> Iterator[str]:
+        """A part whose results the store keeps, timed and weighed."""
+        before = store.written_bytes
+        with self._clock.part(name, total, "images") as shown:
+            try:
+                yield shown
+            finally:
+                self._clock.stored(name, store.written_bytes - before)
 
     def _prefix(self) -> FrozenComputation:
         split = self._prepared.split

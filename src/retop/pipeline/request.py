@@ -118,6 +118,11 @@ class RunFolder:
         """The model folder."""
         return self.path / "model"
 
+    def num_bytes(self) -> int:
+        """Size of everything that stays: the model, its answers and the curves."""
+        files = (path for path in self.path.rglob("*") if self.checkpoints not in path.parents and path.is_file())
+        return sum(path.stat().st_size for path in files)
+
 
 def scratch_request(recipe: Recipe, seed: int) -> RunRequest:
     """The baseline that starts from random weights.

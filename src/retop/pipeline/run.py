@@ -125,6 +125,7 @@ def _make(
     isolation = trainer.isolate(predictions[0], network.groups, trained.stages)
     if lost := answers_otherwise(trained, metrics[0]):
         setting.listener(Notice("warning", f"{request.name}: {lost}"))
+    clock.stored("other", folder.num_bytes())
     return RunRecord(
         name=request.name,
         kind=request.kind,
@@ -180,9 +181,10 @@ def _open_checkpoints(
     checkpoints = Checkpoints(folder.checkpoints, identity, machine, setting.stop, listener, setting.still_ours)
     if checkpoints.open():
         shown += [message for message in checkpoints.noted["warnings"] if message not in shown]
-        clock.add(checkpoints.noted["seconds"])
+        clock.add(checkpoints.noted["seconds"], checkpoints.noted.get("disk", {}))
         listener(Notice("note", f"{request.name} goes on from its newest checkpoint"))
-    checkpoints.note = lambda: {"warnings": list(shown), "seconds": clock.so_far()}
+    checkpoints.note = lambda: {"warnings": list(shown), "seconds": clock.so_far(), "disk": clock.disk_so_far()}
+    checkpoints.on_saved = clock.held
     return checkpoints
 
 

@@ -202,7 +202,7 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class TimingRecord:
-    """Seconds of one part of a run."""
+    """Seconds and disk of one part of a run."""
 
     part: str
     """``build``, ``prefix``, ``features``, ``stage 1``, ``stage 2``, ``evaluation``, ``other``."""
@@ -212,6 +212,11 @@ class TimingRecord:
 
     planned_seconds: float | None
     """What the plan had said; None where it said nothing."""
+
+    disk_bytes: int | None = None
+    """Disk that it took, measured: what ``prefix`` and ``features`` added to the store, checkpoints at their largest
+    for what was at work (the run's end removes them), and what else the run's folder holds, the model above all,
+    under ``other``. None in records that do not say it."""
 
 
 @dataclass(frozen=True)
@@ -250,7 +255,7 @@ class RunRecord:
     """Quality on test, from the model folder through the predictor; None where there is no test split."""
 
     timings: tuple[TimingRecord, ...]
-    """Seconds by part."""
+    """Seconds and disk by part."""
 
     environment: Environment
     """Where and with what."""

@@ -23,8 +23,11 @@ class PartCost:
     planned_seconds: float | None
     """What the plan had said; None where it said nothing."""
 
+    disk_bytes: int | None
+    """Measured, as in `TimingRecord`; None where the run's record does not say it."""
+
     planned_disk_bytes: int | None
-    """Disk that the plan gave to it; None where there is no plan."""
+    """Disk of the store that the plan gave to it; None where there is no plan."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,20 @@ class CostFacts:
     parts: tuple[PartCost, ...]
     """In the order in which they were made."""
 
+    totals: tuple[PartCost, ...]
+    """The same parts, those of all runs together; `run` is ``all``."""
+
     seconds: float
     """Sum."""
 
     planned_seconds: float | None
     """Sum of what was planned for parts that ran; None where nothing was planned."""
 
+    disk_bytes: int | None
+    """Sum; None where a run's record does not say it."""
+
     planned_disk_bytes: int | None
-    """Sum; None where there is no plan."""
+    """Sum, of the store alone; None where there is no plan."""
 
 
 @dataclass(frozen=True)
@@ -119,17 +128,38 @@ def cost_facts(runs: Sequence[RunRecord], plan: PlanRecord | None) -> CostFacts:
             timing.part,
             timing.seconds,
             timing.planned_seconds,
+            timing.disk_bytes,
             disk.get((run.name, timing.part), 0) if plan else None,
         )
         for run in runs
         for timing in run.timings
     )
-    planned = [part.planned_seconds for part in parts if part.planned_seconds is not None]
+    totals = tuple(
+        _together("all", name, [part for part in parts if part.part == name])
+        for name in dict.fromkeys(part.part for part in parts)
+    )
+    everything = _together("all", "all", parts)
     return CostFacts(
         parts,
+        totals,
+        everything.seconds,
+        everything.planned_seconds,
+        everything.disk_bytes,
+        sum(part.disk_bytes for part in plan.parts) if plan else None,
+    )
+
+
+def _together(run: str, name: str, parts: Sequence[PartCost]) -> PartCost:
+    planned = [part.planned_seconds for part in parts if part.planned_seconds is not None]
+    disk = [part.disk_bytes for part in parts if part.disk_bytes is not None]
+    planned_disk = [part.planned_disk_bytes for part in parts if part.planned_disk_bytes is not None]
+    return PartCost(
+        run,
+        name,
         sum(part.seconds for part in parts),
         sum(planned) if planned else None,
-        sum(part.disk_bytes for part in plan.parts) if plan else None,
+        sum(disk) if len(disk) == len(parts) else None,
+        sum(planned_disk) if planned_disk else None,
     )
 
 

@@ -260,6 +260,8 @@ def _environment(thumbnails: Thumbnails, heatmaps: Sequence[Heatmaps], escape: b
     environment.filters |= {
         "count": count, "percent": percent, "percent_range": percent_range, "points": points, "p_value": p_value,
         "seconds": seconds, "short": short, "size": size, "cell": _table_cell, "md": _escaped_markdown,
+        "seconds_or_none": lambda value: "" if value is None else seconds(value),
+        "size_or_none": lambda value: "" if value is None else size(value),
     }  # fmt: skip
 
     def heat_map(place: int, contender: str, path: str) -> HeatMap | None:

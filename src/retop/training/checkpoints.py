@@ -93,6 +93,7 @@ class Checkpoints:
         self._still_ours = still_ours
         self._damaged: list[Path] = []
         self._is_saved = True
+        self._holds_work = False
         self._finished: dict[str, tuple[Plain, State]] = {}
         self._at_work: tuple[str, Plain, State] | None = None
         self._number = 0
@@ -100,6 +101,7 @@ class Checkpoints:
         self._spent_seconds = self._last_seconds = 0.0
         self._bytes_per_second = ASSUMED_BYTES_PER_SECOND
         self.note: Callable[[], Plain] = dict
+        self.on_saved: Callable[[int], None] = lambda num_bytes: None
         self.noted: Plain = {}
 
     def open(self) -> bool:
@@ -194,12 +196,14 @@ class Checkpoints:
         self._save_if(False, work)
 
     def keep_finished(self) -> None:
-        """Save what was finished since the last save: somebody asked to stop outside of a fit.
+        """Save what was finished since the last save, and the note: somebody asked to stop outside of a fit.
 
         Raises:
             OutputError: the checkpoint cannot be written.
         """
-        if self._folder is not None and not self._is_saved:
+        # Time and disk spent since then would not be counted; what is at work is not given up for that.
+        is_noted = self._holds_work or not self._finished or self.note() == self.noted
+        if self._folder is not None and not (self._is_saved and is_noted):
             self._save(self._folder, None)
 
     def remove(self) -> None:
@@ -243,6 +247,7 @@ class Checkpoints:
 
     def _save(self, folder: Path, work: Resumable | None) -> int:
         self._still_ours()
+        self.noted = self.note()
         finished = sorted(self._finished)
         tensors = {
             f"finished/{number}/{key}": tensor
@@ -253,7 +258,7 @@ class Checkpoints:
             "version": CHECKPOINT_VERSION,
             "identity": self._identity,
             "machine": self._machine,
-            "note": self.note(),
+            "note": self.noted,
             "finished": [[name, self._finished[name][0]] for name in finished],
             "at_work": None,
         }
@@ -273,6 +278,9 @@ class Checkpoints:
             raise OutputError(f"a checkpoint cannot be written to {folder}: {error.strerror or error}") from error
         self._number += 1
         self._is_saved = True
+        self._holds_work = work is not None
+        with suppress(OSError):
+            self.on_saved(sum(path.stat().st_size for path in self._files()))
         sound = [path for path in self._files() if path not in self._damaged]
         for path in (*self._damaged, *sound[:-KEPT]):
             with suppress(OSError):
@@ -317,6 +325,7 @@ class Checkpoints:
             for number, (name, plain) in enumerate(header["finished"])
         }
         if header["at_work"] is not None:
+            self._holds_work = True
             name, plain = header["at_work"]
             self._at_work = (name, plain, split.get("at work", {}))
         self.noted = header["note"]

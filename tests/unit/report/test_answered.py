@@ -1,5 +1,7 @@
 """Single answers, confidence, cost and networks: facts computed two ways, and as text."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -76,3 +78,17 @@ def test_cost_is_the_sum_of_its_parts() -> None:
     facts = cost_facts(runs, None)
     assert facts.seconds == sum(timing.seconds for run in runs for timing in run.timings) == 110
     assert facts.planned_seconds is None
+    assert facts.disk_bytes == sum(timing.disk_bytes or 0 for run in runs for timing in run.timings) == 118_000_000
+    assert [(part.part, part.seconds, part.disk_bytes) for part in facts.totals] == [
+        ("prefix", 40, 100_000_000),
+        ("stage 1", 10, 0),
+        ("stage 2", 60, 18_000_000),
+    ]
+
+
+def test_disk_that_one_run_did_not_record_is_not_summed() -> None:
+    first, second = contender("vgg16", seeds=2).runs
+    older = replace(second, timings=tuple(replace(timing, disk_bytes=None) for timing in second.timings))
+    facts = cost_facts([first, older], None)
+    assert facts.disk_bytes is None and {part.disk_bytes for part in facts.totals} == {None}
+    assert facts.seconds == 110

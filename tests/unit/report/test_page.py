@@ -177,7 +177,7 @@ def test_run_without_test_images_epochs_or_predictions_is_shown_in_words(tmp_pat
     (tmp_path / "a-0" / "predictions.parquet").unlink()
     page = write_report([tmp_path]).read_text("utf-8")
     for words in ("which selection has touched", "There is no test split", "metrics.jsonl) were not kept",
-                  "so single answers are not known", "No plan was kept", "There is one contender"):  # fmt: skip
+                  "so single answers are not known", "no plan was kept", "There is one contender"):  # fmt: skip
         assert words in page
 
 
@@ -240,8 +240,8 @@ def test_lines_and_parts_differ_to_the_eye() -> None:
     lines = [line_of(place) for place in range(32)]
     assert len({(line["color"], line["dash"]) for line in lines}) == 32
     parts = ("build", "prefix", "features", "stage 1", "stage 2", "evaluation", "isolating tests", "other")
-    costs = tuple(PartCost("a-0", part, 1.0, None, None) for part in parts)
-    drawn = cost_figure(CostFacts(costs, 8.0, None, None), "cost").spec["data"]
+    costs = tuple(PartCost("a-0", part, 1.0, None, None, None) for part in parts)
+    drawn = cost_figure(CostFacts(costs, (), 8.0, None, None, None), "cost").spec["data"]
     assert len({trace["marker"]["color"] for trace in drawn}) == len(parts)
 
 
