@@ -121,7 +121,7 @@ class Site:
         """Photographs that a source holds twice would be a leak that nobody planted: a user would exclude them."""
         folder = write(splits, self._folder / "drawn")
         audit = audit_dataset(open_dataset(folder, load_recipe("default").data))
-        copies = {path for path, _, _ in exclusions(audit)}
+        copies = {path for path, _, _ in exclusions(audit.findings)}
         shutil.rmtree(folder)
         return {
             split: {

@@ -50,7 +50,7 @@ def check(
     survey = survey_images(data, recipe, listener)
     record = audit_survey(survey, recipe, embeddings, listener)
     if write_exclusions is not None:
-        write_exclusion_list(Path(write_exclusions), exclusions(record))
+        write_exclusion_list(Path(write_exclusions), exclusions(record.findings))
     if page is not None:
         write_page(Path(page), record, survey.source)
     return record

@@ -96,13 +96,25 @@ def _show_finding(finding: "Finding", console: Console) -> None:
     grid.add_column(overflow="fold")
     for name, text in (("  seen", finding.seen), ("  why", finding.why), ("  to do", finding.fix)):
         grid.add_row(name, Text(printable(text)))
+    add_files(grid, finding, "  files", "--json, --page FILE")
+    console.print(grid)
+    console.print()
+
+
+def add_files(grid: Table, finding: "Finding", title: str, everything: str) -> None:
+    """Show the first files of a finding, and how many more there are.
+
+    Args:
+        grid: of two columns, to which rows are added.
+        finding: of the audit or of a diagnosis.
+        title: of the first row.
+        everything: options that give all of them.
+    """
     from retop.records.audit import captions
 
     files = captions(finding)
     for number, group in enumerate(files[:EXAMPLES]):
         shown = [*group[:OF_GROUP], *([f"and {len(group) - OF_GROUP:,} more"] if len(group) > OF_GROUP else [])]
-        grid.add_row("" if number else "  files", Text("\n= ".join(map(printable, shown))))
+        grid.add_row("" if number else title, Text("\n= ".join(map(printable, shown))))
     if len(files) > EXAMPLES:
-        grid.add_row("", Text(f"and {len(files) - EXAMPLES:,} more (--json, --page FILE)", style="dim"))
-    console.print(grid)
-    console.print()
+        grid.add_row("", Text(f"and {len(files) - EXAMPLES:,} more ({everything})", style="dim"))

@@ -11,14 +11,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from retop.cli.check import STYLES, add_files
 from retop.cli.options import JsonOption
 from retop.schema import to_plain
 from retop.terminal import printable
 
 if TYPE_CHECKING:
     from retop.records import Finding
-
-STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 PredictionsOption = Annotated[
     list[Path] | None,
@@ -36,13 +35,27 @@ def diagnose(
         Path, typer.Argument(metavar="RUN", help="Folder of a comparison, or of a single run.", show_default=False)
     ],
     predictions: PredictionsOption = None,
+    write_exclusions: Annotated[
+        Path | None,
+        typer.Option(
+            "--write-exclusions",
+            metavar="FILE",
+            help="Write a list for --exclude: images with suspected labels, and copies across splits.",
+        ),
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Say what a finished run's records mean: what was seen, why it matters, what to do."""
     # The API would load torch, which reading records does not need.
-    from retop.report.findings import diagnose_folder
+    from retop.report.findings import diagnose_folder, list_exclusions
 
-    _print(diagnose_folder(run, predictions or ()), json_)
+    found = diagnose_folder(run, predictions or ())
+    number = list_exclusions(found, write_exclusions) if write_exclusions else 0
+    _print(found, json_)
+    if write_exclusions and not json_:
+        from retop.evaluation.numerals import count
+
+        typer.echo(f"The list for --exclude, {count(number, 'image')}: {write_exclusions}")
 
 
 def import_history(
@@ -50,8 +63,8 @@ def import_history(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="Keras History as JSON, or a table (CSV) of Keras, Lightning, fastai, Ultralytics, or with columns "
-            "train_accuracy, val_accuracy and so on.",
+            help="Keras History as JSON, or a table (commas, semicolons or tabs) of Keras, Lightning, fastai, "
+            "Ultralytics, or with columns such as val_accuracy or 'Validation Acc'.",
             show_default=False,
         ),
     ],
@@ -93,4 +106,5 @@ def _shown(finding: "Finding") -> RenderableType:
         rows.append(("isolate", finding.isolating_test))
     for name, text in rows:
         table.add_row(name, Text(printable(text)))
+    add_files(table, finding, "files", "--json, --write-exclusions FILE" if "exclude" in finding.evidence else "--json")
     return Group(head, Padding(table, (0, 0, 1, 2)))

@@ -1,34 +1,40 @@
 """Histories that other tools wrote: Keras, Lightning, fastai, Ultralytics, and any table with one row per epoch."""
 
-import csv
-import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from retop.diagnosis.columns import Columns, Table, header_name, number, read_rows, read_table, read_text
 from retop.diagnosis.evidence import Evidence
 from retop.errors import RunError
 from retop.evaluation import measure
 from retop.records import EpochRecord, Metrics, Predictions
 
-Columns = dict[str, list[float | None]]
+TRAINING = ("train", "training", "tr")
+VALIDATION = ("val", "valid", "validation", "dev", "eval")
+LOSSES = ("loss", "cross_entropy", "cross_entropy_loss", "ce_loss", "nll_loss", "log_loss")
+RIGHT = ("accuracy", "acc", "categorical_accuracy", "binary_accuracy", "sparse_categorical_accuracy", "top1", "top_1",
+         "acc1", "acc_1", "top1_accuracy", "top1_acc", "top_1_accuracy", "accuracy_top1", "acc_top1")  # fmt: skip
+
+
+def _names(splits: tuple[str, ...], quantities: tuple[str, ...], *others: str) -> tuple[str, ...]:
+    """Of one quantity on one split, as `header_name` gives them; Lightning adds ``epoch``."""
+    both = [name for of in quantities for split in splits for name in (f"{split}_{of}", f"{of}_{split}")]
+    return (*both, *(f"{name}_epoch" for name in both), *others)
+
 
 NAMES: dict[str, tuple[str, ...]] = {
-    "train_loss": ("loss", "train_loss", "train/loss", "train_loss_epoch", "training_loss"),
-    "train_accuracy": ("accuracy", "acc", "train_accuracy", "train_acc", "train_acc_epoch", "train/accuracy",
-                       "categorical_accuracy", "binary_accuracy", "sparse_categorical_accuracy", "training_accuracy"),
-    "validation_loss": ("val_loss", "valid_loss", "validation_loss", "val/loss", "val_loss_epoch"),
-    "validation_accuracy": ("val_accuracy", "val_acc", "valid_accuracy", "validation_accuracy", "val/accuracy",
-                            "val_categorical_accuracy", "val_binary_accuracy", "val_sparse_categorical_accuracy",
-                            "metrics/accuracy_top1", "val/acc", "valid_acc"),
+    "train_loss": _names(TRAINING, LOSSES, *LOSSES),
+    "train_accuracy": _names(TRAINING, RIGHT, *RIGHT),
+    "validation_loss": _names(VALIDATION, LOSSES),
+    "validation_accuracy": _names(VALIDATION, RIGHT, "metrics_accuracy_top1"),
     "train_eval_loss": ("train_eval_loss",),
     "train_eval_accuracy": ("train_eval_accuracy",),
-    "learning_rate": ("lr", "learning_rate", "lr/pg0", "lr-SGD", "lr-Adam", "lr-AdamW"),
+    "learning_rate": ("lr", "learning_rate", "lr_pg0", *map(header_name, ("lr-SGD", "lr-Adam", "lr-AdamW"))),
     "stage": ("stage",),
-}  # fmt: skip
+}
 """What other tools call the columns. fastai's own table has no training accuracy: there `accuracy` is validation's."""
 
 ACCURACIES = ("train_accuracy", "train_eval_accuracy", "validation_accuracy")
@@ -47,7 +53,8 @@ def import_history(
 
     Args:
         path: a JSON object of lists (Keras `History.history`), or a CSV table with a header (Keras CSVLogger,
-            Lightning CSVLogger, fastai, Ultralytics results.csv, or columns of these names).
+            Lightning CSVLogger, fastai, Ultralytics results.csv, or columns of such names), values separated by
+            commas, semicolons, tabs or bars, with decimal points or commas.
         num_train: training images; 0 where unknown.
         num_validation: validation images; 0 where unknown. Without it nothing can be told from noise.
         num_classes: K; 0 where unknown.
@@ -59,7 +66,7 @@ def import_history(
     Raises:
         RunError: the file cannot be read, has no column of validation accuracy, or accuracies that are none.
     """
-    columns = _known(_read(path), path)
+    columns = _known(read_table(path), path)
     by_split = {one.split: one for one in predictions}
     metrics: dict[str, Metrics] = {split: measure(one, "as given") for split, one in by_split.items()}
     validation = by_split.get("validation")
@@ -90,13 +97,10 @@ def read_answers(path: Path) -> tuple[Predictions, ...]:
     Raises:
         RunError: the file is not such a table.
     """
-    try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} cannot be read as text: {error}") from error
+    rows = [{header_name(key): value for key, value in row.items()} for row in read_rows(path, read_text(path))]
     if not rows or not {"label", "predicted"} <= rows[0].keys():
         raise RunError(f"{path} is not a table of answers; give a CSV table with the columns label and predicted")
-    short = next((place for place, row in enumerate(rows, 2) if None in (row["label"], row["predicted"])), None)
+    short = next((place for place, row in enumerate(rows, 2) if not (row["label"] and row["predicted"])), None)
     if short is not None:
         raise RunError(f"{path}, line {short} has no label or no answer; every row needs both, or leave it out")
     classes = tuple(sorted({row[column] for row in rows for column in ("label", "predicted")}))
@@ -112,7 +116,7 @@ def _answers(split: str, rows: Sequence[Mapping[str, str]], classes: tuple[str, 
     places = {name: place for place, name in enumerate(classes)}
     answer_n = np.array([places[row["predicted"]] for row in rows])
     confidence_n = np.clip(
-        [_finite(_number(row.get("confidence"))) or 0.99 for row in rows], 1 / len(classes) + 1e-6, 1 - 1e-6
+        [_finite(number(row.get("confidence"))) or 0.99 for row in rows], 1 / len(classes) + 1e-6, 1 - 1e-6
     )
     probability_nk = np.repeat(((1 - confidence_n) / (len(classes) - 1))[:, None], len(classes), axis=1)
     probability_nk[np.arange(len(rows)), answer_n] = confidence_n
@@ -125,64 +129,8 @@ def _answers(split: str, rows: Sequence[Mapping[str, str]], classes: tuple[str, 
     )
 
 
-def _read(path: Path) -> Columns:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} cannot be read as text: {error}") from error
-    if text.lstrip().startswith("{"):
-        return _read_json(path, text)
-    rows = list(csv.DictReader(io.StringIO(text)))
-    if not rows:
-        raise RunError(f"{path} has no rows; give a table with a header and one row per epoch")
-    table = [{(key or "").strip(): _number(value) for key, value in row.items() if key} for row in rows]
-    merged = _merge_by_epoch(table)
-    names = {name: None for row in merged for name in row}
-    return {name: [row.get(name) for row in merged] for name in names}
-
-
-def _read_json(path: Path, text: str) -> Columns:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise RunError(f"{path} is not JSON: {error}") from error
-    value = value.get("history", value)
-    if not isinstance(value, dict):
-        raise RunError(f"{path} holds {value!r:.40} under 'history'; give what Keras' History.history holds: lists")
-    columns = {str(name): [_number(item) for item in items] for name, items in value.items() if isinstance(items, list)}
-    if not columns:
-        raise RunError(f"{path} holds no lists; give what Keras' History.history holds: a list per quantity")
-    return columns
-
-
-def _merge_by_epoch(table: Sequence[Mapping[str, float | None]]) -> list[dict[str, float | None]]:
-    """Lightning writes training and validation of one epoch on rows of their own."""
-    if "epoch" not in table[0] or len({row.get("epoch") for row in table}) == len(table):
-        return [dict(row) for row in table]
-    if any(row.get("stage") is not None for row in table):
-        return [dict(row) for row in table]
-    merged: dict[float, dict[str, float | None]] = {}
-    for row in table:
-        epoch = row.get("epoch")
-        if epoch is not None:
-            own = merged.setdefault(epoch, {})
-            # Some programs write NaN where a row of theirs has no value.
-            own.update(
-                {key: one for key, one in row.items() if one is not None and not (key in own and math.isnan(one))}
-            )
-    return [merged[epoch] for epoch in sorted(merged)]
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, list):
-        value = value[0] if value else None
-    try:
-        return float(str(value).strip())
-    except ValueError:
-        return None
-
-
-def _known(columns: Columns, path: Path) -> Columns:
+def _known(table: Table, path: Path) -> Columns:
+    columns = table.columns
     if set(columns) >= FASTAI and "accuracy" in columns:
         columns = {("val_accuracy" if name == "accuracy" else name): values for name, values in columns.items()}
     elif "error_rate" in columns and "val_accuracy" not in columns:
@@ -194,8 +142,9 @@ def _known(columns: Columns, path: Path) -> Columns:
             found[ours] = columns[name]
     if "validation_accuracy" not in found:
         raise RunError(
-            f"{path} has no column of validation accuracy; it has {', '.join(columns) or 'none'}, and one of "
-            f"{', '.join(NAMES['validation_accuracy'][:6])} is needed"
+            f"{path} has no column of validation accuracy; its headers are {', '.join(map(repr, table.headers))}. One "
+            f"like val_accuracy, 'Validation Acc' or acc_val is needed (val, valid, validation, dev or eval, and "
+            f"accuracy, acc or top1, in any capitals, with spaces or underscores), or fastai's accuracy or error_rate"
         )
     return found
 

@@ -39,7 +39,11 @@ class LabelNoise(Rule):
         "and how test differs from validation, are those of the model's own answers, flattened until they cost as "
         "much on validation."
     )
-    fixes = "Look at the images listed, mend their labels, or leave them out (--exclude FILE)."
+    fixes = (
+        "Look at the images listed, mend their labels, or leave them out: retop diagnose RUN --write-exclusions FILE, "
+        "then --exclude FILE."
+    )
+    elsewhere = "Look at the images listed, mend their labels, or leave them out."
     references = ("Northcutt et al., Confident learning, JAIR 2021, arXiv:1911.00068",)
 
     def apply(self, evidence: Evidence) -> Finding | None:
@@ -67,7 +71,7 @@ class LabelNoise(Rule):
             f"{crossed.log_loss:.3f}), and {whole(other)} of {refit.n:,} validation labels ({refit.log_loss:.3f}); "
             f"{contradicted}.",
             {
-                "files": [[one.path] for one in listed], "n": n,
+                "files": [[one.path] for one in listed], "exclude": [one.path for one in listed], "n": n,
                 "suspected": sure.num_wrong if sure and certain else len(listed),
                 "expected": sure.expected_wrong if sure else None,
             },

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from retop.data.audit import exclusions
+from retop.data.lists import write_exclusions
 from retop.diagnosis import diagnose, import_history, read_answers
 from retop.errors import RunError
 from retop.records import Finding, Predictions, read_predictions
@@ -37,6 +39,22 @@ def diagnose_folder(folder: Path, predictions: Sequence[Path] = ()) -> tuple[Fin
                 f"predictions have {part.paths[0]})"
             )
     return find(comparison, others)
+
+
+def list_exclusions(findings: Sequence[Finding], file: Path) -> int:
+    """Write a list for ``--exclude`` of the images that findings would leave out.
+
+    Args:
+        findings: of a folder.
+        file: where to; must not exist.
+
+    Returns:
+        How many images it holds.
+
+    Raises:
+        UsageError: the file exists, or cannot be written.
+    """
+    return write_exclusions(file, exclusions(findings))
 
 
 def diagnose_history(

@@ -217,8 +217,8 @@ def _wanted(facts: ComparisonFacts) -> Iterator[str]:
             yield from (image.path for cell in contender.answers.cells for image in cell.images)
 
 
-def finding_files(finding: Any, most: int = 12) -> list[str]:
-    """Files that a finding names, at most so many."""
+def finding_files(finding: Any, most: int | None = 12) -> list[str]:
+    """Files that a finding names, at most so many; all where it is None."""
     groups = finding.evidence.get("files", ())
     return [str(path) for group in groups for path in (group if isinstance(group, list | tuple) else [group])][:most]
 

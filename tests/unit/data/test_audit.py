@@ -265,7 +265,11 @@ def test_exclusions_are_written_once_and_heal_what_they_name(split, tmp_path):
     before = sorted(split.rglob("*"))
     file = tmp_path / "list.csv"
     record = check(split, write_exclusions=file, listener=ignore)
-    assert {row[0] for row in exclusions(record)} == {"train/cat/0.jpg", "train/cat/1.jpg", "train/dog/again.jpg"}
+    assert {row[0] for row in exclusions(record.findings)} == {
+        "train/cat/0.jpg",
+        "train/cat/1.jpg",
+        "train/dog/again.jpg",
+    }
     assert not {"D03", "D04"} & found(split, exclude=str(file)).keys()
     data = open_dataset(split, DataRecipe(exclude=str(file)))
     assert data.record.excluded == 3 and sorted(split.rglob("*")) == before

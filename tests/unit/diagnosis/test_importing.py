@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from retop.diagnosis import diagnose, import_history, read_answers
@@ -201,3 +202,49 @@ def test_rows_of_answers_without_an_answer_are_named_by_line(tmp_path: Path) -> 
     (tmp_path / "answers.csv").write_text("label,predicted\ncat,dog\ncat\n")
     with pytest.raises(RunError, match="line 3 has no label or no answer"):
         read_answers(tmp_path / "answers.csv")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"Epoch;Loss;Accuracy;Val Loss;Val Accuracy\r\n1;0,7;0,5;0,6;0,6\r\n2;0,4;0,8;0,5;0,7\r\n",
+        b"\xef\xbb\xbfsep=;\r\nepoch;training_loss;training_accuracy;validation_loss;validation_accuracy\r\n"
+        b"1;0,7;50 %;0,6;60 %\r\n2;0,4;80 %;0,5;70 %\r\n",
+        "EPOCH\tTrain Acc\tTrain Loss\tValidation Acc\tValidation Loss\n"
+        "1\t0.5\t7e-1\t0.6\t6E-1\n2\t0.8\t0.4\t0.7\t0.5\n".encode("utf-16"),
+        b"epoch,trainLoss,trainAcc,valLoss,valAcc (%)\n1,0.7,50,0.6,60\n2,0.4,80,0.5,70\n",
+        b'"Epoch","Loss","Accuracy","Val-Loss","Val-Accuracy"\n"1","0,7","0,5","0,6","0,6"\n"2","0,4","0,8","0,5","0,7"\n',
+        b"# my training\nEpoch | Acc (train) | Loss (train) | Acc (val) | Loss (val)\n"
+        b"1/2 | 0.5 | 0.7 | 0.6 | 0.6\n2/2 | 0.8 | 0.4 | 0.7 | 0.5\n",
+        b"Epoch,Train/Top-1,Train/Loss,Dev/Top-1,Dev/Loss,\n1,0.5,0.7,0.6,0.6,\n2,0.8,0.4,0.7,0.5,\n",
+    ],
+    ids=["semicolons", "spreadsheet", "utf-16 with tabs", "camel case", "quoted commas", "bars", "top-1"],
+)
+def test_separators_decimal_commas_and_headers_are_read_as_people_write_them(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(content)
+    epochs = import_history(path).epochs
+    assert [e.train_accuracy for e in epochs] == pytest.approx([0.5, 0.8])
+    assert [e.train_loss for e in epochs] == pytest.approx([0.7, 0.4])
+    assert [e.validation_accuracy for e in epochs] == pytest.approx([0.6, 0.7])
+    assert [e.validation_loss for e in epochs] == pytest.approx([0.6, 0.5])
+
+
+def test_headers_that_are_not_understood_are_named_as_they_stand(tmp_path: Path) -> None:
+    path = table(tmp_path / "log.csv", "Epoche;Genauigkeit;Test Accuracy\n1;0,5;0,6\n")
+    with pytest.raises(RunError, match=r"'Epoche', 'Genauigkeit', 'Test Accuracy'.*val_accuracy"):
+        import_history(path)
+
+
+def test_decimal_commas_between_commas_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    path = table(tmp_path / "log.csv", "epoch,loss,val_accuracy\n1,0,7,0,6\n")
+    with pytest.raises(RunError, match=r"5 values .* under 3 headers .*semicolons"):
+        import_history(path)
+
+
+def test_answers_with_semicolons_are_those_with_commas(tmp_path: Path) -> None:
+    text = "path,label,predicted,confidence\na.png,cat,dog,0.8\nb.png,dog,dog,0.9\n"
+    (usual,) = read_answers(table(tmp_path / "a.csv", text))
+    (other,) = read_answers(table(tmp_path / "b.csv", text.replace(",", ";").replace("0.", "0,").title()))
+    assert np.array_equal(usual.logits_nk, other.logits_nk)
+    assert [label.lower() for label in other.classes] == list(usual.classes)

@@ -1,6 +1,6 @@
 """The audit: what is wrong, or odd, with the images of a location. From the index alone; no image is opened again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -87,14 +87,14 @@ def audit_dataset(dataset: Dataset, embeddings: Embeddings | None = None) -> Aud
     return _audit(survey, Examined(table.sort_by("path")), embeddings)
 
 
-def exclusions(record: AuditRecord) -> Iterator[tuple[str, str, str]]:
+def exclusions(findings: Iterable[Finding]) -> Iterator[tuple[str, str, str]]:
     """What ``--write-exclusions`` writes: path, code and name of the finding, each path once.
 
     Args:
-        record: of the audit.
+        findings: of the audit, or of a diagnosis.
     """
     seen = set()
-    for finding in record.findings:
+    for finding in findings:
         for path in finding.evidence.get("exclude", ()):
             if path not in seen:
                 seen.add(path)

@@ -1,0 +1,165 @@
+"""Tables and JSON of other tools as columns of numbers, whatever separates values and however headers are written."""
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from retop.errors import RunError
+
+Columns = dict[str, list[float | None]]
+SEPARATORS = (",", ";", "\t", "|")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of a file.
+
+    Attributes:
+        columns: by `header_name`; None stands where a value is no number.
+        headers: as the file has them.
+    """
+
+    columns: Columns
+    headers: tuple[str, ...]
+
+
+def header_name(text: str) -> str:
+    """A header without what is written differently: ``"Val Accuracy (%)"`` and ``"valAccuracy"`` are ``val_accuracy``.
+
+    Args:
+        text: as a file has it.
+    """
+    return re.sub(r"[^0-9a-z]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text).lower()).strip("_")
+
+
+def read_table(path: Path) -> Table:
+    """Read a history.
+
+    Args:
+        path: a JSON object of lists, or a table with a header: commas, semicolons, tabs or bars between values.
+
+    Returns:
+        Its columns, one value per epoch.
+
+    Raises:
+        RunError: it cannot be read, has no rows, or values without a header.
+    """
+    text = read_text(path)
+    if text.lstrip().startswith("{"):
+        return _read_json(path, text)
+    rows = read_rows(path, text)
+    if not rows:
+        raise RunError(f"{path} has no rows; give a table with a header and one row per epoch")
+    table: list[dict[str, float | None]] = []
+    for row in rows:
+        numbers: dict[str, float | None] = {}
+        for header, value in row.items():
+            name = header_name(header)
+            if name and numbers.get(name) is None:
+                numbers[name] = number(value)
+        table.append(numbers)
+    merged = _merge_by_epoch(table)
+    names = {name: None for row in merged for name in row}
+    return Table({name: [row.get(name) for row in merged] for name in names}, tuple(rows[0]))
+
+
+def read_text(path: Path) -> str:
+    """Text of a file, UTF-8 or what spreadsheets call Unicode text (UTF-16 with its mark).
+
+    Args:
+        path: of the file.
+
+    Raises:
+        RunError: it cannot be read, or is no text.
+    """
+    try:
+        content = path.read_bytes()
+        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read as text: {error}") from error
+
+
+def read_rows(path: Path, text: str) -> list[dict[str, str]]:
+    """Rows of a table by header; what a row lacks is empty.
+
+    Args:
+        path: of the file, for messages.
+        text: what it holds.
+
+    Raises:
+        RunError: a row has more values than the header has names.
+    """
+    lines = io.StringIO(text, newline="").readlines()
+    # Spreadsheets are told so which separator a file has.
+    while lines and (not lines[0].strip() or lines[0].startswith("#") or lines[0].lower().startswith("sep=")):
+        del lines[0]
+    if not lines:
+        return []
+    separator = max(SEPARATORS, key=lambda one: len(next(csv.reader([lines[0]], delimiter=one))))
+    rows = list(csv.reader(lines, delimiter=separator))
+    headers = [header.strip() for header in rows[0]]
+    found = []
+    for row in rows[1:]:
+        if any(value.strip() for value in row[len(headers) :]):
+            raise RunError(
+                f"{path} has a row of {len(row)} values ({separator.join(row):.60}) under {len(headers)} headers "
+                f"({', '.join(headers):.200}); where numbers have decimal commas, separate values by semicolons or "
+                f"tabs, or quote them"
+            )
+        if any(value.strip() for value in row):
+            found.append({header: row[at].strip() if at < len(row) else "" for at, header in enumerate(headers)})
+    return found
+
+
+def number(value: object) -> float | None:
+    """A number as people write it: ``0.85``, ``0,85``, ``85 %``; None where it is none.
+
+    Args:
+        value: text or number; of a list the first.
+    """
+    if isinstance(value, list):
+        value = value[0] if value else None
+    text = str(value).strip()
+    if _DECIMAL_COMMA.fullmatch(text.removesuffix("%").strip()):
+        text = text.replace(",", ".")
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        return None
+
+
+def _read_json(path: Path, text: str) -> Table:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise RunError(f"{path} is not JSON: {error}") from error
+    value = value.get("history", value)
+    if not isinstance(value, dict):
+        raise RunError(f"{path} holds {value!r:.40} under 'history'; give what Keras' History.history holds: lists")
+    lists = {str(name): items for name, items in value.items() if isinstance(items, list)}
+    if not lists:
+        raise RunError(f"{path} holds no lists; give what Keras' History.history holds: a list per quantity")
+    return Table({header_name(name): [number(item) for item in items] for name, items in lists.items()}, tuple(lists))
+
+
+def _merge_by_epoch(table: Sequence[Mapping[str, float | None]]) -> list[dict[str, float | None]]:
+    """Lightning writes training and validation of one epoch on rows of their own."""
+    epochs = {row.get("epoch") for row in table}
+    if epochs == {None} or len(epochs) == len(table) or any(row.get("stage") is not None for row in table):
+        return [dict(row) for row in table]
+    merged: dict[float, dict[str, float | None]] = {}
+    for row in table:
+        epoch = row.get("epoch")
+        if epoch is not None:
+            own = merged.setdefault(epoch, {})
+            # Some programs write NaN where a row of theirs has no value.
+            own.update(
+                {key: one for key, one in row.items() if one is not None and not (key in own and math.isnan(one))}
+            )
+    return [merged[epoch] for epoch in sorted(merged)]
