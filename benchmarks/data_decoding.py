@@ -1,6 +1,7 @@
 """Decoding against torchvision's transforms in a DataLoader with two workers, and the largest difference in pixels.
 
 python benchmarks/data_decoding.py [--images 32]
+python benchmarks/data_decoding.py --networks           instead: beside the quickest networks, does decoding keep up?
 
 Both sides give 8-bit batches of 224 x 224 pixels, resized to 256 and cropped at the centre with bicubic resampling.
 """
@@ -15,11 +16,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import timm
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode, v2
 
+import retop.backbones.pocket  # noqa: F401
 from retop.data import decode_batches, open_dataset
 from retop.data.views import preprocess_bytes
 from retop.recipe import DataRecipe, ViewsRecipe
@@ -30,6 +33,11 @@ PREPROCESSING = Preprocessing(224, 224, 0.875, "center", "bicubic", (0.5,) * 3, 
 VIEWS = ViewsRecipe(preset="none", count=1)
 USUAL = v2.Compose([v2.Resize(256, InterpolationMode.BICUBIC), v2.CenterCrop(224), v2.PILToTensor()])
 BATCH = 16
+NETWORKS = ("pocket_resnet", "pocket_vgg", "pocket_xception", "pocket_inception", "mobilenetv2_035")
+"""The quickest ones; weights do not matter here."""
+
+SIDES = ((64, 640), (500, 320), (4000, 48))
+"""Longer side of the photos, and how many."""
 
 
 class UsualImages(Dataset):
@@ -97,12 +105,57 @@ def difference(folder: Path) -> tuple[float, int]:
     return float(np.mean(means)), largest
 
 
+def beside(name: str, folder: Path) -> tuple[float, float, float]:
+    """Images per second: decoding alone, the network alone, and the network fed by decoding."""
+    network = timm.create_model(name, num_classes=0).eval().to(memory_format=torch.channels_last)
+    side = network.pretrained_cfg["input_size"][-1]
+    preprocessing = Preprocessing(side, side, 0.875, "center", "bicubic", (0.5,) * 3, (0.5,) * 3)
+    images = open_dataset(folder, DataRecipe(split=(0.9, 0.1, 0))).train
+    rows = np.arange(len(images))
+
+    def rate(compute: bool, decode: bool) -> float:
+        batches = decode_batches(images, rows, np.zeros_like(rows), preprocessing, VIEWS, BATCH)
+        if not decode:
+            batch = next(batches)
+            batches.close()
+            batches = iter([batch] * max(2, min(200, len(rows) // BATCH)))
+        began, done = time.perf_counter(), 0
+        for batch in batches:
+            if compute:
+                network(batch.float() / 127.5 - 1)
+            done += len(batch)
+        return done / (time.perf_counter() - began)
+
+    with torch.inference_mode():
+        rate(compute=True, decode=False)
+        return rate(compute=False, decode=True), rate(compute=True, decode=False), rate(compute=True, decode=True)
+
+
+def beside_networks() -> None:
+    """Print what each network and decoding do alone, and together on the same cores."""
+    print("| network | longer side | decoding alone, images/s | network alone | both |\n|---|---|---|---|---|")
+    torch.set_num_threads(os.cpu_count() or 1)
+    for longer, count in SIDES:
+        with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
+            os.environ["RETOP_CACHE"] = cache
+            write_photos(Path(folder), longer, count)
+            for name in NETWORKS:
+                decoding, computing, both = beside(name, Path(folder))
+                print(
+                    f"| {name} | {longer} (n = {count}) | {decoding:.0f} | {computing:.0f} | {both:.0f} |", flush=True
+                )
+
+
 def main() -> int:
     """Print the table; 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--networks", action="store_true", help="measure beside networks instead")
     given = parser.parse_args()
+    if given.networks:
+        beside_networks()
+        return 0
     torch.set_num_threads(1)
     missed = False
     print(

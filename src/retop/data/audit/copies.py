@@ -32,7 +32,7 @@ SIMILARITY = 0.98
 BLOCK = 1_024
 """Rows and columns of cosines that are looked at together."""
 
-_LEAVE_OUT = "leave out the copies that training sees: --write-exclusions FILE, then --exclude FILE"
+_LEAVE_OUT = "leave out the copies that training sees: retop check DATA --write-exclusions FILE, then --exclude FILE"
 
 
 def find_copies(images: Examined) -> Iterator[Finding]:
@@ -45,8 +45,8 @@ def find_copies(images: Examined) -> Iterator[Finding]:
         yield LABEL_CONFLICT.finding(
             f"{count(len(conflicts), 'image stands', 'images stand')} in more than one class ({files:,} of "
             f"{len(images):,} files)",
-            "move each file to the class that it shows, or leave out all of them: --write-exclusions FILE, then "
-            "--exclude FILE",
+            "move each file to the class that it shows, or leave out all of them: retop check DATA --write-exclusions "
+            "FILE, then --exclude FILE",
             _evidence(images, conflicts, {"images": len(conflicts)}, np.concatenate(conflicts))
             | _labels(images, conflicts),
         )
