@@ -2,7 +2,7 @@
 
 python benchmarks/diagnosis.py --half judging      all runs of that half; goes on where it was interrupted
 python benchmarks/diagnosis.py --again             applies the rules as they are now to the runs that were made
-python benchmarks/diagnosis.py --table             the table of what is there
+python benchmarks/diagnosis.py --table             the table of what is there; --summary FILE keeps it as JSON
 
 Every run is a real training of a small pretrained network on real images; results are appended to
 benchmarks/results/diagnosis.jsonl. A fault counts as named if one of the findings that stand for it is made. Whether
@@ -12,16 +12,21 @@ has any warning or error.
 """
 
 import argparse
+import dataclasses
+import datetime
 import json
 import multiprocessing
 import pickle
 import tempfile
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from diagnosis_data import DataSet, usable
 from diagnosis_faults import FAULTS
 from diagnosis_runs import HEALTHY, Result, Site, apply_rules, evidence_file
+from hardware import describe_hardware
 from retop.evaluation import wilson_interval
 
 RESULTS = Path(__file__).resolve().parent / "results" / "diagnosis.jsonl"
@@ -59,45 +64,80 @@ def work(options: argparse.Namespace, share: int, known: Known) -> None:
                 print(fault.name, data.name, seed, result["found"], f"{result['seconds']} s", about, flush=True)
 
 
+def rates(results: Sequence[Result], half: str) -> list[dict[str, Any]]:
+    """Counts and rates with their intervals: one row for each fault, and one for the healthy runs."""
+    own = [one for one in results if one["half"] == half]
+    rows = []
+    for fault in FAULTS:
+        standing = {*fault.named_by, STOPPED}
+        tried = [one for one in own if one["fault"] == fault.name]
+        named = [one for one in tried if standing & set(one["found"])]
+        others = [one for one in tried if any(one["found"][code] != "note" for code in set(one["found"]) - standing)]
+        rows.append({
+            "fault": fault.name, "named by": list(fault.named_by), "runs": len(tried),
+            "came about": sum(one["present"] for one in tried), "of these named": sum(one["present"] for one in named),
+            "named": len(named), **_interval(len(named), len(tried)), "others, too": len(others),
+        })  # fmt: skip
+    tried = [one for one in own if one["fault"] == HEALTHY.name]
+    alarmed = [one for one in tried if _graver(one)]
+    warned = [{"data": one["data"], "seed": one["seed"], "by": _graver(one)} for one in alarmed]
+    rows.append({"fault": HEALTHY.name, "runs": len(tried), "named": len(alarmed),
+                 **_interval(len(alarmed), len(tried)), "warned of": warned})  # fmt: skip
+    return rows
+
+
 def table(results: Sequence[Result]) -> str:
-    """Rates with their intervals, one half after the other."""
+    """The rates as Markdown, one half after the other."""
     lines = []
-    for half in ("tuning", "judging"):
-        own = [one for one in results if one["half"] == half]
-        if not own:
-            continue
+    for half in sorted({one["half"] for one in results}, reverse=True):
         lines += [
             f"\n{half} half\n",
             "| fault | named by | runs | came about | of these named | named | rate, 95 % interval | others, too |",
             "|---|---|---|---|---|---|---|---|",
         ]
-        for fault in FAULTS:
-            tried = [one for one in own if one["fault"] == fault.name]
-            named = [one for one in tried if any(code in one["found"] for code in (*fault.named_by, STOPPED))]
-            others = sum(
-                any(one["found"][code] != "note" for code in set(one["found"]) - {*fault.named_by, STOPPED})
-                for one in tried
-            )
-            present, of_these = (sum(one["present"] for one in some) for some in (tried, named))
-            lines.append(f"| {fault.name} | {', '.join(fault.named_by)} | {len(tried)} | {present} | {of_these} | "
-                         f"{len(named)} | {_rate(len(named), len(tried))} | {others} |")  # fmt: skip
-        tried = [one for one in own if one["fault"] == HEALTHY.name]
-        alarmed = [one for one in tried if set(one["found"].values()) - {"note"}]
-        lines.append(f"| none (healthy): false alarms | any warning | {len(tried)} | | | {len(alarmed)} | "
-                     f"{_rate(len(alarmed), len(tried))} | |")  # fmt: skip
-        lines += [f"\n- {one['data']}, seed {one['seed']}: {_graver(one)}" for one in alarmed]
+        *faults, healthy = rates(results, half)
+        for row in faults:
+            counts = " | ".join(str(row[name]) for name in ("runs", "came about", "of these named", "named"))
+            lines.append(f"| {row['fault']} | {', '.join(row['named by'])} | {counts} | {_shown(row)} | "
+                         f"{row['others, too']} |")  # fmt: skip
+        lines.append(f"| none (healthy): false alarms | any warning | {healthy['runs']} | | | {healthy['named']} | "
+                     f"{_shown(healthy)} | |")  # fmt: skip
+        lines += [f"\n- {one['data']}, seed {one['seed']}: {', '.join(one['by'])}" for one in healthy["warned of"]]
     return "\n".join(lines)
 
 
-def _rate(number: int, n: int) -> str:
+def summary(results: Sequence[Result], options: argparse.Namespace) -> dict[str, Any]:
+    """What is kept of a whole draw: how it was made, and its rates."""
+    seeds = [one["seed"] for one in results]
+    return {
+        "date": datetime.date.today().isoformat(),
+        "command": f"python benchmarks/diagnosis.py --half {options.half} --first-seed {options.first_seed} "
+        f"--per-fault {options.per_fault} --healthy {options.healthy}",
+        "rules applied again": options.again,
+        "retop": version("retop"),
+        "packages": {name: version(name) for name in ("torch", "timm", "numpy", "scipy")},
+        "hardware": dataclasses.asdict(describe_hardware()),
+        "seeds": [min(seeds), max(seeds)],
+        "data": sorted({one["data"] for one in results}),
+        "rates": rates(results, options.half),
+    }
+
+
+def _interval(number: int, n: int) -> dict[str, float | None]:
     if not n:
-        return "not run"
+        return {"rate": None, "low": None, "high": None}
     one = wilson_interval(number, n)
-    return f"{100 * one.value:.0f} % ({100 * one.low:.0f} to {100 * one.high:.0f})"
+    return {"rate": round(one.value, 4), "low": round(one.low, 4), "high": round(one.high, 4)}
 
 
-def _graver(result: Result) -> str:
-    return ", ".join(code for code, severity in result["found"].items() if severity != "note")
+def _shown(row: dict[str, Any]) -> str:
+    if not row["runs"]:
+        return "not run"
+    return f"{100 * row['rate']:.0f} % ({100 * row['low']:.0f} to {100 * row['high']:.0f})"
+
+
+def _graver(result: Result) -> list[str]:
+    return [code for code, severity in result["found"].items() if severity != "note"]
 
 
 def read_results(file: Path) -> list[Result]:
@@ -129,6 +169,7 @@ def main() -> None:
     parser.add_argument("--evidence", type=Path, default=RESULTS.with_name("diagnosis-evidence"))
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--summary", type=Path, help="also write the rates there, as JSON")
     options = parser.parse_args()
     if options.again:
         apply_again(options)
@@ -140,7 +181,11 @@ def main() -> None:
             job.start()
         for job in jobs:
             job.join()
-    print(table(read_results(options.results)))
+    results = read_results(options.results)
+    print(table(results))
+    if options.summary:
+        kept = summary([one for one in results if one["half"] == options.half], options)
+        options.summary.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -134,6 +134,7 @@ class Underfitting(Rule):
         if train is None or loss is None or before is None:
             return None
         error = standard_error(train, n, last.validation_accuracy, n)
+        # Where the classes are not known, half way is further than this, never nearer.
         half_way = evidence.chance + 0.5 * (1 - evidence.chance)
         wrong = train < half_way - CERTAIN * error / 2
         refit = evidence.isolation.head_refit if evidence.isolation else None
@@ -141,10 +142,13 @@ class Underfitting(Rule):
         costly = evidence.num_classes > 1 and loss > 0.6 * math.log(evidence.num_classes) and attainable
         if not (wrong or costly) or train - last.validation_accuracy > CERTAIN * error or loss < 0.95 * before:
             return None
+        known = evidence.num_classes > 1
+        chance = f" (chance {whole(evidence.chance)})" if evidence.chance else ""
+        guessing = f", where guessing has {math.log(evidence.num_classes):.3f}" if known else ""
         return self.found(
-            f"{whole(train)} of the training images are right at the end, under evaluation conditions (chance "
-            f"{whole(evidence.chance)}), and {whole(last.validation_accuracy)} of {n:,} validation images; the "
-            f"training loss stands at {loss:.3f}, where guessing has {math.log(max(2, evidence.num_classes)):.3f}.",
+            f"{whole(train)} of the training images are right at the end, under evaluation conditions{chance}, and "
+            f"{whole(last.validation_accuracy)} of {n:,} validation images; the training loss stands at "
+            f"{loss:.3f}{guessing}.",
             {"train_accuracy": train, "validation_accuracy": last.validation_accuracy, "train_loss": loss, "n": n},
         )
 
@@ -155,8 +159,9 @@ class NotConverged(Rule):
     code, name = "R03", "not converged"
     why = "The run ended while it was still learning, so its accuracy says little about what the network can do."
     looks_for = (
-        "The last stage's validation loss is lowest at its last epoch, its training loss is not small yet, and both "
-        "losses fell by more than 10 % of themselves over the stage's last third."
+        "The last stage's validation loss is lowest at its last epoch, its training loss is not small yet (a quarter "
+        "of that of guessing, so the number of classes must be known), and both losses fell by more than 10 % of "
+        "themselves over the stage's last third."
     )
     elsewhere = "Train longer, or with larger steps."
     fixes = "Train longer (--epochs 60,30), or find a larger step size (--set stage2.learning_rate=auto)."
@@ -178,8 +183,9 @@ class NotConverged(Rule):
         # Accuracy of few images goes up and down where the loss still falls.
         best = min(stage, key=lambda epoch: epoch.comparable_loss)
         still = train < 0.9 * earlier and loss < 0.9 * loss_before
-        uncertain = 0.25 * math.log(max(2, evidence.num_classes))
-        if best is not last or not still or train < uncertain:
+        # Whether a loss is small is known from that of guessing alone.
+        small = evidence.num_classes < 2 or train < 0.25 * math.log(evidence.num_classes)
+        if best is not last or not still or small:
             return None
         return self.found(
             f"Stage {last.stage} ended at epoch {last.epoch}, its best by the loss. Over its last third the training "

@@ -7,6 +7,7 @@ import numpy as np
 from retop.diagnosis.evidence import Evidence
 from retop.diagnosis.rule import CERTAIN, LIKELY_CHOSEN, Rule, accuracy, paired_error, standard_error, whole
 from retop.evaluation import log_softmax, right_answers
+from retop.evaluation.numerals import word
 from retop.records import Finding, Predictions
 
 _COLOURS = "Colour and coarse layout suffice: the subjects' own, or a give-away beside them."
@@ -154,6 +155,7 @@ class Leak(Rule):
             return None
         right_n = right_answers(predictions)
         without = None if leaked == n else float(right_n[~leaked_n].mean())
+        alike = ("looks like an image", "look like images") if suspected else ("has a copy", "have copies")
         where = "training" if source == "train" else "validation only, which chose the model"
         rest = (
             "No image is left that would tell the accuracy on new ones: this figure says nothing of them"
@@ -161,8 +163,8 @@ class Leak(Rule):
             else f"Accuracy {whole(float(right_n.mean()))} with them, {whole(without)} on the {n - leaked:,} others"
         )
         return self.found(
-            f"{'All ' if without is None else ''}{leaked:,} of {n:,} {predictions.split} images "
-            f"{'look like images' if suspected else 'have copies'} in {where}. {rest}.",
+            f"{'All ' if without is None and leaked > 1 else ''}{leaked:,} of {n:,} {predictions.split} images "
+            f"{word(leaked, *alike)} in {where}. {rest}.",
             {"leaked": leaked, "n": n, "without": without, "copies_in": source},
             why=None if source == "train" else _CHOSEN,
             severity="error" if source == "train" and not suspected else "warning",

@@ -110,11 +110,12 @@ def difference_figure(pairs: Sequence[PairedComparison], name: str, focus: str) 
         "Paired differences with 95 % intervals",
         "Both answered the same images. A difference counts as established when its p-value after Holm's correction "
         f"is below 0.05; the interval alone is not corrected.{others if len(shown) < len(pairs) else ''}",
-        ("first", "second", "n", "only first right", "only second right", "difference", "low", "high", "p", "p Holm",
-         "established"),
+        ("first", "second", "n", "only first right", "only second right", "difference, points", "low, points",
+         "high, points", "p", "p Holm", "established"),
         tuple(
-            (p.first, p.second, p.n, p.only_first_right, p.only_second_right, p.difference.value, p.difference.low,
-             p.difference.high, p.p, p.p_holm, "yes" if p.established else "no")
+            (p.first, p.second, p.n, p.only_first_right, p.only_second_right,
+             *(100 * value for value in (p.difference.value, p.difference.low, p.difference.high)),
+             p.p, p.p_holm, "yes" if p.established else "no")
             for p in pairs
         ),
         130 + 40 * len(ordered),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from retop.diagnosis import diagnose, import_history, read_answers
+from retop.diagnosis.fitting import Underfitting
 from retop.errors import RunError
 from retop.records import EpochRecord
 
@@ -248,3 +249,20 @@ def test_answers_with_semicolons_are_those_with_commas(tmp_path: Path) -> None:
     (other,) = read_answers(table(tmp_path / "b.csv", text.replace(",", ";").replace("0.", "0,").title()))
     assert np.array_equal(usual.logits_nk, other.logits_nk)
     assert [label.lower() for label in other.classes] == list(usual.classes)
+
+
+def test_no_level_of_chance_is_made_up_where_the_classes_are_unknown(tmp_path: Path) -> None:
+    losses = [2.3, 1.9, 1.6, 1.35, 1.1, 0.9]
+    still = "epoch,loss,accuracy,val_loss,val_accuracy\n" + "".join(
+        f"{at},{loss},{0.6 - 0.1 * loss},{loss + 0.1},{0.58 - 0.1 * loss}\n" for at, loss in enumerate(losses)
+    )
+    path = table(tmp_path / "still.csv", still)
+    known, unknown = (
+        {one.code: one for one in diagnose(import_history(path, num_validation=500, num_classes=k))} for k in (10, 0)
+    )
+    assert "R03" in known and "R03" not in unknown and "R26" in unknown
+    flat = "epoch,train_eval_loss,train_eval_accuracy,val_loss,val_accuracy\n" + "0,2.2,0.2,2.2,0.2\n" * 8
+    path = table(tmp_path / "flat.csv", flat.replace("0,2.2", "{},2.2").format(*range(8)))
+    told, silent = (Underfitting().apply(import_history(path, num_validation=500, num_classes=k)) for k in (10, 0))
+    assert told and "chance 10.0 %" in told.seen and "guessing has 2.303" in told.seen
+    assert silent and "chance" not in silent.seen and "guessing" not in silent.seen
