@@ -70,7 +70,7 @@ def survey_images(location: str | Path, recipe: DataRecipe, listener: Listener, 
         DataError: as `open_source`; or no image is readable.
         UsageError: an option does not fit the data.
     """
-    source = open_source(location, recipe.columns)
+    source = open_source(location, recipe.columns, listener)
     listing = source.scan(listener)
     table = listing.table
     if recipe.exclude is not None:

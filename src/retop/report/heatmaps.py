@@ -9,10 +9,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from retop.data import open_source
 from retop.records import FinishedComparison, FinishedRun, HeatMapRecord, read_record, recorded_contents, write_record
 from retop.records import HeatMap as HeatMapEntry
 from retop.report.answered import answer_facts
+from retop.report.images import open_images
 from retop.schema import remove_partial_files, write_bytes
 
 FOLDER, RECORD = "heatmaps", "heatmaps.json"
@@ -62,8 +62,7 @@ def _explain(run: FinishedRun, images: Mapping[str, str], data: Path | None) -> 
     folder = run.folder / FOLDER
     folder.mkdir(exist_ok=True)
     remove_partial_files(folder)
-    columns = run.record.recipe.data.columns if data is None else None
-    source = open_source(data or run.record.data.location, columns)
+    source = open_images(run.record.data.location, data, run.record.recipe.data.columns)
     predictor = Predictor(run.folder / "model")
     contents = {path: source.read(path) for path in images}
     recorded = recorded_contents(run.folder, images)

@@ -118,7 +118,8 @@ def render_page(facts: ReportFacts, opened: Sequence[FinishedComparison], data: 
     views, joint_figures = _views(facts), _joint_figures(facts)
     thumbnails = Thumbnails()
     for one, comparison in zip(facts.comparisons, opened, strict=True):
-        thumbnails.add(one.data, _wanted(one), data, comparison.folder)
+        columns = comparison.record.recipe.data.columns
+        thumbnails.add(one.data, _wanted(one), data, comparison.folder, columns)
     figures = [*(figure for view in views for figure in _figures(view)), *joint_figures]
     payload = {
         "figures": {figure.name: figure.spec for figure in figures},

@@ -3,14 +3,15 @@
 import base64
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from PIL import Image
 
-from retop.data import ImageSource, decode_image, open_source
-from retop.errors import DataError
+from retop.data import ImageSource, decode_image
+from retop.errors import DataError, UsageError
 from retop.records import DataRecord, recorded_contents
+from retop.report.images import open_images
 
 SIDE = 112
 QUALITY = 74
@@ -32,7 +33,14 @@ class Thumbnails:
         self._sources: dict[str, ImageSource | None] = {}
         self._bytes = 0
 
-    def add(self, data: DataRecord, paths: Iterable[str], location: Path | None, folder: Path) -> None:
+    def add(
+        self,
+        data: DataRecord,
+        paths: Iterable[str],
+        location: Path | None,
+        folder: Path,
+        columns: Mapping[str, str] | None = None,
+    ) -> None:
         """Read images, the most important first; what is beyond the limit, or has changed, is left out.
 
         Args:
@@ -40,20 +48,22 @@ class Thumbnails:
             paths: as its source names them.
             location: where the data lies now; None for where it lay.
             folder: of the comparison, which knows what the files held.
+            columns: of the recipe: names of a table's columns by role.
         """
         paths = tuple(paths)
         recorded = recorded_contents(folder, paths)
+        self._open(data, location, columns)
         for path in paths:
             key = (data.fingerprint, path)
             if key not in self._places:
-                self._places[key] = self._read(data, path, location, recorded.get(path))
+                self._places[key] = self._read(data, path, recorded.get(path))
 
     def place(self, data: DataRecord, path: str) -> int | None:
         """Place of an image in `images`; None where it is not shown."""
         return self._places.get((data.fingerprint, path))
 
-    def _read(self, data: DataRecord, path: str, location: Path | None, recorded: str | None) -> int | None:
-        source = self._source(data, location)
+    def _read(self, data: DataRecord, path: str, recorded: str | None) -> int | None:
+        source = self._sources[data.fingerprint]
         if source is None:
             return None
         if self._bytes > MOST_BYTES:
@@ -72,14 +82,14 @@ class Thumbnails:
         self._bytes += len(self.images[-1])
         return len(self.images) - 1
 
-    def _source(self, data: DataRecord, location: Path | None) -> ImageSource | None:
-        if data.fingerprint not in self._sources:
-            try:
-                self._sources[data.fingerprint] = open_source(location or data.location)
-            except DataError as error:
-                self._sources[data.fingerprint] = None
-                self._note(f"The images are not shown: {error}. Say where they are now: retop report RUN --data DIR.")
-        return self._sources[data.fingerprint]
+    def _open(self, data: DataRecord, location: Path | None, columns: Mapping[str, str] | None) -> None:
+        if data.fingerprint in self._sources:
+            return
+        self._sources[data.fingerprint] = None
+        try:
+            self._sources[data.fingerprint] = open_images(data.location, location, columns)
+        except (DataError, UsageError) as error:
+            self._note(f"The images are not shown: {error}. Say where they are now: retop report RUN --data DIR.")
 
     def _note(self, problem: str) -> None:
         if problem not in self.problems and len(self.problems) < 5:

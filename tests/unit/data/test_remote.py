@@ -1,7 +1,9 @@
 """Buckets and hubs: what changes is noticed, what does not is fetched once, and what is closed says how to get in."""
 
+import math
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -10,13 +12,15 @@ import pytest
 
 from retop.data import open_dataset, open_source
 from retop.data.decoding import BYTES_LIMIT
+from retop.data.sources import fetching
 from retop.data.sources.remote import change_number
+from retop.data.survey import survey_images
 from retop.errors import DataError
-from retop.events import ignore
+from retop.events import PartFinished, PartStarted, ignore
 from retop.recipe import DataRecipe
 
 from .pictures import encoded, picture
-from .places import some_images, write_embedded, write_folder, write_memory
+from .places import Quiet, served, some_images, write_embedded, write_folder, write_memory, write_tar
 from .stores import ANYBODY, hub, s3_server, store, without_accounts, write_store
 
 IMAGES = some_images()
@@ -168,3 +172,31 @@ def test_an_object_that_is_too_large_is_refused_before_it_is_fetched():
     # It is not even asked for: else it would be found gone.
     with pytest.raises(DataError, match="536,870,913 bytes; at most"):
         source.read("cat/000.png")
+
+
+class Slow(Quiet):
+    """Sends a megabyte every tenth of a second."""
+
+    def copyfile(self, source, outputfile):
+        while content := source.read(10**6):
+            outputfile.write(content)
+            time.sleep(0.1)
+
+
+def test_what_is_fetched_whole_tells_how_much_of_it_is_there(stack, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetching, "LOOK_SECONDS", 0.02)
+    large = encoded(picture(0).resize((1600, 1500)), "BMP")
+    write_tar(tmp_path / "photos.tar", {"0.cls": b"cat", "0.bmp": large, "1.cls": b"dog", "1.bmp": large[:100_000]})
+    place = stack.enter_context(served(tmp_path, Slow)) + "/photos.tar"
+
+    def parts():
+        events = []
+        survey_images(place, DataRecipe(), events.append)
+        return [event for event in events if getattr(event, "part", None) == fetching.FETCHING]
+
+    started, *steps, finished = parts()
+    num_mb = (tmp_path / "photos.tar").stat().st_size / 10**6
+    assert started == PartStarted("images: fetching", math.ceil(num_mb), "MB")
+    assert len(steps) >= 3 and sum(step.steps for step in steps) == int(num_mb)
+    assert isinstance(finished, PartFinished) and finished.seconds > 0.5
+    assert not parts()

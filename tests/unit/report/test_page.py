@@ -3,12 +3,15 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from plotly import graph_objects
 
@@ -308,6 +311,31 @@ def test_many_classes_become_a_heat_map(tmp_path: Path) -> None:
 def test_other_folders_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds neither"):
         write_report([tmp_path])
+
+
+def test_images_behind_columns_of_other_names_are_shown_where_they_lay_and_where_they_lie_now(tmp_path: Path) -> None:
+    shapes = write_shapes(tmp_path / "shapes", 4, ("disc", "square"))
+    files = sorted(shapes.rglob("*.*"))
+    table = pa.table({"photo": [file.read_bytes() for file in files], "sketch": [b""] * 8, "kind": ["x"] * 8})
+    pq.write_table(table, tmp_path / "shapes.parquet")
+    one = contender("a", n=8, classes=("disc", "square"), accuracy=0.5)
+    one.predictions[0].__dict__["paths"] = tuple(f"shapes.parquet::{number}" for number in range(8))
+    (tmp_path / "run").mkdir()
+    record = write_comparison(tmp_path / "run", [one])
+    named = replace(record.recipe, data=replace(record.recipe.data, columns={"image": "photo", "label": "kind"}))
+    there = replace(record.data, location=str(tmp_path / "shapes.parquet"))
+    write_record(tmp_path / "run" / "comparison.json", replace(record, recipe=named, data=there))
+    page = write_report([tmp_path / "run"]).read_text("utf-8")
+    assert page.count("data:image/jpeg;base64") == 8
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "shapes.parquet").rename(tmp_path / "moved" / "shapes.parquet")
+    assert "The images are not shown" in write_report([tmp_path / "run"]).read_text("utf-8")
+    moved = write_report([tmp_path / "run"], data=tmp_path / "moved" / "shapes.parquet").read_text("utf-8")
+    assert moved.count("data:image/jpeg;base64") == 8
+    # Class folders have no columns: what they hold is under other names, but that is said of each image.
+    folders = write_report([tmp_path / "run"], data=shapes).read_text("utf-8")
+    assert "The images are not shown" not in folders
+    assert "Not shown: shapes.parquet::" in folders
 
 
 def test_heat_maps_are_made_on_request_and_shown(tmp_path: Path, small_weights: Path) -> None:

@@ -16,7 +16,7 @@ from retop.data.sources.names import SPLIT_NAMES, name_below, split_named, split
 from retop.data.sources.source import Leftovers, Listing, Rows, SplitBy
 from retop.data.sources.tables import split_by_table
 from retop.errors import DataError, UnreadableImageError
-from retop.events import Listener, PartAdvanced, PartFinished, PartStarted
+from retop.events import Listener, PartAdvanced, PartFinished, PartStarted, ignore
 from retop.places import cache_folder
 from retop.schema import remove_partial_files, whole_file
 
@@ -88,7 +88,9 @@ class ParquetImages:
             raise UnreadableImageError(path, f"{self.location} has no such row")
         try:
             return self._unpacked_of(name).read(int(number), path)
-        except (OSError, pa.ArrowException) as error:
+        except UnreadableImageError:
+            raise
+        except (DataError, OSError, pa.ArrowException) as error:
             raise UnreadableImageError(path, f"the row cannot be read: {error}") from error
 
     def _list(self, name: str, file: Path, split: str | None, rows: Rows, listener: Listener) -> None:
@@ -114,7 +116,11 @@ class ParquetImages:
         if name not in self._unpacked:
             parquet = pq.ParquetFile(self._files[name])
             columns = find_columns(parquet.schema_arrow, self._columns, name)
-            self._unpacked[name] = _Unpacked(_unpacked_file(self._files[name], columns.image))
+            unpacked = _Unpacked(_unpacked_file(self._files[name], columns.image))
+            # The cache may have been emptied, and a report looks at pictures without a listing.
+            if not unpacked.file.exists():
+                unpack(parquet, columns.image, unpacked.file, ignore)
+            self._unpacked[name] = unpacked
         return self._unpacked[name]
 
 

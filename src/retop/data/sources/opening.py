@@ -5,13 +5,15 @@ from pathlib import Path
 
 from retop.data.sources.archives import ZipSource
 from retop.data.sources.embedded import ParquetImages, holds_images
+from retop.data.sources.fetching import fetch
 from retop.data.sources.folders import FolderSource
 from retop.data.sources.names import is_tool_name
-from retop.data.sources.remote import RemoteFolder, fetch, file_facts, list_files, open_address
+from retop.data.sources.remote import RemoteFolder, file_facts, list_files, open_address
 from retop.data.sources.shards import TarSource, is_tar
 from retop.data.sources.source import ImageSource
 from retop.data.sources.tables import ROLES, TableSource
 from retop.errors import DataError, UsageError
+from retop.events import Listener, ignore
 
 SUPPORTED = (
     "a folder with train/, validation/ (or val/, valid/) and optionally test/, each with one sub-folder per class; one "
@@ -23,13 +25,16 @@ WHOLE_FILES = (".parquet", ".zip", ".tar")
 """Remote files that are fetched whole before they are read."""
 
 
-def open_source(location: str | Path, columns: Mapping[str, str] | None = None) -> ImageSource:
+def open_source(
+    location: str | Path, columns: Mapping[str, str] | None = None, listener: Listener = ignore
+) -> ImageSource:
     """Choose the source for a location.
 
     Args:
         location: a folder of class folders, split or not; a table; Parquet files with images, a ZIP file, tar files;
             or an address.
         columns: column name by role (``path``, ``label``, ``split``, ``group``, ``image``), where it is not the role.
+        listener: receives the progress of what is fetched whole from another machine.
 
     Returns:
         The source; its images are not listed yet.
@@ -43,7 +48,7 @@ def open_source(location: str | Path, columns: Mapping[str, str] | None = None) 
         raise UsageError(f"--columns knows {', '.join(ROLES)} (DataRecipe.columns); received {', '.join(unknown)}")
     given = str(location)
     if "://" in given:
-        return _open_remote(given, chosen)
+        return _open_remote(given, chosen, listener)
     place = Path(given).expanduser()
     try:
         if place.is_dir():
@@ -90,18 +95,18 @@ def _open_file(given: str, file: Path, columns: Mapping[str, str]) -> ImageSourc
     raise DataError(f"{given} is a file that cannot be read as data; give {SUPPORTED}")
 
 
-def _open_remote(address: str, columns: Mapping[str, str]) -> ImageSource:
+def _open_remote(address: str, columns: Mapping[str, str], listener: Listener) -> ImageSource:
     files, root = open_address(address)
     if address.lower().endswith((".csv", ".tsv")):
         raise DataError(f"{address}: a table must lie on this machine; give {SUPPORTED}")
     if address.lower().endswith(WHOLE_FILES):
         folder, _, name = root.rpartition("/")
-        fetched = fetch(files, {name: file_facts(files, root, address)}, folder, address)
+        fetched = fetch(files, {name: file_facts(files, root, address)}, folder, address, listener)
         return _open_file(address, fetched / name, columns)
     listed = list_files(files, root, address)
     shards = {path: facts for path, facts in listed.items() if _is_shard(path)}
     if shards:
-        return _open_folder(address, fetch(files, shards, root, address), columns)
+        return _open_folder(address, fetch(files, shards, root, address, listener), columns)
     _refuse_columns(address, columns)
     return RemoteFolder(address, files, root, listed)
 

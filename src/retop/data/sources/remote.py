@@ -17,7 +17,7 @@ from retop.data.sources.source import Listing
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Listener
 from retop.places import cache_folder
-from retop.schema import remove_partial_files, whole_file, write_bytes
+from retop.schema import write_bytes
 
 _NEEDED = {
     **dict.fromkeys(("s3", "s3a"), "s3fs"),
@@ -97,7 +97,7 @@ class RemoteFolder:
             raise UnreadableImageError(path, "the file is no longer there") from error
         # Every service has errors of its own.
         except Exception as error:
-            raise UnreadableImageError(path, f"the file cannot be fetched: {_reason(error)}") from error
+            raise UnreadableImageError(path, f"the file cannot be fetched: {reason_of(error)}") from error
         if len(content) > BYTES_LIMIT:
             raise UnreadableImageError(path, f"{len(content):,} bytes; at most {BYTES_LIMIT:,} are read")
         _keep(kept, content)
@@ -145,7 +145,7 @@ def open_address(address: str) -> tuple[Any, str]:
         package = _NEEDED.get(protocol, protocol)
         raise DataError(f"{address}: {protocol}:// needs a package that is missing: pip install {package}") from error
     except (ValueError, OSError) as error:
-        raise DataError(f"{address} cannot be opened: {_reason(error)}{_way_in(address, error)}") from error
+        raise DataError(f"{address} cannot be opened: {reason_of(error)}{_way_in(address, error)}") from error
     return files, root
 
 
@@ -161,7 +161,7 @@ def list_files(files: Any, root: str, address: str) -> dict[str, Mapping[str, An
         found = files.find(root, detail=True)
     # Every service has errors of its own.
     except Exception as error:
-        raise DataError(f"{address} cannot be listed: {_reason(error)}{_way_in(address, error)}") from error
+        raise DataError(f"{address} cannot be listed: {reason_of(error)}{_way_in(address, error)}") from error
     base = root.rstrip("/") + "/"
     listed = {_plain(path).removeprefix(_plain(base)): facts for path, facts in found.items()}
     listed.pop(_plain(root), None)
@@ -183,40 +183,8 @@ def file_facts(files: Any, path: str, address: str) -> Mapping[str, Any]:
         facts: Mapping[str, Any] = files.info(path)
     # Every service has errors of its own.
     except Exception as error:
-        raise DataError(f"{address} cannot be opened: {_reason(error)}{_way_in(address, error)}") from error
+        raise DataError(f"{address} cannot be opened: {reason_of(error)}{_way_in(address, error)}") from error
     return facts
-
-
-def fetch(files: Any, wanted: Mapping[str, Mapping[str, Any]], root: str, address: str) -> Path:
-    """Fetch some files whole, unless these versions of them are there already.
-
-    Args:
-        files: the file system.
-        wanted: path below `root`, and what the service says of it.
-        root: the folder there.
-        address: as messages name it.
-
-    Returns:
-        The folder that now holds them under the same paths.
-
-    Raises:
-        DataError: one cannot be fetched.
-    """
-    versions = "\n".join(f"{path} {facts.get('size')} {change_number(facts)}" for path, facts in wanted.items())
-    folder = remote_cache() / hashlib.sha256(f"{address}\n{versions}".encode()).hexdigest()[:32]
-    for path in wanted:
-        target = folder / path
-        if target.exists():
-            continue
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            remove_partial_files(target.parent)
-            with whole_file(target) as partial:
-                files.get_file(f"{root.rstrip('/')}/{path}", str(partial))
-        # Every service has errors of its own.
-        except Exception as error:
-            raise DataError(f"{address}: {path} cannot be fetched: {_reason(error)}") from error
-    return folder
 
 
 def remote_cache() -> Path:
@@ -243,11 +211,11 @@ def change_number(facts: Mapping[str, Any]) -> int:
     return 0
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Why: services say of what they cannot reach that it does not exist, and name the cause behind it."""
     if isinstance(error, FileNotFoundError):
         cause = error.__cause__
-        return _reason(cause) if isinstance(cause, Exception) and str(cause) else "it does not exist"
+        return reason_of(cause) if isinstance(cause, Exception) and str(cause) else "it does not exist"
     return str(error).partition("\n")[0] or type(error).__name__
 
 
@@ -255,7 +223,7 @@ def _way_in(address: str, error: Exception) -> str:
     way = _WAYS_IN.get(address.partition("://")[0])
     # The hub says of what is private that it does not exist.
     signs = ("404", "not found", *_CLOSED) if address.startswith("hf://") else _CLOSED
-    closed = isinstance(error, PermissionError) or any(sign in _reason(error).lower() for sign in signs)
+    closed = isinstance(error, PermissionError) or any(sign in reason_of(error).lower() for sign in signs)
     return f"; {way}" if way and closed else ""
 
 
