@@ -74,6 +74,12 @@ SOURCES = [
     Rule("samples without a label are ignored and said", "sources/shards.py", "leftovers.outside_classes.add(image)", "pass", "test_tables.py::test_samples_without_a_label_are_said"),
     Rule("a shard that is cut short is used as far as it goes, and said", "sources/shards.py", 'listener(Notice("warning", f"{name} is cut short', 'str(Notice("warning", f"{name} is cut short', "test_tables.py::test_a_shard_that_is_cut_short_is_used_as_far_as_it_goes"),
     Rule("columns of what has none are refused", "sources/opening.py", "    if columns:\n", "    if False:\n", "test_tables.py::test_columns_of_what_has_none_are_refused"),
+    Rule("one tar of class folders: labels are those of a folder", "sources/shards.py", 'members = (Member(path.partition("::")[2], ', 'members = (Member(path.rpartition("/")[2], ', "test_conformance.py::test_every_image_is_listed_once_with_its_label_and_read_as_it_is[tar of class folders]"),
+    Rule("a table at an address is refused", "sources/opening.py", 'if address.lower().endswith((".csv", ".tsv")):', "if False:", "test_remote.py::test_a_table_at_an_address_is_refused_with_the_way_out"),
+    Rule("what is fetched whole shows its progress", "sources/fetching.py", "            told.tell(_size(file))\n", "            pass\n", "test_remote.py::test_what_is_fetched_whole_tells_how_much_of_it_is_there"),
+    Rule("... and is fetched once", "sources/fetching.py", "    if not missing:\n", "    if False:\n", "test_remote.py::test_what_is_fetched_whole_tells_how_much_of_it_is_there"),
+    Rule("unpacked Parquet that is no longer in the cache is unpacked again", "sources/embedded.py", "                unpack(parquet, columns.image, unpacked.file, ignore)\n", "                pass\n", "report/test_page.py::test_images_behind_columns_of_other_names_are_shown_where_they_lay_and_where_they_lie_now"),
+    Rule("reports show the pictures of columns with other names", "report/page.py", "data, comparison.folder, columns)", "data, comparison.folder)", "report/test_page.py::test_images_behind_columns_of_other_names_are_shown_where_they_lay_and_where_they_lie_now"),
     Rule("remote files are fetched once", "sources/remote.py", "if kept.exists():\n", "if False:\n", "test_remote.py::test_an_object_is_fetched_once"),
     Rule("... and again where the checksum differs", "sources/remote.py", "for key in _CHECKSUM_KEYS:", "for key in ():", "test_remote.py::test_a_number_changes_with_the_checksum_or_without_one_with_the_time"),
     Rule("what a console makes as a folder is no image", "sources/remote.py", 'for path, facts in found.items() if not path.endswith("/")}', "for path, facts in found.items()}", "test_remote.py::test_folders_that_the_console_of_a_store_makes_are_no_images"),
@@ -83,6 +89,9 @@ SOURCES = [
     Rule("index: what is known is not read again", "index.py", "if unknown.num_rows == 0:", "if False:", "test_dataset.py::test_the_second_opening_reads_nothing"),
     Rule("index: a file of the last two seconds is not trusted by its time", "index.py", "_SETTLED_NS = 2_000_000_000", "_SETTLED_NS = -(10**18)", "test_dataset.py::test_a_file_written_a_moment_ago_is_not_trusted_by_its_time"),
     Rule("index: damage behind a header is found by decoding", "index.py", 'pc.or_(joined["decoded"], pc.is_valid(joined["problem"])) if decode', 'pc.is_valid(joined["content"]) if decode', "test_dataset.py::test_damage_behind_a_header_is_found_by_decoding_and_only_what_was_not_decoded_is_read_again"),
+    Rule("index: a plan does without decoding", "api/planning.py", "listener, decode=False)", "listener)", "test_reading.py::test_a_plan_reads_headers_and_decodes_all_where_it_comes_upon_damage"),
+    Rule("index: from 5,000 new files on processes share the work", "reading.py", "MANY = 5_000\n", "MANY = 5_001\n", "test_reading.py::test_from_5000_files_on_there_is_a_process_for_each_core"),
+    Rule("index: ... and not below", "reading.py", "MANY = 5_000\n", "MANY = 4_999\n", "test_reading.py::test_from_5000_files_on_there_is_a_process_for_each_core"),
     Rule("index: a file that crashes a process is named", "reading.py", '"problem": CRASHED', '"problem": None', "test_reading.py::test_a_file_that_ends_the_decoder_is_named_and_the_others_are_read"),
 ]  # fmt: skip
 
@@ -171,6 +180,7 @@ SPLITS = [
     Rule("weights have a mean of 1 over the training images", "training/weighting.py", "* counts_k.sum() / (weights_k @ counts_k)", "", "training/test_weighting.py::test_balanced_weights_give_every_class_the_same_say_and_have_mean_1"),
     Rule("weights that do not fit the classes are refused", "training/weighting.py", "    if wrong:\n", "    if False:\n", "training/test_weighting.py::test_weights_that_do_not_fit_the_classes_are_refused_by_name"),
     Rule("balanced sampling draws every class equally often", "training/order.py", "        rounds = [generator.permutation(rows) for _ in range(-(-share // len(rows)))]", "        share = len(rows)\n        rounds = [generator.permutation(rows)]", "training/test_weighting.py::test_balanced_sampling_draws_every_class_alike_and_no_image_twice_before_all_of_its_class"),
+    Rule("the probe gets the same weights", "pipeline/fitting.py", "None if weights_k is None else weights_k.tolist(),", "None,", "training/test_weighting.py::test_what_is_asked_for_reaches_training[probe]"),
     Rule("both together are refused", "recipe/recipe.py", 'self.class_weights == "none" or self.sampling == "natural"', "True", "training/test_weighting.py::test_both_corrections_at_once_are_refused"),
 ]  # fmt: skip
 

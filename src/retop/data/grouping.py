@@ -36,7 +36,7 @@ def groups_by_pattern(paths: pa.ChunkedArray, pattern: str, listener: Listener) 
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise UsageError(f"--group-pattern {pattern!r} is no regular expression: {error}") from error
+        raise UsageError(f"--group-pattern '{pattern}' is no regular expression: {error}") from error
     chunks = []
     for chunk in paths.chunks:
         found = [compiled.search(path) for path in chunk.to_pylist()]
@@ -44,14 +44,14 @@ def groups_by_pattern(paths: pa.ChunkedArray, pattern: str, listener: Listener) 
     groups = pa.chunked_array(chunks, pa.string())
     if groups.null_count == len(groups):
         raise UsageError(
-            f"--group-pattern {pattern!r} is found in none of {count(len(groups), 'path')}, such as {paths[0]}"
+            f"--group-pattern '{pattern}' is found in none of {count(len(groups), 'path')}, such as {paths[0]}"
         )
     if groups.null_count:
         lacking = paths.filter(pc.is_null(groups))[0]
         listener(
             Notice(
                 "warning",
-                f"the group pattern {pattern!r} is not found in {groups.null_count:,} of {len(groups):,} paths, such "
+                f"the group pattern '{pattern}' is not found in {groups.null_count:,} of {len(groups):,} paths, such "
                 f"as {lacking}; each of them is a group of its own",
             )
         )

@@ -60,7 +60,7 @@ def read_files(
         A row of `FACTS` for each path, in their order.
     """
     if processes is None:
-        processes = min(available_cores(), MOST_PROCESSES) if len(paths) >= MANY else 0
+        processes = processes_for(len(paths))
     part = DECODING if decode else READING
     listener(PartStarted(part, len(paths), "images"))
     started, found = time.perf_counter(), []
@@ -72,6 +72,11 @@ def read_files(
             listener(PartAdvanced(part, batch.num_rows))
     listener(PartFinished(part, time.perf_counter() - started))
     return pa.Table.from_batches(found, FACTS)
+
+
+def processes_for(num_files: int) -> int:
+    """How many processes reading so many files is worth; 0 for threads of this one alone."""
+    return min(available_cores(), MOST_PROCESSES) if num_files >= MANY else 0
 
 
 def available_cores() -> int:

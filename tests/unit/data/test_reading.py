@@ -8,9 +8,18 @@ import psutil
 import pytest
 
 from retop.api import plan
-from retop.data import open_source
+from retop.data import open_source, reading
 from retop.data.inspector import inspect_contents, pack, unpack
-from retop.data.reading import COMMAND, CRASHED, DECODING, READING, Inspectors, read_files
+from retop.data.reading import (
+    COMMAND,
+    CRASHED,
+    DECODING,
+    READING,
+    Inspectors,
+    available_cores,
+    processes_for,
+    read_files,
+)
 from retop.errors import RetopError
 from retop.events import Notice, PartAdvanced, PartStarted, ignore
 
@@ -75,6 +84,24 @@ def test_a_process_that_is_killed_is_replaced():
         assert inspectors.inspect(contents, True).equals(inspect_contents(contents, True))
     finally:
         inspectors.close()
+
+
+def test_from_5000_files_on_there_is_a_process_for_each_core(odd_folder, monkeypatch):
+    assert [processes_for(number) for number in (1, 4_999)] == [0, 0]
+    assert processes_for(5_000) == min(available_cores(), 16) > 0
+    source, counts = open_source(odd_folder), []
+    paths = source.scan(ignore).table["path"]
+
+    class Counted(reading.Inspectors):
+        def __init__(self, count, command):
+            counts.append(count)
+            super().__init__(count, command)
+
+    monkeypatch.setattr(reading, "Inspectors", Counted)
+    for limit, started in ((len(paths) + 1, []), (len(paths), [available_cores()])):
+        monkeypatch.setattr(reading, "MANY", limit)
+        read_files(source, paths, False, ignore)
+        assert counts == started
 
 
 def test_no_process_is_left(odd_folder):

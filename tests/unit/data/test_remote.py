@@ -174,6 +174,13 @@ def test_an_object_that_is_too_large_is_refused_before_it_is_fetched():
         source.read("cat/000.png")
 
 
+@pytest.mark.parametrize("name", ["table.csv", "table.TSV"])
+def test_a_table_at_an_address_is_refused_with_the_way_out(name):
+    fsspec.filesystem("memory").pipe_file(f"/bucket/{name}", b"path,label\na.png,cat\nb.png,dog\n")
+    with pytest.raises(DataError, match=rf"{name}: a table must lie on this machine; give a folder"):
+        open_source(f"memory://bucket/{name}")
+
+
 class Slow(Quiet):
     """Sends a megabyte every tenth of a second."""
 
