@@ -100,6 +100,29 @@ def test_page_is_whole_at_every_width_and_colour(browser: "Browser", page_file: 
     page.close()
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_legends_and_titles_are_seen_whole_and_squeeze_no_figure(
+    browser: "Browser", page_file: Path, width: int
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    opened(page, page_file)
+    heights = page.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('[data-figure]')].map(one => [one.dataset.figure,"
+        " [Number(one.dataset.height), one.querySelector('.xy').getBoundingClientRect().height]]))"
+    )
+    outside = page.evaluate(
+        "[...document.querySelectorAll('[data-figure]')].filter(one => [...one.querySelectorAll("
+        "'.legend .bg, .legend text, .xtitle, .ytitle')].some(part => { const [a, b] = [part, one].map(each => "
+        "each.getBoundingClientRect()); return a.top < b.top - 1 || a.bottom > b.bottom + 1 || a.left < b.left - 1 "
+        "|| a.right > b.right + 1; })).map(one => one.dataset.figure)"
+    )
+    assert outside == []
+    # Of the height that was planned, all but the row of a legend, labels and a title is the figure's own.
+    assert [name for name, (planned, drawn) in heights.items() if drawn < planned - 150] == []
+    assert page.evaluate("[...document.querySelectorAll('.legend .scrollbar')].every(one => !one.getBBox().height)")
+    page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("name", ["demo_page", "cats_dogs_page"])

@@ -86,7 +86,7 @@ class UnrelatedLabels(Rule):
     code, name = "R19", "labels unrelated to the images"
     why = (
         "Nothing that is seen in the images tells the classes: labels were mixed up between files, or the classes "
-        "differ in what this backbone does not see. More epochs will not help."
+        "differ in what this backbone does not see, or in what its late frozen layers drop. More epochs will not help."
     )
     looks_for = (
         "A logistic regression on the frozen features answers validation images, and the model test images: together "
@@ -96,7 +96,14 @@ class UnrelatedLabels(Rule):
         "answered better than the others, by three standard errors. The model itself may be four standard errors above "
         "on validation, where its best epoch was chosen; its answers are compared with the same, dealt out by chance."
     )
-    fixes = "Look at some images of every class beside their labels; then try another backbone or a larger input size."
+    fixes = (
+        "Look at some images of every class beside their labels; then thaw earlier groups (--thaw 3, or all), or try "
+        "another backbone or a larger input size (--set image_size=PIXELS)."
+    )
+    elsewhere = (
+        "Look at some images of every class beside their labels; then train earlier layers too, or try another "
+        "backbone or a larger input size."
+    )
     references = ("Ojala and Garriga, Permutation tests for studying classifier performance, JMLR 11, 2010",)
 
     def apply(self, evidence: Evidence) -> Finding | None:

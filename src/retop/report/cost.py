@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from retop.records import PlanRecord, RunRecord
+from retop.records import PlanRecord, RunRecord, WeightsRecord
 
 
 @dataclass(frozen=True)
@@ -192,12 +192,11 @@ def network_facts(name: str, run: RunRecord) -> NetworkFacts:
         for place, group in enumerate(network.groups)
     )
     head = "linear" if recipe.head.kind == "linear" else f"dense {recipe.head.hidden} with ReLU, linear"
-    weights = network.weights
     return NetworkFacts(
         name=name,
         architecture=network.architecture,
         input_size=(network.preprocessing.height, network.preprocessing.width),
-        weights=f"{weights.source}: {weights.location}" + (f" @ {weights.revision[:12]}" if weights.revision else ""),
+        weights=_weights(network.weights),
         groups=groups,
         head=head,
         head_parameters=max(0, network.parameters - sum(group.parameters for group in network.groups)),
@@ -205,6 +204,14 @@ def network_facts(name: str, run: RunRecord) -> NetworkFacts:
         parameters_trained=network.parameters_trained,
         batch_norm=_batch_norm(run, first is not None),
     )
+
+
+def _weights(record: WeightsRecord) -> str:
+    if record.source == "random":
+        return f"random numbers, seed {record.location}"
+    if record.source == "package":
+        return record.location
+    return f"{record.source}: {record.location}" + (f" @ {record.revision[:12]}" if record.revision else "")
 
 
 def _batch_norm(run: RunRecord, thawed: bool) -> str:

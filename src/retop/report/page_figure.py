@@ -77,13 +77,17 @@ def layout_of(**changes: Any) -> dict[str, Any]:
     """
     axis = {"gridcolor": "@grid", "linecolor": "@grid", "zerolinecolor": "@grid", "automargin": True}
     layout: dict[str, Any] = {
-        "margin": {"l": 8, "r": 8, "t": 24, "b": 8},
+        "margin": {"l": 8, "r": 20, "t": 24, "b": 8},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": "@ink", "family": "system-ui, sans-serif", "size": 12.5},
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
+        # All of it is seen; the page gives the figure the room.
+        "legend": {
+            "orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal",
+            "maxheight": 4000,
+        },
         "hovermode": "closest",
-    }
+    }  # fmt: skip
     for key, value in changes.items():
         layout[key] = {**axis, **value} if key.startswith(("xaxis", "yaxis")) else value
         if "title" in layout[key] and key.startswith(("xaxis", "yaxis")):

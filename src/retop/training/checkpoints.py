@@ -201,9 +201,10 @@ class Checkpoints:
         Raises:
             OutputError: the checkpoint cannot be written.
         """
-        # Time and disk spent since then would not be counted; what is at work is not given up for that.
-        is_noted = self._holds_work or not self._finished or self.note() == self.noted
-        if self._folder is not None and not (self._is_saved and is_noted):
+        # The note tells the time and disk spent since the last save, for the resumed run to count. That alone is worth
+        # a save, unless the last one holds a fit at work: this one does not, and would be taken before it.
+        only_note_is_new = bool(self._finished) and not self._holds_work and self.note() != self.noted
+        if self._folder is not None and (only_note_is_new or not self._is_saved):
             self._save(self._folder, None)
 
     def remove(self) -> None:

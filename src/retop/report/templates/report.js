@@ -1,6 +1,7 @@
 "use strict";
 (() => {
   const payload = JSON.parse(document.getElementById("payload").textContent);
+  const legendRow = 30;
   const narrow = matchMedia("(max-width: 760px)");
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 
@@ -14,6 +15,17 @@
     return value;
   }
 
+  // Plotly cuts a title off that is longer than its axis.
+  function wrapped(text, most) {
+    const lines = [""];
+    for (const word of text.split(" ")) {
+      const line = lines[lines.length - 1];
+      if (line && line.length + 1 + word.length > most) lines.push(word);
+      else lines[lines.length - 1] = line ? `${line} ${word}` : word;
+    }
+    return lines.join("<br>");
+  }
+
   function draw(place) {
     const spec = coloured(payload.figures[place.dataset.figure]);
     const room = place.clientWidth;
@@ -23,13 +35,21 @@
       spec.layout.xaxis.nticks = 5;
       spec.layout.yaxis.tickfont = { size: longest * 6 > room / 2 ? 9 : 11 };
     }
-    spec.layout.height = place.clientHeight;
+    const title = spec.layout.xaxis.title;
+    if (title) title.text = wrapped(title.text, (room - longest * 6) / 7);
+    const height = Number(place.dataset.height ||= place.clientHeight);
+    spec.layout.height = height;
     spec.layout.width = room;
     Plotly.react(place, spec.data, spec.layout, {
       displaylogo: false, displayModeBar: narrow.matches ? false : "hover",
       toImageButtonOptions: { format: "svg", filename: place.dataset.figure },
       modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
     });
+    // Heights are for one row of legend; where it needs more, the figure grows instead of being squeezed.
+    const legend = place.querySelector(".legend .bg");
+    const grown = height + Math.max(0, (legend ? legend.getBoundingClientRect().height : 0) - legendRow);
+    place.style.height = `${grown}px`;
+    if (grown > height) Plotly.relayout(place, { height: grown });
   }
 
   const places = [...document.querySelectorAll("[data-figure]")];
