@@ -181,6 +181,7 @@ SPLITS = [
     Rule("weights that do not fit the classes are refused", "training/weighting.py", "    if wrong:\n", "    if False:\n", "training/test_weighting.py::test_weights_that_do_not_fit_the_classes_are_refused_by_name"),
     Rule("balanced sampling draws every class equally often", "training/order.py", "        rounds = [generator.permutation(rows) for _ in range(-(-share // len(rows)))]", "        share = len(rows)\n        rounds = [generator.permutation(rows)]", "training/test_weighting.py::test_balanced_sampling_draws_every_class_alike_and_no_image_twice_before_all_of_its_class"),
     Rule("the probe gets the same weights", "pipeline/fitting.py", "None if weights_k is None else weights_k.tolist(),", "None,", "training/test_weighting.py::test_what_is_asked_for_reaches_training[probe]"),
+    Rule("who corrects for classes of different sizes is not advised to", "audit/__init__.py", "for finding in (finding for finding in record.findings if finding.code not in followed):", "for finding in record.findings:", "test_audit.py::test_who_corrects_for_unequal_classes_is_not_advised_to"),
     Rule("both together are refused", "recipe/recipe.py", 'self.class_weights == "none" or self.sampling == "natural"', "True", "training/test_weighting.py::test_both_corrections_at_once_are_refused"),
 ]  # fmt: skip
 

@@ -116,7 +116,7 @@ def compare(
     begun_with = repeatable_arguments(arguments, request)
     folder = Path(out) if out is not None else _folder(data, begun_with, request, dataset, setting)
     audit = audit_dataset(dataset)
-    say_findings(audit, listener)
+    say_findings(audit, listener, request.recipe.imbalance)
     prepared = check_folder(folder, request, dataset, setting)
     if prepared is None:
         prepared = replace(make_plan(request, dataset, setting, folder), arguments=begun_with)

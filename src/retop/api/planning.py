@@ -59,7 +59,7 @@ def plan(
     request = build_request(backbones, weights, recipe, settings, seeds, baselines)
     setting = build_setting(request.recipe, device, cache, cache_limit_bytes, listener)
     dataset = open_dataset(data, request.recipe.data, listener, decode=False)
-    say_findings(audit_dataset(dataset), listener)
+    say_findings(audit_dataset(dataset), listener, request.recipe.imbalance)
     request = replace(request, folds=len(dataset.folds) or None)
     try:
         return make_plan(request, dataset, setting)

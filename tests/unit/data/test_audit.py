@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from images import write_digits
-from retop.api import check
+from retop.api import check, plan
 from retop.data import open_dataset
 from retop.data.audit import RULES, audit_dataset, exclusions, say_findings
 from retop.data.likeness import look_at, shrink
@@ -285,6 +285,22 @@ def test_before_a_run_only_what_cannot_wait_is_said(split):
     say_findings(record, events.append)
     assert [event.message[:3] for event in events if isinstance(event, Notice)] == ["D04"]
     assert leaked_test_images(record) == {"test/cat/leak.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, ["D09", "D10"]),
+        ({"imbalance.class_weights": "balanced"}, ["D09"]),
+        ({"imbalance.sampling": "balanced"}, ["D09"]),
+    ],
+)
+def test_who_corrects_for_unequal_classes_is_not_advised_to(tmp_path, settings, said):
+    write_classes(tmp_path, {"many": 60, "few": 4})
+    events = []
+    plan(tmp_path, ["pocket_resnet"], settings=settings, cache=False, listener=events.append)
+    codes = [event.message[:3] for event in events if isinstance(event, Notice)]
+    assert [code for code in codes if code.startswith("D")] == said
 
 
 def test_the_page_shows_the_sizes_of_unequal_classes(tmp_path):

@@ -17,6 +17,7 @@ from retop.data.audit.rules import (
     CROWDED,
     GIVE_AWAY,
     GROUP_LEAK,
+    IMBALANCE,
     LEAK,
     MISSING_CLASS,
     NEAR_CONFLICT,
@@ -29,7 +30,7 @@ from retop.data.opening import split_survey
 from retop.data.survey import Survey
 from retop.errors import DataError
 from retop.events import Listener, Notice, ignore
-from retop.recipe import DataRecipe
+from retop.recipe import DataRecipe, ImbalanceRecipe
 from retop.records import AuditRecord, Finding
 
 __all__ = ["RULES", "audit_dataset", "audit_survey", "exclusions", "say_findings"]
@@ -101,9 +102,16 @@ def exclusions(findings: Iterable[Finding]) -> Iterator[tuple[str, str, str]]:
                 yield path, finding.code, finding.name
 
 
-def say_findings(record: AuditRecord, listener: Listener) -> None:
-    """The short form before a run: what nobody has said yet and cannot wait."""
-    for finding in record.findings:
+def say_findings(record: AuditRecord, listener: Listener, imbalance: ImbalanceRecipe | None = None) -> None:
+    """The short form before a run: what nobody has said yet and cannot wait.
+
+    Args:
+        record: of the audit.
+        listener: receives a notice for each.
+        imbalance: of the recipe; who follows the advice of D10 does not hear it again.
+    """
+    followed = {IMBALANCE.code} if imbalance not in (None, ImbalanceRecipe()) else set()
+    for finding in (finding for finding in record.findings if finding.code not in followed):
         level = _BEFORE_RUNS[finding.code]
         if level is not None:
             listener(
