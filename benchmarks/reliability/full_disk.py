@@ -75,8 +75,8 @@ class FullAt:
         """Look at every save of this process from here on."""
         fdopen, seen = os.fdopen, Counter[str]()
 
-        def opened(*arguments: Any) -> Any:
-            file = fdopen(*arguments)
+        def opened(*arguments: Any, **named: Any) -> Any:
+            file = fdopen(*arguments, **named)
             path = Path(f"/proc/self/fd/{arguments[0]}").readlink()
             if "w" not in arguments[1] or not path.is_relative_to(self.disk):
                 return file

@@ -93,8 +93,8 @@ def watch_saves(board: Board, wish: Wish) -> None:
     fdopen, fsync, replace = os.fdopen, os.fsync, Path.replace
     here = {"save": 0, "synced": False}
 
-    def opened(*arguments: Any) -> Any:
-        file = fdopen(*arguments)
+    def opened(*arguments: Any, **named: Any) -> Any:
+        file = fdopen(*arguments, **named)
         if "w" not in arguments[1]:
             return file
         here.update(save=board.tell_save(), synced=False)

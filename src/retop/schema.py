@@ -202,7 +202,7 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """
     with whole_file(path) as temporary:
         # On Windows a file is text unless it is said to be none.
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+        descriptor = os.open(temporary, os.O_WRONLY | getattr(os, "O_BINARY", 0))
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
 
@@ -217,57 +217,77 @@ def whole_file(path: Path) -> Iterator[Path]:
         path: where the file shall be; its folder must exist.
 
     Yields:
-        The temporary file, to be written and closed; no other process has its name.
+        The temporary file, empty, to be written and closed; no other process has its name.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
-    with _locked(path.parent, alone=False):
-        try:
-            yield temporary
-            _sync_file(temporary)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
+    temporary, lock = _begin(path)
+    try:
+        yield temporary
+        _sync_file(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        if lock is not None:
+            os.close(lock)
+    sync_folder(path.parent)
 
 
 def remove_partial_files(*folders: Path) -> None:
-    """Remove what writers left that were killed in `write_bytes`, and nothing while another process is writing there.
+    """Remove what writers left that were killed in `write_bytes`, and nothing that another process is writing.
 
     Args:
         *folders: where they wrote; one that is missing or closed is left as it is.
     """
     for folder in folders:
-        with suppress(OSError), _locked(folder, alone=True):
+        with suppress(OSError):
             for path in folder.iterdir():
                 if _OWN_PARTIAL.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
+                    _remove_if_left(path)
 
 
-@contextmanager
-def _locked(folder: Path, *, alone: bool) -> Iterator[None]:
-    """Hold a folder among those who write in it, or alone.
+def _begin(path: Path) -> tuple[Path, int | None]:
+    """A temporary file, and what holds its lock for as long as it is open: it is no leftover."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+        lock = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        if os.name == "nt":
+            # A file that is open can be neither renamed nor removed there.
+            os.close(lock)
+            return temporary, None
+        if _take(lock) is not False:
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(lock), temporary.stat()):
+                    return temporary, lock
+        # Another process took it for a leftover before it was locked.
+        os.close(lock)
 
-    A file system without locks lets everybody write and nobody be alone. Windows removes no file that is open.
 
-    Raises:
-        OSError: somebody writes there and this process shall be alone, or the folder cannot be opened.
-    """
-    if os.name == "nt":
-        yield
-        return
+def _remove_if_left(path: Path) -> None:
+    with suppress(OSError):
+        lock = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+        if os.name == "nt":
+            os.close(lock)
+            path.unlink()
+            return
+        try:
+            if _take(lock):
+                path.unlink()
+        finally:
+            os.close(lock)
+
+
+def _take(descriptor: int) -> bool | None:
+    """Lock an open file; False where somebody else has, None where the file system knows no locks."""
     import fcntl
 
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        if alone:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            with suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def _sync_file(path: Path) -> None:

@@ -68,6 +68,20 @@ def leave_on_second_signal(line: str) -> None:
 
 
 @contextmanager
+def last_words() -> Iterator[None]:
+    """While the last line is written signals are not heard; after it, one ends the process without another line."""
+    main = threading.current_thread() is threading.main_thread()
+    heard = [each for each in SIGNALS if main and signal.getsignal(each) is not signal.SIG_IGN]
+    for each in heard:
+        signal.signal(each, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for each in heard:
+            signal.signal(each, lambda *_: os._exit(INTERRUPTED))
+
+
+@contextmanager
 def ending_like_ctrl_c() -> Iterator[None]:
     """SIGTERM raises what Ctrl-C raises, for a command that has something to say when it is ended."""
     # What was set by somebody else, or is ignored, stays.

@@ -13,7 +13,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -205,20 +205,16 @@ class ActivationStore:
         """
         digest = key.digest()
         folder = self._folder(digest)
-        try:
+        with self._writing():
             folder.mkdir(parents=True, exist_ok=True)
             remove_partial_files(folder)
             record = self._resumable(folder, key, num_rows, about)
             _touch(folder)
-            batches = compute(record.rows_done)
-            for layout, arrays in _in_parts(batches, num_rows - record.rows_done, record.layout):
+        # Another process may have finished it since it was looked for.
+        missing = num_rows - record.rows_done
+        for layout, arrays in _in_parts(compute(record.rows_done), missing, record.layout) if missing else ():
+            with self._writing():
                 record = self._append(folder, record, layout, arrays)
-        except OSError as error:
-            raise StoreError(
-                f"the activation store at {self.folder} cannot be written: {error.strerror or error}. Free some "
-                f"space, clear it with 'retop cache --clear', choose another place with --cache DIR, or do without "
-                f"it with --cache off in a new folder (--out)"
-            ) from error
         if not record.complete:
             raise StoreError(f"{folder} has {record.rows_done} rows of {num_rows}; this is a defect of retop")
         with suppress(FileNotFoundError):
@@ -241,6 +237,17 @@ class ActivationStore:
                 return
             if folder.name not in self._open and folder.name not in keep:
                 used -= _remove(folder)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"the activation store at {self.folder} cannot be written: {error.strerror or error}. Free some "
+                f"space, clear it with 'retop cache --clear', choose another place with --cache DIR, or do without "
+                f"it with --cache off in a new folder (--out)"
+            ) from error
 
     def _append(
         self, folder: Path, record: EntryRecord, layout: tuple[ArrayLayout, ...], arrays: list[npt.NDArray[np.uint8]]

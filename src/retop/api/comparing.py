@@ -16,14 +16,15 @@ from retop.data.audit import audit_dataset, say_findings
 from retop.device import DeviceName
 from retop.errors import DamagedError, OutputError, RetopError, RunError, SchemaError, UsageError
 from retop.events import Listener, Notice
-from retop.pipeline import Setting, only_process_in
+from retop.pipeline import Setting, only_process_in, refuse_if_held
 from retop.predictor import Predictor
 from retop.recipe import Recipe
 from retop.records import SPLIT, ComparisonRecord, PlanRecord, read_record, write_record, write_split
+from retop.records.lock import Held
 from retop.records.storing import writing
 from retop.report import comparison_html, write_all_figures, write_report
 from retop.schema import from_plain, remove_partial_files
-from retop.stopping import stop_on_signals
+from retop.stopping import Stop, stop_on_signals
 from retop.training.tracking import TrackerName, check_trackers
 
 
@@ -115,6 +116,7 @@ def compare(
     request = replace(request, folds=len(dataset.folds) or None)
     begun_with = repeatable_arguments(arguments, request)
     folder = Path(out) if out is not None else _folder(data, begun_with, request, dataset, setting)
+    refuse_if_held(folder)
     audit = audit_dataset(dataset)
     say_findings(audit, listener, request.recipe.imbalance)
     prepared = check_folder(folder, request, dataset, setting)
@@ -130,11 +132,7 @@ def compare(
             on_plan(prepared, folder)
         setting = replace(setting, stop=stop, still_ours=held.check)
         record = compare_backbones(request, dataset, prepared, setting, folder)
-        with writing(folder):
-            stop.check()
-            write_all_figures(folder, listener)
-            stop.check()
-            _write_page(folder, listener)
+        _write_pictures(folder, held, stop, listener)
     return Comparison(record, folder)
 
 
@@ -155,6 +153,8 @@ def resume(
         RunError: the folder holds no comparison.
         RetopError: as `compare`.
     """
+    if not str(run).strip():
+        raise UsageError("the folder to go on with is empty; give the one that --out (out=) named")
     folder = next((each for each in (Path(run), Path(run).absolute().parent) if (each / PLAN).is_file()), None)
     if folder is None:
         raise RunError(f"{run} holds no comparison: it has no {PLAN}. Give the folder that --out (out=) named")
@@ -175,6 +175,25 @@ def resume(
             f"--out {folder}"
         ) from error
     return compare(**arguments, out=folder, listener=listener, on_plan=on_plan)
+
+
+def _write_pictures(folder: Path, held: Held, stop: Stop, listener: Listener) -> None:
+    """Figures and page.
+
+    Raises:
+        OutputError: they cannot be written, or the folder was deleted.
+        StoppedError: somebody asked to stop.
+    """
+    with writing(folder):
+        try:
+            for write in (write_all_figures, _write_page):
+                stop.check()
+                held.check()
+                write(folder, listener)
+        except (OSError, RetopError):
+            # Whatever it was, a folder that is gone says more.
+            held.check()
+            raise
 
 
 def _folder(

@@ -24,7 +24,7 @@ from retop.cli.serve import serve
 from retop.cli.train import train
 from retop.errors import OutputError, RetopError
 from retop.memory import keep_memory
-from retop.stopping import INTERRUPTED, leave_on_second_signal
+from retop.stopping import INTERRUPTED, last_words, leave_on_second_signal
 from retop.terminal import printable
 from retop.version import __version__
 
@@ -89,7 +89,8 @@ def main() -> None:
         app()
     except RetopError as error:
         # Lines of our own; what stands in them may be a stranger's.
-        typer.echo("\n".join(map(printable, f"retop: {error}".split("\n"))), err=True)
+        with last_words():
+            typer.echo("\n".join(map(printable, f"retop: {error}".split("\n"))), err=True)
         sys.exit(error.exit_code)
     except OSError:
         _leave_if_output_is_full()

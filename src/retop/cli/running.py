@@ -67,9 +67,13 @@ def resume_comparison(run: Path, as_json: bool) -> None:
 def _run(call: "Callable[..., Comparison]", as_json: bool) -> "Comparison":
     messages = Console(stderr=True)
     claimed: list[str] = []
+    begun: list[Path] = []
     leave_on_second_signal(f"retop: left at once, {NOT_BEGUN}")
 
     def show(plan: "PlanRecord", folder: Path) -> None:
+        from retop.comparison.compare import PLAN
+
+        begun.append(folder / PLAN)
         claimed.append(f"'retop resume {shlex.quote(str(folder))}' goes on")
         leave_on_second_signal(f"retop: left at once; what was saved before is kept. {claimed[0]}")
         _show_plan(plan, messages)
@@ -86,7 +90,9 @@ def _run(call: "Callable[..., Comparison]", as_json: bool) -> "Comparison":
     except StoppedError as error:
         raise StoppedError(f"{error}; everything is saved. {claimed[0]}") from error
     except OutputError as error:
-        raise OutputError(f"{error}. {claimed[0]}" if claimed else str(error)) from error
+        # A folder that is gone cannot be gone on with.
+        goes_on = claimed and begun[0].is_file()
+        raise OutputError(f"{error}. {claimed[0]}" if goes_on else str(error)) from error
     if as_json:
         typer.echo(json.dumps(to_plain(comparison.record), indent=1, ensure_ascii=False))
     else:

@@ -136,7 +136,10 @@ def _read_plan(folder: Path, request: ComparisonRequest, dataset: Dataset, setti
 
 
 def _other(folder: Path, changed: Sequence[str]) -> str:
-    return f"{folder} holds another comparison: {', '.join(changed)}. Choose another folder with --out (out=)"
+    return (
+        f"{folder} holds another comparison: {', '.join(changed)}. Undo the change to go on, or choose another folder "
+        f"with --out (out=)"
+    )
 
 
 def _refuse_among_images(folder: Path, dataset: Dataset) -> None:

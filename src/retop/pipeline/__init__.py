@@ -2,7 +2,7 @@
 
 from retop.pipeline.request import RunFolder, RunRequest, Setting, probe_request, scratch_request
 from retop.pipeline.run import run_backbone
-from retop.records.lock import is_held, only_process_in
+from retop.records.lock import is_held, only_process_in, refuse_if_held
 
 __all__ = [
     "RunFolder",
@@ -11,6 +11,7 @@ __all__ = [
     "is_held",
     "only_process_in",
     "probe_request",
+    "refuse_if_held",
     "run_backbone",
     "scratch_request",
 ]

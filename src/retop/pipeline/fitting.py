@@ -175,7 +175,7 @@ class RunTrainer:
         passes = num_train * prepared.num_views + 2 * num_validation + (len(data.test) if data.test else 0)
         sizes = num_train, num_validation + min(num_train, num_validation)
         spent = run_flops(groups, len(prepared.frozen_groups), stages, passes, sizes)
-        return Allowance(FREE_FLOPS + self._recipe.isolating_share * spent)
+        return Allowance(FREE_FLOPS + self._recipe.isolating_share * spent, stop=self._setting.stop)
 
     def _stage1(self) -> StageResult:
         recipe, suffix = self._recipe.stage1, self._feature_network()

@@ -1,8 +1,11 @@
 """One process at a time in an output folder, or at one file."""
 
+import errno
 import json
 import os
 import platform
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,11 +17,15 @@ from retop.records.storing import writing
 from retop.schema import PARTIAL
 
 LOCK = ".lock"
+# Windows knows neither: a link there takes rights that few have. A pipe would wait for its other end.
+NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+TRIES, TRY_SECONDS = 20, 0.01
+"""Whoever only looks whether a folder is held has it for much less than that."""
 
 if os.name == "nt":
     import msvcrt
 
-    def _take(file: IO[str]) -> None:
+    def _take(file: IO[str], *, alone: bool = True) -> None:
         # Windows locks bytes against reading too; this one lies behind all that is written.
         file.seek(2**20)
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
@@ -26,8 +33,8 @@ if os.name == "nt":
 else:
     import fcntl
 
-    def _take(file: IO[str]) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _take(file: IO[str], *, alone: bool = True) -> None:
+        fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
 
 
 class Held:
@@ -130,12 +137,22 @@ def is_held(folder: Path) -> bool:
     """Whether another process is at work in a folder."""
     try:
         with (folder / LOCK).open("r+", encoding="utf-8") as file:
-            _take(file)
+            _take(file, alone=False)
     except FileNotFoundError:
         return False
     except OSError:
         return True
     return False
+
+
+def refuse_if_held(folder: Path) -> None:
+    """Tell before anything is computed that another process is at work in a folder.
+
+    Raises:
+        RunBusyError: it is; the message names it.
+    """
+    if is_held(folder):
+        raise _busy(folder, folder / LOCK, "--out (out=)")
 
 
 def is_leftover(path: Path) -> bool:
@@ -144,16 +161,18 @@ def is_leftover(path: Path) -> bool:
 
 
 def _open(path: Path, held: Path, option: str, listener: Listener) -> IO[str] | None:
+    tries = 0
     while True:
-        file = path.open("a+", encoding="utf-8")
+        file = os.fdopen(_open_itself(path), "a+", encoding="utf-8")
         try:
             _take(file)
         except (BlockingIOError, PermissionError) as error:
             file.close()
-            raise RunBusyError(
-                f"{held} is being worked on by {_owner(path)}. Wait for it, stop it, or choose another one with "
-                f"{option}"
-            ) from error
+            tries += 1
+            if tries < TRIES:
+                time.sleep(TRY_SECONDS)
+                continue
+            raise _busy(held, path, option) from error
         except OSError as error:
             file.close()
             listener(
@@ -167,6 +186,30 @@ def _open(path: Path, held: Path, option: str, listener: Listener) -> IO[str] | 
         if Held(held, path, file).is_in_place:
             return file
         file.close()
+
+
+def _open_itself(path: Path) -> int:
+    """Open a file that is none of another place: what a link in somebody's folder leads to is not written.
+
+    Raises:
+        OSError: it is a link, or no plain file.
+    """
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND | NO_LINK, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(error.errno, f"{path.name} is a link; remove it", str(path)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"{path.name} is not a plain file; remove it", str(path))
+    return descriptor
+
+
+def _busy(held: Path, path: Path, option: str) -> RunBusyError:
+    return RunBusyError(
+        f"{held} is being worked on by {_owner(path)}. Wait for it, stop it, or choose another one with {option}"
+    )
 
 
 def _owner(path: Path) -> str:

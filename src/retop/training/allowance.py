@@ -7,6 +7,7 @@ from typing import TypeVar
 from retop.device import is_out_of_memory
 from retop.errors import StoppedError
 from retop.records import GroupRecord, SkippedTest, StageRecord
+from retop.stopping import Stop
 
 T = TypeVar("T")
 
@@ -25,10 +26,12 @@ class Allowance:
     Attributes:
         flops: floating-point operations that may be spent.
         skipped: tests that would have taken more than was left, or could not be made.
+        stop: whether somebody asked to stop; asked before each test.
     """
 
     flops: float
     skipped: list[SkippedTest] = field(default_factory=list)
+    stop: Stop = field(default_factory=Stop)
 
     def covers(self, test: str, flops: float) -> bool:
         """Spend the operations of a test if they are left; write it down if they are not."""
@@ -59,6 +62,7 @@ class Allowance:
         Raises:
             StoppedError: somebody asked to stop; a resumed run makes its tests.
         """
+        self.stop.check()
         if not self.covers(" and ".join(tests), flops):
             return None
         try:

@@ -293,7 +293,8 @@ class Checkpoints:
         """Checkpoints by number."""
         if self._folder is None or not self._folder.is_dir():
             return []
-        return sorted(self._folder.glob(f"{'[0-9]' * 6}-*.safetensors"))
+        found = self._folder.glob(f"{'[0-9]' * 6}*-*.safetensors")
+        return sorted(found, key=lambda path: int(path.name.split("-")[0]))
 
     def _take(self, path: Path, header: Plain, tensors: State) -> None:
         if header["version"] != CHECKPOINT_VERSION:

@@ -22,6 +22,7 @@ from retop.records import (
     SureAnswers,
     SuspectedLabel,
 )
+from retop.stopping import Stop
 from retop.training.allowance import Allowance, fit_flops
 from retop.training.depth import probe_depths
 from retop.training.order import derive_seed
@@ -101,7 +102,7 @@ def isolate(
     sizes = (features.train_nf.shape[1], len(train.classes)) if features is not None else (0, 0)
     regressions = None
     if features is not None:
-        regress = partial(_regress, features, train, validation, picked, generator)
+        regress = partial(_regress, features, train, validation, picked, generator, allowance.stop)
         regressions = allowance.make(fit_flops(NUM_FITS, len(picked), *sizes), regress, REGRESSIONS)
 
     asking = (BATCH_STATISTICS, BORDERS, *([DEPTHS] if features is not None and frozen else []))
@@ -157,17 +158,19 @@ def _regress(
     validation: ImageSet,
     picked: npt.NDArray[np.int64],
     generator: np.random.Generator,
+    stop: Stop,
 ) -> _Regressions:
     scaled, learned_n = features.scaled(), train.labels_n[picked]
     train_nf, validation_nf = scaled.train_nf[picked], scaled.validation_nf
     fit = (validation_nf, len(train.classes))
     refit_nk = fit_logits(train_nf, learned_n, *fit)
+    stop.check()
     shuffled_nk = fit_logits(train_nf, generator.permutation(learned_n), *fit)
     sharpness = least_sharpness(refit_nk, validation.labels_n)
     return _Regressions(
         count_right(refit_nk, validation.labels_n),
         count_right(shuffled_nk, validation.labels_n),
-        *cross_validate(train_nf, learned_n, train, picked, generator, sharpness),
+        *cross_validate(train_nf, learned_n, train, picked, generator, sharpness, stop),
     )
 
 

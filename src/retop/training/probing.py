@@ -13,6 +13,7 @@ from torch.nn import functional
 from retop.data import ImageSet
 from retop.evaluation import log_softmax
 from retop.records import SampleResult, SureAnswers, SuspectedLabel
+from retop.stopping import Stop
 from retop.training.regression import fitting
 
 PENALTY_C = 0.01
@@ -111,6 +112,7 @@ def cross_validate(
     picked: npt.NDArray[np.int64],
     generator: np.random.Generator,
     sharpness: float,
+    stop: Stop,
 ) -> tuple[SampleResult, tuple[SuspectedLabel, ...], SureAnswers]:
     """Let every image be answered by a regression that did not learn from it.
 
@@ -121,6 +123,7 @@ def cross_validate(
         picked: [N] which of them the features are of.
         generator: deals the folds.
         sharpness: what logits are multiplied with before they say how sure an answer is.
+        stop: whether somebody asked to stop; asked before every fold.
 
     Returns:
         How many labels are confirmed; the images whose label is not, the most confident first; and how often sure
@@ -129,6 +132,7 @@ def cross_validate(
     fold_n = generator.permutation(len(labels_n)) % FOLDS
     logits_nk = np.zeros((len(labels_n), len(train.classes)))
     for fold in range(FOLDS):
+        stop.check()
         inside = fold_n == fold
         if inside.any() and not inside.all():
             logits_nk[inside] = fit_logits(

@@ -376,3 +376,25 @@ def test_an_entry_that_another_process_evicts_while_it_is_opened_is_computed_aga
     calls: list[int] = []
     assert_holds(again.fill(key("a"), NUM_ROWS, in_batches(crossings(), calls=calls), "entry"), crossings())
     assert calls == [0, 0, 0]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.usefixtures("small_parts")
+def test_what_another_process_finished_meanwhile_is_taken_as_it_is(at_once: bool) -> None:
+    """Rows that no batch divides: a fill begins with the batch that its first missing row lies in."""
+    tensors = crossings()
+
+    def aligned(start: int) -> Iterable[Tensors]:
+        for first in range(start - start % 8, NUM_ROWS, 8):
+            # The other one is quicker.
+            if at_once:
+                ActivationStore().fill(key("a"), NUM_ROWS, in_batches(tensors), "other")
+            yield tuple(tensor[max(first, start) : first + 8] for tensor in tensors)
+
+    if not at_once:
+        fill_six_parts()
+    entry = ActivationStore().fill(key("a"), NUM_ROWS, aligned, "entry")
+    assert_holds(entry, tensors)
+    found = ActivationStore().find(key("a"))
+    assert found is not None
+    assert_holds(found, tensors)

@@ -8,7 +8,7 @@ import pytest
 
 from retop.api import compare, resume
 from retop.errors import OutputError, RunError
-from retop.events import ignore
+from retop.events import Event, ignore
 from retop.records import PlanRecord, read_record
 from retop.report import writing
 
@@ -113,3 +113,15 @@ def test_a_report_that_cannot_be_written_is_an_error_with_the_way_on(
             )  # fmt: skip
     resume(tmp_path / "run", listener=ignore)
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_folder_that_is_deleted_while_its_figures_are_drawn_stays_deleted(tmp_path, shapes_folder, small_weights):
+    out, settings = tmp_path / "out", {"stage1.epochs": 1, "stage2.epochs": 1, "isolating_tests": False}
+
+    def delete(event: Event) -> None:
+        if getattr(event, "part", "") == "figures" and out.is_dir():
+            shutil.rmtree(out)
+
+    with pytest.raises(OutputError, match="deleted or replaced"):
+        compare(shapes_folder, ["test_resnet"], weights=small_weights, settings=settings, out=out, listener=delete)
+    assert not out.exists()

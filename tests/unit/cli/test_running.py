@@ -1,6 +1,7 @@
 """What is printed after a comparison, and while it runs."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from example_records import comparison_record, contender
 from retop.api import Comparison
 from retop.cli import running
 from retop.cli.progress import ProgressDisplay
+from retop.errors import OutputError
 from retop.events import Notice, PartFinished
 
 
@@ -48,3 +50,20 @@ def test_what_users_name_is_shown_as_it_is(console: Console) -> None:
     display(Notice("warning", "[x]/:dog:.jpg is broken"))
     display(PartFinished("[x]: prefix", 12.0))
     assert lines(console) == ["warning: [x]/:dog:.jpg is broken", "[x]: prefix: 12 s"]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_only_a_folder_that_is_there_is_said_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_there: bool
+) -> None:
+    monkeypatch.setattr(running, "_show_plan", lambda *_: None)
+    if is_there:
+        (tmp_path / "plan.json").touch()
+
+    def call(on_plan: Callable[[object, Path], None], **_: object) -> Comparison:
+        on_plan(None, tmp_path)
+        raise OutputError("out of room")
+
+    with pytest.raises(OutputError) as raised:
+        running._run(call, as_json=False)
+    assert ("goes on" in str(raised.value)) == is_there

@@ -70,6 +70,37 @@ def test_only_what_nobody_is_writing_goes_and_only_our_own_names(tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*OTHERS, "other"])
 
 
+def test_locks_of_others_on_the_folder_keep_nobody_waiting(tmp_path: Path) -> None:
+    """As ``flock FOLDER retop ...`` has them."""
+    import fcntl
+
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        kill_a_save(tmp_path / "state")
+        write_bytes(tmp_path / "other", b"whole")
+        remove_partial_files(tmp_path)
+    finally:
+        os.close(descriptor)
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+def test_what_is_swept_before_it_is_locked_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take, swept = schema._take, []
+
+    def late(descriptor: int) -> bool | None:
+        # The other process's own lock is not held up.
+        if not swept:
+            swept.extend(partial(tmp_path))
+            remove_partial_files(tmp_path)
+        return take(descriptor)
+
+    monkeypatch.setattr(schema, "_take", late)
+    write_bytes(tmp_path / "state", b"whole")
+    assert len(swept) == 1
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("state", b"whole")]
+
+
 def test_a_store_a_run_and_figures_are_swept_when_they_are_written_again(
     small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from retop.diagnosis.untested import NotTested
 from retop.errors import StoppedError, StoreError
 from retop.predictor import Predictor
 from retop.records import GroupRecord, read_finished_run
+from retop.stopping import Stop
 from retop.training.allowance import Allowance, run_flops
 from retop.training.depth import group_outputs, run_batches
 from retop.training.isolation import isolate
@@ -196,7 +197,7 @@ def test_wrong_labels_are_told_from_classes_that_overlap(overlap: float, wrong: 
         refit_nk = fit_logits(features.train_nf, given_n, features.validation_nf, k)
         images = ImageRows(("a", "b"))
         sharpness = least_sharpness(refit_nk, labels_n[n:])
-        _, _, sure = cross_validate(features.train_nf, given_n, images, np.arange(n), generator, sharpness)  # type: ignore[arg-type]
+        _, _, sure = cross_validate(features.train_nf, given_n, images, np.arange(n), generator, sharpness, Stop())  # type: ignore[arg-type]
         assert sure.num_wrong <= sure.n <= n
         found += surprising(sure, n)
     assert found == named
