@@ -5,7 +5,9 @@ from typing import Any
 
 from retop.evaluation.numerals import count
 from retop.report.facts import CurveFacts
-from retop.report.page_figure import PageFigure, Trace, layout_of, line_of, plain
+from retop.report.page_figure import EPOCH, PageFigure, Trace, layout_of, line_of, plain
+
+FEW_EPOCHS = 8
 
 
 def curve_figures(seeds: Sequence[CurveFacts], name: str) -> tuple[PageFigure, PageFigure]:
@@ -109,9 +111,7 @@ def _curve_figure(seeds: Sequence[CurveFacts], quantity: str, name: str) -> Page
         if quantity == "accuracy"
         else ""
     )
-    layout = layout_of(
-        xaxis={"title": {"text": "epoch"}, "rangemode": "tozero"}, yaxis=axis, shapes=shapes, annotations=annotations
-    )
+    layout = layout_of(xaxis=_epoch_axis(seeds), yaxis=axis, shapes=shapes, annotations=annotations)
     return PageFigure(
         name,
         f"{first.name}: {quantity}, seed {first.seed}",
@@ -130,6 +130,13 @@ def _curve_figure(seeds: Sequence[CurveFacts], quantity: str, name: str) -> Page
         340,
         {"data": data, "layout": layout},
     )  # fmt: skip
+
+
+def _epoch_axis(many: Sequence[CurveFacts]) -> dict[str, Any]:
+    """Few epochs are marked one by one: there is none between two."""
+    axis: dict[str, Any] = {"title": {"text": EPOCH}, "rangemode": "tozero"}
+    last = max((place for facts in many for stage in facts.stages for place in stage.places), default=0)
+    return {**axis, "dtick": 1} if last <= FEW_EPOCHS else axis
 
 
 def _range(many: Sequence[CurveFacts], quantity: str) -> list[float]:
@@ -175,7 +182,7 @@ def _overlay_figure(firsts: Sequence[CurveFacts], quantity: str, name: str) -> P
         380,
         {
             "data": [line for place, facts in enumerate(firsts) for line in _overlaid(facts, quantity, place)],
-            "layout": layout_of(xaxis={"title": {"text": "epoch"}, "rangemode": "tozero"}, yaxis=axis),
+            "layout": layout_of(xaxis=_epoch_axis(firsts), yaxis=axis),
         },
     )  # fmt: skip
 

@@ -14,6 +14,9 @@ from retop.records import Interval
 Trace = dict[str, Any]
 Cell = str | int | float | None
 SERIES = tuple(f"@series{place}" for place in range(8))
+EPOCH = "epoch"
+"""Title of an axis of whole numbers."""
+
 POINTS = "+.3~g"
 """How Plotly writes percentage points on an axis."""
 

@@ -9,10 +9,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from retop.report.confusion import SHADES
-from retop.report.page_figure import POINTS, PageFigure, Trace
+from retop.report.page_figure import EPOCH, POINTS, PageFigure, Trace
 from retop.report.style import FAINT, new_figure, settings
 
 COLOURS = {
@@ -147,6 +147,8 @@ def _finish(axes: Axes, layout: dict[str, Any], key: str, rows: list[str]) -> No
 def _label_axis(axes: Axes, which: str, axis: dict[str, Any]) -> None:
     if "title" in axis:
         axes.set(**{f"{which}label": axis["title"]["text"]})
+        if axis["title"]["text"] == EPOCH:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if "range" in axis:
         axes.set(**{f"{which}lim": axis["range"]})
     if axis.get("tickformat") == POINTS:
