@@ -16,7 +16,7 @@ from retop.data.sources import fetching
 from retop.data.sources.remote import change_number
 from retop.data.survey import survey_images
 from retop.errors import DataError
-from retop.events import PartFinished, PartStarted, ignore
+from retop.events import PartAdvanced, PartFinished, PartStarted, ignore
 from retop.recipe import DataRecipe
 
 from .pictures import encoded, picture
@@ -179,6 +179,16 @@ def test_a_table_at_an_address_is_refused_with_the_way_out(name):
     fsspec.filesystem("memory").pipe_file(f"/bucket/{name}", b"path,label\na.png,cat\nb.png,dog\n")
     with pytest.raises(DataError, match=rf"{name}: a table must lie on this machine; give a folder"):
         open_source(f"memory://bucket/{name}")
+
+
+def test_files_that_a_server_is_asked_for_one_by_one_are_counted_and_others_not(stack, tmp_path):
+    write_folder(tmp_path / "photos", IMAGES)
+    for place, number in ((stack.enter_context(served(tmp_path)) + "/photos", len(IMAGES)), (write_memory(IMAGES), 0)):
+        events = []
+        open_source(place).scan(events.append)
+        assert sum(event.steps for event in events if isinstance(event, PartAdvanced)) == number
+        assert [event.total for event in events if isinstance(event, PartStarted)] == [number][: bool(number)]
+        assert sum(isinstance(event, PartFinished) for event in events) == bool(number)
 
 
 class Slow(Quiet):

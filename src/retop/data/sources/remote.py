@@ -3,6 +3,7 @@
 import datetime
 import hashlib
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ from retop.data.decoding import BYTES_LIMIT
 from retop.data.sources.layout import Member, arrange
 from retop.data.sources.source import Listing
 from retop.errors import DataError, UnreadableImageError
-from retop.events import Listener
+from retop.events import Listener, PartAdvanced, PartFinished, PartStarted, ignore
 from retop.places import cache_folder
 from retop.schema import write_bytes
 
@@ -42,6 +43,7 @@ _CLOSED = ("credential", "access denied", "forbidden", "unauthorized", "anonymou
 _CHECKSUM_KEYS = ("ETag", "etag", "md5Hash", "blob_id", "checksum")
 _TIME_KEYS = ("mtime", "LastModified", "last_modified", "created", "updated", "Last-Modified")
 
+ASKING = "images: asking the server about each"
 LOOKUPS = 16
 """Requests about single files at a time."""
 
@@ -74,7 +76,7 @@ class RemoteFolder:
         """
         found = self._list()
         folders = [path for path in found if path.endswith("/")]
-        members = list(self._members(found))
+        members = list(self._members(found, listener))
         self._members_by_path = {member.path: member for member in members}
         return arrange(self.location, members, folders, "", listener)
 
@@ -107,16 +109,23 @@ class RemoteFolder:
         found, self._listed = self._listed or list_files(self._files, self._root, self.location), None
         return found
 
-    def _members(self, found: Mapping[str, Mapping[str, Any]]) -> Iterator[Member]:
+    def _members(self, found: Mapping[str, Mapping[str, Any]], listener: Listener = ignore) -> Iterator[Member]:
         files = {path: facts for path, facts in found.items() if not path.endswith("/")}
+        waits, started = not all(map(_is_known, files.values())), time.perf_counter()
+        if waits:
+            listener(PartStarted(ASKING, len(files), "files"))
         with ThreadPoolExecutor(LOOKUPS) as pool:
             for path, facts in zip(files, pool.map(self._looked_up, files.items()), strict=True):
+                if waits:
+                    listener(PartAdvanced(ASKING, 1))
                 yield Member(path, int(facts.get("size") or 0), change_number(facts))
+        if waits:
+            listener(PartFinished(ASKING, time.perf_counter() - started))
 
     def _looked_up(self, file: tuple[str, Mapping[str, Any]]) -> Mapping[str, Any]:
         """What the service says of a file; web servers list names alone, and are asked for each."""
         path, facts = file
-        if facts.get("size") is not None or change_number(facts):
+        if _is_known(facts):
             return facts
         return file_facts(self._files, f"{self._root.rstrip('/')}/{path}", f"{self.location}/{path}")
 
@@ -225,6 +234,10 @@ def _way_in(address: str, error: Exception) -> str:
     signs = ("404", "not found", *_CLOSED) if address.startswith("hf://") else _CLOSED
     closed = isinstance(error, PermissionError) or any(sign in reason_of(error).lower() for sign in signs)
     return f"; {way}" if way and closed else ""
+
+
+def _is_known(facts: Mapping[str, Any]) -> bool:
+    return facts.get("size") is not None or bool(change_number(facts))
 
 
 def _marked(path: str, facts: Mapping[str, Any]) -> str:
