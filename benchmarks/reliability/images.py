@@ -152,6 +152,9 @@ def odd_places() -> bool:
                 (root / label / name).write_bytes(content)
         with open(os.fsencode(root) + b"/a/\xff\xfe.jpg", "wb") as file:  # noqa: PTH123
             file.write(content)
+        os.mkdir(os.fsencode(root) + b"/caf\xe9")  # noqa: PTH102
+        with open(os.fsencode(root) + b"/caf\xe9/0.jpg", "wb") as file:  # noqa: PTH123
+            file.write(content)
         (root / "a/loop").symlink_to(root, target_is_directory=True)
         (root / "a/gone.jpg").symlink_to(root / "nothing")
         os.mkfifo(root / "a/pipe.jpg")
@@ -166,8 +169,8 @@ def odd_places() -> bool:
             except UnreadableImageError:
                 lost += 1
         (root / "closed").chmod(0o700)
-    print(f"D7 odd names and places: {len(paths)} listed of {2 * len(names) + 1} sound ones, {lost} vanished and named")
-    return lost >= 1
+    print(f"D7 odd names and places: {len(paths)} listed of {2 * len(names) + 2} sound ones, {lost} vanished and named")
+    return lost == 1 and len(paths) == 2 * len(names) + 2
 
 
 def million(count: int, scratch: str | None, made: str | None) -> bool:

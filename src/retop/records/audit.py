@@ -1,5 +1,6 @@
 """audit.json: what the audit found in the data of a comparison."""
 
+import unicodedata
 from dataclasses import dataclass
 
 from retop.records.finding import Finding
@@ -57,4 +58,5 @@ def captions(finding: Finding) -> list[list[str]]:
 
 
 def _tells(path: str, label: str) -> bool:
-    return f"/{label}/" in f"/{path.replace('::', '/')}"
+    # A system may spell the letters of a folder in another way than the class has them.
+    return f"/{label}/" in unicodedata.normalize("NFC", f"/{path.replace('::', '/')}")

@@ -91,6 +91,8 @@ def test_classes_stand_beside_the_names_that_do_not_tell_them(tmp_path):
     assert captions(replace(finding, evidence={"files": [["a", "b"]]})) == [["a", "b"]]
     said = {"files": [["x.zip::train/a/b/1.jpg", "x.parquet::10"]], "labels": [["a/b", "1"]]}
     assert captions(replace(finding, evidence=said)) == [["x.zip::train/a/b/1.jpg", "x.parquet::10 (1)"]]
+    said = {"files": [["ba\u0308r/1.jpg"]], "labels": [["b\u00e4r"]]}
+    assert captions(replace(finding, evidence=said)) == [["ba\u0308r/1.jpg"]]
 
 
 def test_copies_across_splits_are_an_error_and_the_copy_that_training_sees_is_to_go(split):

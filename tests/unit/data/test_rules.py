@@ -120,6 +120,14 @@ def test_give_aways_are_looked_for_from_60_images_and_in_classes_of_15(of_each, 
     assert any("b" in classes for properties in answer for classes in properties.values()) == given
 
 
+def test_class_folders_are_no_give_away_however_the_system_spells_them(tmp_path):
+    labels = ["b\u00e4r"] * 40 + ["dog"] * 40
+    folders = ["ba\u0308r"] * 40 + ["dog"] * 40
+    assert told(examined(labels, path=[f"{folder}/{n}.jpg" for n, folder in enumerate(folders)])) == []
+    turned = [f"{folder}/{n}.jpg" for n, folder in enumerate(reversed(folders))]
+    assert told(examined(labels, path=turned)) == [{"source folder": {"b\u00e4r": 1.0, "dog": 1.0}}]
+
+
 def test_a_property_is_judged_on_images_that_its_rule_was_not_made_from():
     # Every image has a size of its own: on the images it was made from, a rule from sizes to classes is always right.
     scores = youden(np.arange(200), np.arange(200) % 2, 2)

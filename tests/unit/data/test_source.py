@@ -236,6 +236,19 @@ def test_names_that_are_not_unicode_can_be_listed_and_read(tmp_path):
     assert source.read(r"a/\xff\xfe.png") == b"content"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems store names as Unicode")
+@pytest.mark.parametrize("name", [b"\xff", b"\\x41\xff"])
+def test_files_of_a_folder_whose_name_is_not_unicode_can_be_read(tmp_path, name):
+    write_classes(tmp_path, {"a": 1})
+    os.mkdir(os.fsencode(tmp_path) + b"/" + name)  # noqa: PTH102
+    with open(os.fsencode(tmp_path) + b"/" + name + b"/0.jpg", "wb") as file:  # noqa: PTH123
+        file.write(b"content")
+    source = open_source(tmp_path)
+    table = source.scan(ignore).table.to_pylist()
+    label = name.decode("utf-8", "backslashreplace")
+    assert [source.read(row["path"]) for row in table if row["label"] == label] == [b"content"]
+
+
 def test_class_names_are_the_same_text_however_the_system_spells_them(tmp_path):
     write_classes(tmp_path, {"e\u0301te\u0301": 1, "b \u202e x": 1})
     source = open_source(tmp_path)

@@ -1,7 +1,9 @@
 """Tables, Parquet and archives: what they say is taken, what they get wrong is named."""
 
+import os
 import re
 import zipfile
+from hashlib import sha256
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,6 +11,7 @@ import pytest
 
 from retop.data import open_dataset, open_source
 from retop.data.sources import embedded
+from retop.data.survey import survey_images
 from retop.errors import DataError, UnreadableImageError, UsageError
 from retop.events import PartAdvanced, ignore
 from retop.places import cache_folder
@@ -241,6 +244,18 @@ def test_parquet_that_is_replaced_is_unpacked_again(tmp_path):
         source = open_source(write_embedded(tmp_path / "x.parquet", images))
         paths = source.scan(ignore).table["path"].to_pylist()
         assert [source.read(path) for path in paths] == [content for _, content in images.values()]
+
+
+def test_two_columns_of_images_of_one_file_are_two_sets_of_images(tmp_path):
+    left, right = ([encoded(picture(seed + n), "BMP") for n in range(8)] for seed in (0, 100))
+    assert {*map(len, left)} == {*map(len, right)}
+    pq.write_table(pa.table({"left": left, "right": right, "label": list("abababab")}), tmp_path / "x.parquet")
+    # What was written a moment ago would not be kept in the index.
+    os.utime(tmp_path / "x.parquet", (10**9, 10**9))
+    for column, expected in (("left", left), ("right", right)):
+        table = survey_images(tmp_path / "x.parquet", DataRecipe(columns={"image": column}), ignore).table
+        found = {row["path"]: row["content"] for row in table.to_pylist()}
+        assert found == {f"x.parquet::{n}": sha256(content).digest() for n, content in enumerate(expected)}
 
 
 def test_a_shard_that_is_cut_short_is_used_as_far_as_it_goes(tmp_path):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from retop.data.audit.examined import Examined
 from retop.data.audit.rules import GIVE_AWAY
+from retop.data.sources.names import class_name
 from retop.records import Finding
 
 FEWEST_IMAGES = 60
@@ -110,7 +111,7 @@ def _properties(images: Examined) -> dict[str, Numbers]:
         "JPEG quality": _binned(images.table["quality"].to_numpy(zero_copy_only=False).astype(np.float64)),
     }
     # In class folders the folder is the label.
-    if not all(folder.endswith(label) for folder, label in zip(folders, labels, strict=True)):
+    if not all(class_name(folder).endswith(label) for folder, label in zip(folders, labels, strict=True)):
         found["source folder"] = _categories(folders)
     return {name: values for name, values in found.items() if len(np.unique(values)) > 1}
 

@@ -53,7 +53,8 @@ class ParquetImages:
 
     def __init__(self, location: str, root: Path, files: tuple[Path, ...], columns: Mapping[str, str]) -> None:
         self.location = location
-        self.identity = str(root.resolve())
+        # Rows have the same paths whichever column is read, and in some data the same sizes too.
+        self.identity = f"{root.resolve()}\nimage={columns['image']}" if "image" in columns else str(root.resolve())
         self._files = {name_below(file, root): file for file in files}
         self._columns = columns
         self._unpacked: dict[str, _Unpacked] = {}

@@ -86,7 +86,9 @@ class FolderSource:
                         leftovers.by_kind["loops of links"] += 1
                         continue
                     inside = above | {(status.st_dev, status.st_ino)}
-                    for entry in entries if not label else self._take_plain(entries, path, label, split, rows):
+                    # Files of a folder whose name is not Unicode are found again one by one.
+                    plain = bool(label) and "\\" not in path
+                    for entry in self._take_plain(entries, path, label, split, rows) if plain else entries:
                         name = shown(entry.name)
                         if is_tool_name(name):
                             leftovers.tool_names[name] += 1
