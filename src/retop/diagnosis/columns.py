@@ -13,6 +13,7 @@ from retop.errors import RunError
 
 Columns = dict[str, list[float | None]]
 SEPARATORS = (",", ";", "\t", "|")
+_PERCENT = re.compile(r"%|[ _]*percent(age)?", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
 
 
@@ -35,7 +36,8 @@ def header_name(text: str) -> str:
     Args:
         text: as a file has it.
     """
-    return re.sub(r"[^0-9a-z]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text).lower()).strip("_")
+    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", _PERCENT.sub(" ", text))
+    return re.sub(r"[^0-9a-z]+", "_", plain.lower()).strip("_")
 
 
 def read_table(path: Path) -> Table:
@@ -62,7 +64,7 @@ def read_table(path: Path) -> Table:
         for header, value in row.items():
             name = header_name(header)
             if name and numbers.get(name) is None:
-                numbers[name] = number(value)
+                numbers[name] = number(value, percent=_in_percent(header))
         table.append(numbers)
     merged = _merge_by_epoch(table)
     names = {name: None for row in merged for name in row}
@@ -93,7 +95,7 @@ def read_rows(path: Path, text: str) -> list[dict[str, str]]:
         text: what it holds.
 
     Raises:
-        RunError: a row has more values than the header has names.
+        RunError: a row has more values than the header has names, or a quote is never closed.
     """
     lines = io.StringIO(text, newline="").readlines()
     # Spreadsheets are told so which separator a file has.
@@ -101,8 +103,13 @@ def read_rows(path: Path, text: str) -> list[dict[str, str]]:
         del lines[0]
     if not lines:
         return []
-    separator = max(SEPARATORS, key=lambda one: len(next(csv.reader([lines[0]], delimiter=one))))
-    rows = list(csv.reader(lines, delimiter=separator))
+    try:
+        separator = max(SEPARATORS, key=lambda one: len(next(csv.reader([lines[0]], delimiter=one))))
+        rows = list(csv.reader(lines, delimiter=separator))
+    except csv.Error as error:
+        raise RunError(
+            f"{path} cannot be read as a table: {error}; look for a quotation mark that is opened and never closed"
+        ) from error
     headers = [header.strip() for header in rows[0]]
     found = []
     for row in rows[1:]:
@@ -117,11 +124,12 @@ def read_rows(path: Path, text: str) -> list[dict[str, str]]:
     return found
 
 
-def number(value: object) -> float | None:
+def number(value: object, *, percent: bool = False) -> float | None:
     """A number as people write it: ``0.85``, ``0,85``, ``85 %``; None where it is none.
 
     Args:
         value: text or number; of a list the first.
+        percent: whether it is in percent even where no sign stands behind it.
     """
     if isinstance(value, list):
         value = value[0] if value else None
@@ -129,7 +137,7 @@ def number(value: object) -> float | None:
     if _DECIMAL_COMMA.fullmatch(text.removesuffix("%").strip()):
         text = text.replace(",", ".")
     try:
-        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+        return float(text.removesuffix("%")) / (100 if percent or text.endswith("%") else 1)
     except ValueError:
         return None
 
@@ -139,27 +147,55 @@ def _read_json(path: Path, text: str) -> Table:
         value = json.loads(text)
     except ValueError as error:
         raise RunError(f"{path} is not JSON: {error}") from error
+    except RecursionError as error:
+        raise RunError(f"{path} is JSON nested too deeply; give lists in one object, one per quantity") from error
     value = value.get("history", value)
     if not isinstance(value, dict):
         raise RunError(f"{path} holds {value!r:.40} under 'history'; give what Keras' History.history holds: lists")
     lists = {str(name): items for name, items in value.items() if isinstance(items, list)}
     if not lists:
         raise RunError(f"{path} holds no lists; give what Keras' History.history holds: a list per quantity")
-    return Table({header_name(name): [number(item) for item in items] for name, items in lists.items()}, tuple(lists))
+    columns = {
+        header_name(name): [number(item, percent=_in_percent(name)) for item in items] for name, items in lists.items()
+    }
+    return Table(columns, tuple(lists))
+
+
+def _in_percent(header: str) -> bool:
+    return _PERCENT.search(header) is not None
 
 
 def _merge_by_epoch(table: Sequence[Mapping[str, float | None]]) -> list[dict[str, float | None]]:
-    """Lightning writes training and validation of one epoch on rows of their own."""
+    """One row per epoch, in the order of the file.
+
+    Lightning writes training and validation of one epoch on rows of their own. Keras, told to append, writes the epochs
+    of a second fit below those of the first, from 0 again: these are others.
+    """
     epochs = {row.get("epoch") for row in table}
     if epochs == {None} or len(epochs) == len(table) or any(row.get("stage") is not None for row in table):
         return [dict(row) for row in table]
-    merged: dict[float, dict[str, float | None]] = {}
+    width = len({name for row in table for name in _measured(row)})
+    merged: list[dict[str, float | None]] = []
+    latest: dict[float, dict[str, float | None]] = {}
     for row in table:
         epoch = row.get("epoch")
-        if epoch is not None:
-            own = merged.setdefault(epoch, {})
-            # Some programs write NaN where a row of theirs has no value.
-            own.update(
-                {key: one for key, one in row.items() if one is not None and not (key in own and math.isnan(one))}
-            )
-    return [merged[epoch] for epoch in sorted(merged)]
+        if epoch is None:
+            continue
+        own = latest.get(epoch)
+        if own is None or not _belongs(row, own, own is merged[-1], width):
+            own = latest[epoch] = {}
+            merged.append(own)
+        # Some programs write NaN where a row of theirs has no value.
+        own.update({key: one for key, one in row.items() if one is not None and not (key in own and math.isnan(one))})
+    return merged
+
+
+def _belongs(row: Mapping[str, float | None], own: Mapping[str, float | None], neighbours: bool, width: int) -> bool:
+    """Whether a row goes on with what rows of the same epoch began; one that has a value in every column does not."""
+    if neighbours:
+        return len(_measured(row)) < width
+    return _measured(row) & _measured(own) <= {"epoch", "step"}
+
+
+def _measured(row: Mapping[str, float | None]) -> set[str]:
+    return {name for name, value in row.items() if value is not None and not math.isnan(value)}

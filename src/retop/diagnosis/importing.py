@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -34,11 +36,18 @@ NAMES: dict[str, tuple[str, ...]] = {
     "train_eval_accuracy": ("train_eval_accuracy",),
     "learning_rate": ("lr", "learning_rate", "lr_pg0", *map(header_name, ("lr-SGD", "lr-Adam", "lr-AdamW"))),
     "stage": ("stage",),
+    "epoch": ("epoch",),
 }
 """What other tools call the columns. fastai's own table has no training accuracy: there `accuracy` is validation's."""
 
 ACCURACIES = ("train_accuracy", "train_eval_accuracy", "validation_accuracy")
 FASTAI = {"epoch", "train_loss", "valid_loss"}
+SPLITS = {
+    **dict.fromkeys(TRAINING, "train"),
+    **dict.fromkeys(VALIDATION, "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""What other tools call the splits, lower case, and what each means."""
 
 
 def import_history(
@@ -54,7 +63,7 @@ def import_history(
     Args:
         path: a JSON object of lists (Keras `History.history`), or a CSV table with a header (Keras CSVLogger,
             Lightning CSVLogger, fastai, Ultralytics results.csv, or columns of such names), values separated by
-            commas, semicolons, tabs or bars, with decimal points or commas.
+            commas, semicolons, tabs or bars, with decimal points or commas. Epochs that begin again below are stage 2.
         num_train: training images; 0 where unknown.
         num_validation: validation images; 0 where unknown. Without it nothing can be told from noise.
         num_classes: K; 0 where unknown.
@@ -67,6 +76,12 @@ def import_history(
         RunError: the file cannot be read, has no column of validation accuracy, or accuracies that are none.
     """
     columns = _known(read_table(path), path)
+    epochs = _epochs(columns)
+    if not epochs:
+        raise RunError(
+            f"no epoch was read from {path}: its column of validation accuracy holds no number; write numbers such as "
+            f"0.85, 0,85 or 85 %, one per epoch"
+        )
     by_split = {one.split: one for one in predictions}
     metrics: dict[str, Metrics] = {split: measure(one, "as given") for split, one in by_split.items()}
     validation = by_split.get("validation")
@@ -75,7 +90,7 @@ def import_history(
         num_train=num_train,
         num_validation=num_validation or (len(validation.paths) if validation else 0),
         num_classes=num_classes or next((len(one.classes) for one in predictions), 0),
-        epochs=_epochs(columns),
+        epochs=epochs,
         no_numbers=_no_numbers(columns),
         validation=metrics.get("validation"),
         test=metrics.get("test"),
@@ -89,13 +104,13 @@ def read_answers(path: Path) -> tuple[Predictions, ...]:
 
     Args:
         path: a CSV table with a header: ``label``, ``predicted``, and where they are known ``split`` (``test`` if it is
-            missing), ``path`` and ``confidence``.
+            missing; ``val``, ``valid`` and the like are validation), ``path`` and ``confidence``.
 
     Returns:
         One set of predictions per split; the probability that an answer leaves is shared by the other classes.
 
     Raises:
-        RunError: the file is not such a table.
+        RunError: the file is not such a table, or names a split that is none.
     """
     rows = [{header_name(key): value for key, value in row.items()} for row in read_rows(path, read_text(path))]
     if not rows or not {"label", "predicted"} <= rows[0].keys():
@@ -106,10 +121,13 @@ def read_answers(path: Path) -> tuple[Predictions, ...]:
     classes = tuple(sorted({row[column] for row in rows for column in ("label", "predicted")}))
     if len(classes) < 2:
         raise RunError(f"{path} names one class only, {classes[0]}; nothing can be said of that")
-    splits = dict.fromkeys(row.get("split") or "test" for row in rows)
-    return tuple(
-        _answers(split, [row for row in rows if (row.get("split") or "test") == split], classes) for split in splits
-    )
+    by_split: dict[str, list[Mapping[str, str]]] = {}
+    for place, row in enumerate(rows, 2):
+        said = row.get("split") or "test"
+        if said.casefold() not in SPLITS:
+            raise RunError(f"{path}, line {place} has the split {said!r}; give one of {', '.join(SPLITS)}")
+        by_split.setdefault(SPLITS[said.casefold()], []).append(row)
+    return tuple(_answers(split, own, classes) for split, own in by_split.items())
 
 
 def _answers(split: str, rows: Sequence[Mapping[str, str]], classes: tuple[str, ...]) -> Predictions:
@@ -131,10 +149,12 @@ def _answers(split: str, rows: Sequence[Mapping[str, str]], classes: tuple[str, 
 
 def _known(table: Table, path: Path) -> Columns:
     columns = table.columns
-    if set(columns) >= FASTAI and "accuracy" in columns:
-        columns = {("val_accuracy" if name == "accuracy" else name): values for name, values in columns.items()}
-    elif "error_rate" in columns and "val_accuracy" not in columns:
-        columns = columns | {"val_accuracy": [None if v is None else 1 - v for v in columns["error_rate"]]}
+    # Beside an accuracy that says it is validation's, one that says nothing is training's.
+    if not any(name in columns for name in NAMES["validation_accuracy"]):
+        if set(columns) >= FASTAI and "accuracy" in columns:
+            columns = {("val_accuracy" if name == "accuracy" else name): values for name, values in columns.items()}
+        elif "error_rate" in columns:
+            columns = columns | {"val_accuracy": [None if v is None else 1 - v for v in columns["error_rate"]]}
     found = {}
     for ours, theirs in NAMES.items():
         name = next((name for name in theirs if name in columns), None)
@@ -152,6 +172,7 @@ def _known(table: Table, path: Path) -> Columns:
 def _epochs(columns: Columns) -> tuple[EpochRecord, ...]:
     """One record per epoch that has a validation accuracy; percent become fractions."""
     columns = columns | {name: _fractions(columns[name], name) for name in ACCURACIES if name in columns}
+    stages = _stages(columns)
     records: list[EpochRecord] = []
     for place, accuracy in enumerate(map(_finite, columns["validation_accuracy"])):
         if accuracy is None:
@@ -159,7 +180,7 @@ def _epochs(columns: Columns) -> tuple[EpochRecord, ...]:
         row = {name: _finite(values[place]) if place < len(values) else None for name, values in columns.items()}
         records.append(
             EpochRecord(
-                stage=2 if row.get("stage") == 2 else 1,
+                stage=stages[place],
                 epoch=len(records) + 1,
                 learning_rate=row.get("learning_rate") or 0.0,
                 train_loss=row.get("train_loss"),
@@ -173,6 +194,20 @@ def _epochs(columns: Columns) -> tuple[EpochRecord, ...]:
             )
         )
     return tuple(records)
+
+
+def _stages(columns: Columns) -> list[Literal[1, 2]]:
+    """The stage of each row: what the file says; else the last stretch of epochs that begin again is stage 2."""
+    accuracies = columns["validation_accuracy"]
+    n, said = len(accuracies), columns.get("stage", [])
+    if any(stage is not None for stage in said):
+        return [2 if stage == 2 else 1 for stage in [*said, *[None] * n][:n]]
+    pairs = enumerate(zip(columns.get("epoch", ()), accuracies, strict=False))
+    number = {place: one for place, (one, right) in pairs if one is not None and _finite(right) is not None}
+    again = [now for before, now in pairwise(number) if number[now] < number[before]]
+    # Where no epoch is there twice the rows are only in another order.
+    last = again[-1] if again and len(set(number.values())) < len(number) else n
+    return [2 if place >= last else 1 for place in range(n)]
 
 
 def _fractions(values: Sequence[float | None], name: str) -> list[float | None]:

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from retop.data.sources.names import SPLIT_NAMES
 from retop.diagnosis import diagnose, import_history, read_answers
 from retop.diagnosis.fitting import Underfitting
+from retop.diagnosis.importing import SPLITS
 from retop.errors import RunError
 from retop.records import EpochRecord
 
@@ -266,3 +268,86 @@ def test_no_level_of_chance_is_made_up_where_the_classes_are_unknown(tmp_path: P
     told, silent = (Underfitting().apply(import_history(path, num_validation=500, num_classes=k)) for k in (10, 0))
     assert told and "chance 10.0 %" in told.seen and "guessing has 2.303" in told.seen
     assert silent and "chance" not in silent.seen and "guessing" not in silent.seen
+
+
+HEAD = "epoch,accuracy,loss,val_accuracy,val_loss\n"
+TWO_FITS = HEAD + "0,.5,1.5,.52,1.4\n1,.6,1.3,.58,1.2\n2,.7,1,.6,1\n0,.9,.4,.71,.95\n1,.99,.1,.7,1.2\n2,1,.1,.69,1.3\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "stages", "right"),
+    [
+        (TWO_FITS, [1, 1, 1, 2, 2, 2], [0.52, 0.58, 0.6, 0.71, 0.7, 0.69]),
+        (HEAD + "0,.5,1.5,.52,1.4\n0,.9,.4,.71,.95\n1,.99,.1,.7,1.2\n", [1, 1, 1], [0.52, 0.71, 0.7]),
+        (TWO_FITS + "0,1,.1,.8,.9\n", [1, 1, 1, 1, 1, 1, 2], [0.52, 0.58, 0.6, 0.71, 0.7, 0.69, 0.8]),
+        (HEAD + "2,.7,1,.6,1\n1,.6,1.3,.58,1.2\n0,.5,1.5,.52,1.4\n", [1, 1, 1], [0.6, 0.58, 0.52]),
+    ],
+    ids=["two fits", "the first of one epoch", "three fits", "sorted backwards"],
+)
+def test_a_history_that_a_second_fit_was_appended_to_keeps_both(
+    tmp_path: Path, text: str, stages: list[int], right: list[float]
+) -> None:
+    epochs = import_history(table(tmp_path / "log.csv", text)).epochs
+    assert [epoch.stage for epoch in epochs] == stages
+    assert [epoch.epoch for epoch in epochs] == list(range(1, len(right) + 1))
+    assert [epoch.validation_accuracy for epoch in epochs] == right
+
+
+def test_tables_of_training_and_of_validation_one_below_the_other_are_one_history(tmp_path: Path) -> None:
+    text = "epoch,acc,val_acc\n0,.5,\n1,.6,\n0,,.55\n1,,.58\n"
+    epochs = import_history(table(tmp_path / "log.csv", text)).epochs
+    assert [(one.stage, one.train_accuracy, one.validation_accuracy) for one in epochs] == [
+        (1, 0.5, 0.55),
+        (1, 0.6, 0.58),
+    ]
+
+
+def test_splits_of_answers_are_understood_in_any_capitals(tmp_path: Path) -> None:
+    assert SPLIT_NAMES.items() <= SPLITS.items()
+    rows = "".join(f"cat,dog,{name}\ndog,dog,{name}\n" for name in ("val", "Valid", "VALIDATION", "Test", ""))
+    parts = read_answers(table(tmp_path / "answers.csv", f"label,predicted,split\n{rows}"))
+    assert {part.split: len(part.paths) for part in parts} == {"validation": 6, "test": 4}
+    assert import_history(table(tmp_path / "log.csv", TWO_FITS), predictions=parts).num_validation == 6
+    other = table(tmp_path / "other.csv", "label,predicted,split\ncat,dog,test\ndog,dog,fold 2\n")
+    with pytest.raises(RunError, match=r"line 3 has the split 'fold 2'; give one of .*validation.*test"):
+        read_answers(other)
+
+
+@pytest.mark.parametrize(
+    ("text", "trained"),
+    [
+        ("epoch,train_loss,accuracy,valid_loss,valid_accuracy\n1,.5,.91,.6,.71\n", 0.91),
+        ("epoch,train_loss,valid_loss,error_rate,valid_acc\n1,.5,.91,.05,.71\n", None),
+        ("epoch,error_rate,dev_top1\n1,.05,.71\n", None),
+    ],
+)
+def test_an_accuracy_that_says_it_is_of_validation_is_that(tmp_path: Path, text: str, trained: float | None) -> None:
+    (epoch,) = import_history(table(tmp_path / "log.csv", text)).epochs
+    assert (epoch.validation_accuracy, epoch.train_accuracy) == (0.71, trained)
+
+
+@pytest.mark.parametrize("header", ["Val Acc (%)", "val_acc_percent", "valAccPercent", "Percentage val acc"])
+def test_a_header_in_percent_is_taken_at_its_word(tmp_path: Path, header: str) -> None:
+    text = f"epoch,accuracy,{header}\n1,.2,0.1\n2,.3,0.9\n3,.4,1.2 %\n"
+    epochs = import_history(table(tmp_path / "log.csv", text)).epochs
+    as_json = json.dumps({"accuracy": [0.2, 0.3, 0.4], header: [0.1, 0.9, "1.2 %"]})
+    for read in (epochs, import_history(table(tmp_path / "log.json", as_json)).epochs):
+        assert [one.validation_accuracy for one in read] == pytest.approx([0.001, 0.009, 0.012])
+        assert [one.train_accuracy for one in read] == [0.2, 0.3, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("epoch,val_acc\n1,-\n2,n/a\n", "no epoch was read from .*holds no number"),
+        ('epoch,val_acc\n1,"0.85\n' + "2,0.86\n" * 40_000, "quotation mark that is opened and never closed"),
+        ('{"a":' + "[" * 200_000, "nested too deeply"),
+    ],
+    ids=["no number", "quote", "nested"],
+)
+def test_what_cannot_be_read_is_said_with_its_cause(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(RunError, match=reason):
+        import_history(table(tmp_path / "log.csv", text))
+    if not text.startswith("{"):
+        with pytest.raises(RunError):
+            read_answers(table(tmp_path / "answers.csv", text))
