@@ -287,6 +287,8 @@ def test_before_a_run_only_what_cannot_wait_is_said(split):
     say_findings(record, events.append)
     assert [event.message[:3] for event in events if isinstance(event, Notice)] == ["D04"]
     assert leaked_test_images(record) == {"test/cat/leak.jpg"}
+    (leak,) = [finding for finding in record.findings if finding.code == "D04"]
+    assert leak.evidence["leaks"] == {"train": ["test/cat/leak.jpg"], "validation": []}
 
 
 @pytest.mark.parametrize(
