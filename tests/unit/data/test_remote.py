@@ -6,6 +6,9 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import quote
 
 import fsspec
 import pytest
@@ -15,7 +18,7 @@ from retop.data.decoding import BYTES_LIMIT
 from retop.data.sources import fetching
 from retop.data.sources.remote import change_number
 from retop.data.survey import survey_images
-from retop.errors import DataError
+from retop.errors import DataError, UnreadableImageError
 from retop.events import PartAdvanced, PartFinished, PartStarted, ignore
 from retop.recipe import DataRecipe
 
@@ -189,6 +192,75 @@ def test_files_that_a_server_is_asked_for_one_by_one_are_counted_and_others_not(
         assert sum(event.steps for event in events if isinstance(event, PartAdvanced)) == number
         assert [event.total for event in events if isinstance(event, PartStarted)] == [number][: bool(number)]
         assert sum(isinstance(event, PartFinished) for event in events) == bool(number)
+
+
+ODD = ("sea lion", "50% off", "b\u00e4r", "a?b#c")
+
+
+class Apache(Quiet):
+    """Lists a folder with links that sort it, and refuses what is closed."""
+
+    def list_directory(self, path):
+        names = [file.name + "/" * file.is_dir() for file in sorted(Path(path).iterdir())]
+        links = ["?C=N;O=D", "?C=M;O=A", "#top", "/", *map(quote, names)]
+        page = "".join(f'<a href="{link}">{link}</a>' for link in links).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html;charset=UTF-8")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        return BytesIO(page)
+
+    def send_head(self):
+        if "closed" not in self.path:
+            return super().send_head()
+        self.send_error(403)
+        return None
+
+
+@pytest.mark.parametrize("handler", [Quiet, Apache])
+def test_a_web_server_shows_what_the_folder_shows(stack, tmp_path, handler):
+    images = {f"{label}/pic {n}%20.png": (label, encoded(picture(n))) for n, label in enumerate(ODD)}
+    folder = write_folder(tmp_path / "photos", images)
+    source = open_source(stack.enter_context(served(tmp_path, handler)) + "/photos")
+    here, there = (one.scan(ignore).table.to_pylist() for one in (open_source(folder), source))
+    facts = ("path", "label", "size_bytes")
+    assert sorted([row[key] for key in facts] for row in there) == sorted([row[key] for key in facts] for row in here)
+    assert {row["path"]: (row["label"], source.read(row["path"])) for row in there} == images
+
+
+def test_shards_of_a_web_server_may_have_any_name(stack, tmp_path):
+    write_embedded(tmp_path / "photos/my b\u00e4rs 50%.parquet", IMAGES)
+    address = stack.enter_context(served(tmp_path, Apache)) + "/photos"
+    for place in (
+        address,
+        f"{address}/my%20b%C3%A4rs%2050%25.parquet",
+        f"{address}/my%20b%C3%A4rs%2050%25.parquet?a=b/c",
+    ):
+        assert open_source(place).scan(ignore).table["path"][0].as_py() == "my b\u00e4rs 50%.parquet::0"
+
+
+def test_a_file_that_a_web_server_refuses_is_one_that_cannot_be_read(stack, tmp_path):
+    write_folder(tmp_path / "photos", IMAGES | {"cat/closed.png": ("cat", b"")})
+    address = stack.enter_context(served(tmp_path, Apache)) + "/photos"
+    survey = survey_images(address, DataRecipe(), ignore)
+    assert len(survey.table) == len(IMAGES) + 1
+    with pytest.raises(UnreadableImageError, match=r"cat/closed\.png: the file cannot be fetched: 403"):
+        open_source(address).read("cat/closed.png")
+
+
+class Short(Quiet):
+    """Says of a file that it is longer than what it sends."""
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+
+
+def test_a_file_that_comes_short_is_not_kept(stack, tmp_path):
+    (tmp_path / "photos.tar").write_bytes(b"0" * 900)
+    with pytest.raises(DataError, match=r"photos\.tar cannot be fetched: only 900 of 1,000 bytes came"):
+        open_source(stack.enter_context(served(tmp_path, Short)) + "/photos.tar")
 
 
 class Slow(Quiet):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from retop.data.sources.remote import change_number, reason_of, remote_cache
+from retop.data.sources.web import place_of
 from retop.errors import DataError
 from retop.events import Listener, PartAdvanced, PartFinished, PartStarted
 from retop.schema import remove_partial_files, whole_file
@@ -45,9 +46,9 @@ def fetch(files: Any, wanted: Mapping[str, Mapping[str, Any]], root: str, addres
     started = time.perf_counter()
     listener(PartStarted(FETCHING, -(-sum(sizes) // _MB) if all(sizes) else None, "MB"))
     told = _Told(listener)
-    for path in missing:
+    for path, facts in missing.items():
         try:
-            _fetch(files, f"{root.rstrip('/')}/{path}", folder / path, told)
+            _fetch(files, place_of(root, path, facts), folder / path, int(facts.get("size") or 0), told)
         # Every service has errors of its own.
         except Exception as error:
             raise DataError(f"{address}: {path} cannot be fetched: {reason_of(error)}") from error
@@ -75,12 +76,15 @@ class _Told:
         self.tell(0)
 
 
-def _fetch(files: Any, path: str, target: Path, told: _Told) -> None:
+def _fetch(files: Any, path: str, target: Path, least: int, told: _Told) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_partial_files(target.parent)
     with whole_file(target) as partial:
         with _watched(partial, told):
             files.get_file(path, str(partial))
+        # More are right: some services unpack what they send.
+        if _size(partial) < least:
+            raise OSError(f"only {_size(partial):,} of {least:,} bytes came")
         told.keep(_size(partial))
 
 

@@ -12,6 +12,7 @@ from retop.data.sources.remote import RemoteFolder, file_facts, list_files, open
 from retop.data.sources.shards import TarSource, is_tar
 from retop.data.sources.source import ImageSource
 from retop.data.sources.tables import ROLES, TableSource
+from retop.data.sources.web import is_web, readable
 from retop.errors import DataError, UsageError
 from retop.events import Listener, ignore
 
@@ -97,10 +98,13 @@ def _open_file(given: str, file: Path, columns: Mapping[str, str]) -> ImageSourc
 
 def _open_remote(address: str, columns: Mapping[str, str], listener: Listener) -> ImageSource:
     files, root = open_address(address)
+    # What stands behind a question mark chooses how a web server sends a file.
+    plain = address.partition("?")[0] if is_web(root) else address
     if address.lower().endswith((".csv", ".tsv")):
         raise DataError(f"{address}: a table must lie on this machine; give {SUPPORTED}")
-    if address.lower().endswith(WHOLE_FILES):
-        folder, _, name = root.rpartition("/")
+    if plain.lower().endswith(WHOLE_FILES):
+        folder, _, name = (plain if is_web(root) else root).rpartition("/")
+        name = readable(name) if is_web(root) else name
         fetched = fetch(files, {name: file_facts(files, root, address)}, folder, address, listener)
         return _open_file(address, fetched / name, columns)
     listed = list_files(files, root, address)

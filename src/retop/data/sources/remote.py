@@ -15,6 +15,7 @@ import fsspec
 from retop.data.decoding import BYTES_LIMIT
 from retop.data.sources.layout import Member, arrange
 from retop.data.sources.source import Listing
+from retop.data.sources.web import is_refusal, is_web, leads_back, place_of, readable
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Listener, PartAdvanced, PartFinished, PartStarted, ignore
 from retop.places import cache_folder
@@ -66,6 +67,8 @@ class RemoteFolder:
         self._files, self._root = files, root
         self._listed: Mapping[str, Mapping[str, Any]] | None = listed
         self._members_by_path: dict[str, Member] | None = None
+        # Where files lie that are called otherwise there.
+        self._places: dict[str, str] = {}
         self._lock = Lock()
 
     def scan(self, listener: Listener) -> Listing:
@@ -94,7 +97,7 @@ class RemoteFolder:
         try:
             if kept.exists():
                 return kept.read_bytes()
-            content = bytes(self._files.cat_file(f"{self._root.rstrip('/')}/{path}"))
+            content = bytes(self._files.cat_file(self._place(path)))
         except FileNotFoundError as error:
             raise UnreadableImageError(path, "the file is no longer there") from error
         # Every service has errors of its own.
@@ -111,6 +114,9 @@ class RemoteFolder:
 
     def _members(self, found: Mapping[str, Mapping[str, Any]], listener: Listener = ignore) -> Iterator[Member]:
         files = {path: facts for path, facts in found.items() if not path.endswith("/")}
+        for path, facts in files.items():
+            if (place := place_of(self._root, path, facts)) != self._place(path):
+                self._places[path] = place
         waits, started = not all(map(_is_known, files.values())), time.perf_counter()
         if waits:
             listener(PartStarted(ASKING, len(files), "files"))
@@ -127,7 +133,16 @@ class RemoteFolder:
         path, facts = file
         if _is_known(facts):
             return facts
-        return file_facts(self._files, f"{self._root.rstrip('/')}/{path}", f"{self.location}/{path}")
+        try:
+            return file_facts(self._files, self._place(path), f"{self.location}/{path}")
+        except DataError as error:
+            # It is named when it is read.
+            if is_refusal(error):
+                return {}
+            raise
+
+    def _place(self, path: str) -> str:
+        return self._places.get(path) or f"{self._root.rstrip('/')}/{path}"
 
     def _member(self, path: str) -> Member:
         with self._lock:
@@ -175,6 +190,8 @@ def list_files(files: Any, root: str, address: str) -> dict[str, Mapping[str, An
     listed = {_plain(path).removeprefix(_plain(base)): facts for path, facts in found.items()}
     listed.pop(_plain(root), None)
     listed.pop("", None)
+    if is_web(root):
+        listed = {readable(path): facts for path, facts in listed.items() if not leads_back(path)}
     if not listed:
         # Some say of what they cannot reach that it is empty.
         file_facts(files, root, address)
