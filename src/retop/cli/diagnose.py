@@ -40,7 +40,8 @@ def diagnose(
         typer.Option(
             "--write-exclusions",
             metavar="FILE",
-            help="Write a list for --exclude: images with suspected labels, and copies across splits.",
+            help="Write a list for --exclude: training images whose labels are contradicted with a confidence above "
+            "80 %, and the images that the run's audit of the data would leave out (copies in other splits above all).",
         ),
     ] = None,
     json_: JsonOption = False,
@@ -106,5 +107,7 @@ def _shown(finding: "Finding") -> RenderableType:
         rows.append(("isolate", finding.isolating_test))
     for name, text in rows:
         table.add_row(name, Text(printable(text)))
-    add_files(table, finding, "files", "--json, --write-exclusions FILE" if "exclude" in finding.evidence else "--json")
+    excluded = set(finding.evidence.get("exclude", ()))
+    all_excluded = all(excluded.issuperset(group) for group in finding.evidence.get("files", ()))
+    add_files(table, finding, "files", "--json, --write-exclusions FILE" if excluded and all_excluded else "--json")
     return Group(head, Padding(table, (0, 0, 1, 2)))

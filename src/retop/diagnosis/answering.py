@@ -27,9 +27,9 @@ class Collapse(Rule):
     )
     fixes = (
         "Take smaller steps (--set stage2.learning_rate=auto), look at the weights of the classes (--class-weights), "
-        "and "
-        "at the preprocessing of the images."
+        "and at the preprocessing of the images."
     )
+    elsewhere = "Take smaller steps, look at the weights of the classes, and at the preprocessing of the images."
 
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""

@@ -84,6 +84,7 @@ class ImbalanceHidden(Rule):
         "Read balanced accuracy and macro F1; train with --class-weights balanced, or gather images of the rare "
         "classes."
     )
+    elsewhere = "Read balanced accuracy and macro F1; let rare classes weigh more in training, or gather more of them."
 
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""

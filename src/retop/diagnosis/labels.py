@@ -3,6 +3,7 @@
 # N images, K classes
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +11,16 @@ import numpy.typing as npt
 from retop.diagnosis.evidence import Evidence
 from retop.diagnosis.rule import CERTAIN, LIKELY_CHOSEN, Rule, accuracy, standard_error, whole
 from retop.evaluation import log_softmax
-from retop.records import Finding, Metrics, Predictions, SampleResult, SureAnswers
+from retop.records import Finding, Metrics, Predictions, SampleResult, SureAnswers, SuspectedLabel
 
 FEWER_LEARNED = math.sqrt(5 / 4)
 """Ratio of losses of regressions of which one has learned from a fifth fewer images, if losses fall with the root of
 their number."""
+
+_ONLY_LOOK = (
+    "Look at the images listed and mend their labels; none is contradicted with a confidence above 80 %, so none "
+    "should be left out unseen."
+)
 
 UNLIKELY = 0.00135
 """Probability of three standard errors, on one side."""
@@ -37,11 +43,12 @@ class LabelNoise(Rule):
         "validation and test labels cost the regression on all training images, by 12 % of that and four standard "
         "errors: each has learned from a fifth fewer images, and is worse for that alone. The scatter of these losses, "
         "and how test differs from validation, are those of the model's own answers, flattened until they cost as "
-        "much on validation."
+        "much on validation. The images listed are those contradicted; only those with a confidence above 80 % are "
+        "written to a list for --exclude."
     )
     fixes = (
-        "Look at the images listed, mend their labels, or leave them out: retop diagnose RUN --write-exclusions FILE, "
-        "then --exclude FILE."
+        "Look at the images listed, mend their labels, or leave out those contradicted with a confidence above 80 %: "
+        "retop diagnose RUN --write-exclusions FILE, then --exclude FILE."
     )
     elsewhere = "Look at the images listed, mend their labels, or leave them out."
     references = ("Northcutt et al., Confident learning, JAIR 2021, arXiv:1911.00068",)
@@ -69,12 +76,15 @@ class LabelNoise(Rule):
         return self.found(
             f"{whole(confirmed)} of {n:,} training labels are confirmed by models that did not see the image (log loss "
             f"{crossed.log_loss:.3f}), and {whole(other)} of {refit.n:,} validation labels ({refit.log_loss:.3f}); "
-            f"{contradicted}.",
+            f"{contradicted}.{_not_seen(evidence.num_train, crossed, tests.suspected_labels)}",
             {
-                "files": [[one.path] for one in listed], "exclude": [one.path for one in listed], "n": n,
+                "files": [[one.path] for one in listed], "n": n,
                 "suspected": sure.num_wrong if sure and certain else len(listed),
                 "expected": sure.expected_wrong if sure else None,
+                # The others may be hard images, which training needs most.
+                **({"exclude": [one.path for one in confident]} if confident else {}),
             },
+            fix=None if confident else _ONLY_LOOK,
             suspected=True,
             isolating_test="Looking at the images listed.",
         )  # fmt: skip
@@ -136,6 +146,20 @@ class UnrelatedLabels(Rule):
             {"accuracy": metrics.accuracy.value, "refit": accuracy(refit), "shuffled": accuracy(shuffled),
              "chance": chance, "right": right, "n": n},
         )  # fmt: skip
+
+
+def _not_seen(num_train: int, crossed: SampleResult, listed: Sequence[SuspectedLabel]) -> str:
+    """What the list of images leaves out, as sentences; nothing where it is whole."""
+    missed = crossed.n - crossed.num_right
+    parts = [
+        f" Of {num_train:,} training images no more than these {crossed.n:,} were looked at."
+        if num_train > crossed.n
+        else "",
+        f" The list ends at the {len(listed):,} surest of {missed:,} that are contradicted."
+        if listed and missed > len(listed)
+        else "",
+    ]
+    return "".join(parts)
 
 
 def surprising(sure: SureAnswers, n: int) -> bool:

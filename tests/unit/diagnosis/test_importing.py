@@ -1,12 +1,15 @@
 """Histories as other tools write them."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from retop.cli.app import app
 from retop.data.sources.names import SPLIT_NAMES
 from retop.diagnosis import diagnose, import_history, read_answers
 from retop.diagnosis.fitting import Underfitting
@@ -351,3 +354,23 @@ def test_what_cannot_be_read_is_said_with_its_cause(tmp_path: Path, text: str, r
     if not text.startswith("{"):
         with pytest.raises(RunError):
             read_answers(table(tmp_path / "answers.csv", text))
+
+
+@pytest.mark.parametrize(
+    ("answered", "code"),
+    [
+        ({("cat", "cat"): 50, ("dog", "cat"): 50}, "R11"),
+        ({("cat", "cat"): 302, ("dog", "cat"): 18, ("dog", "dog"): 6}, "R14"),
+    ],
+)
+def test_advice_for_another_tool_names_no_option_of_retop(
+    tmp_path: Path, answered: dict[tuple[str, str], int], code: str
+) -> None:
+    rows = "".join(f"{label},{given},val\n" * n for (label, given), n in answered.items())
+    parts = read_answers(table(tmp_path / "answers.csv", f"label,predicted,split\n{rows}"))
+    found = diagnose(import_history(table(tmp_path / "log.csv", TWO_FITS), predictions=parts))
+    assert code in {one.code for one in found}
+    own = set(CliRunner().invoke(app, ["import-history", "--help"], env={"COLUMNS": "200"}).output.split())
+    for one in found:
+        assert set(re.findall(r"--[a-z-]+", one.fix)) <= own
+        assert "retop " not in one.fix

@@ -269,6 +269,29 @@ def test_labels_that_the_others_contradict_are_named() -> None:
     assert "R15" in codes(run(CALM, isolation=replace(many, sure_answers=SureAnswers(9_000, 450, 200.0))))
 
 
+def test_only_labels_that_are_surely_contradicted_may_be_left_out() -> None:
+    sure = tuple(SuspectedLabel(f"train/{k}.png", "a", "b", 0.9) for k in range(7))
+    doubtful = tuple(SuspectedLabel(f"train/{k}.png", "a", "b", 0.4) for k in range(7, 250))
+    # By the excess of loss alone: no count of sure answers is surprising.
+    tests = replace(HEALTHY_TESTS, cross_validated=SampleResult(1000, 750, 0.6))
+    for suspected in (sure + doubtful, doubtful):
+        evidence = run(CALM, isolation=replace(tests, suspected_labels=suspected))
+        found = next(one for one in diagnose(evidence) if one.code == "R15")
+        assert found.evidence["files"] == [[one.path] for one in suspected]
+        assert found.evidence.get("exclude", []) == [one.path for one in suspected if one.confidence > 0.8]
+        assert ("--exclude" in found.fix) == (sure[0] in suspected)
+
+
+@pytest.mark.parametrize(("num_train", "num_listed"), [(1000, 250), (12_345, 250), (12_345, 200), (0, 200)])
+def test_what_a_list_of_suspected_labels_leaves_out_is_said(num_train: int, num_listed: int) -> None:
+    suspected = tuple(SuspectedLabel(f"train/{k}.png", "a", "b", 0.4) for k in range(num_listed))
+    tests = replace(HEALTHY_TESTS, cross_validated=SampleResult(1000, 750, 0.6), suspected_labels=suspected)
+    found = next(one for one in diagnose(run(CALM, num_train=num_train, isolation=tests)) if one.code == "R15")
+    assert ("Of 12,345 training images no more than these 1,000 were looked at." in found.seen) == (num_train > 1000)
+    assert ("were looked at" in found.seen) == (num_train > 1000)
+    assert ("The list ends at the 200 surest of 250" in found.seen) == ("list ends" in found.seen) == (num_listed < 250)
+
+
 def test_the_same_images_answered_otherwise_mean_other_preprocessing() -> None:
     own = answers(np.arange(200) % 20 > 0)
     other = answers(np.random.default_rng(0).random(200) < 0.5)

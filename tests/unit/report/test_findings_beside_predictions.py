@@ -97,3 +97,19 @@ def test_copies_that_the_audit_would_leave_out_are_in_the_list(tmp_path: Path) -
     write_record(folder / "audit.json", AuditRecord("photos", 600, ("cat", "dog"), (copies,), ("D02",)))
     assert list_exclusions(diagnose_folder(folder), tmp_path / "list.csv") == 2
     assert read_exclusions(tmp_path / "list.csv") == ["train/a.png", "train/b.png"]
+
+
+@pytest.mark.parametrize("num_excluded", [14, 7])
+def test_options_promise_no_more_than_the_list_for_exclude_holds(tmp_path: Path, num_excluded: int) -> None:
+    paths = [f"train/{k}.png" for k in range(14)]
+    folder, wide = tmp_path / "comparison", {"COLUMNS": "400"}
+    folder.mkdir()
+    write_comparison(folder, [contender("a")])
+    evidence = {"files": [[path] for path in paths], "exclude": paths[:num_excluded]}
+    doubtful = Finding("D02", "copies", "error", "", "", "", evidence=evidence)
+    write_record(folder / "audit.json", AuditRecord("photos", 600, ("cat", "dog"), (doubtful,), ("D02",)))
+    shown = CliRunner().invoke(app, ["diagnose", str(folder)], env=wide).output
+    assert ("more (--json, --write-exclusions FILE)" in shown) == (num_excluded == 14)
+    assert ("more (--json)" in shown) == (num_excluded == 7)
+    described = CliRunner().invoke(app, ["diagnose", "--help"], env=wide).output
+    assert "contradicted with a confidence above 80 %" in " ".join(described.replace("│", " ").split())
