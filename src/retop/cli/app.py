@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from io import TextIOWrapper
 
 import typer
 
@@ -82,6 +83,7 @@ for command in (
 def main() -> None:
     """Run the command line and exit with a code that means something."""
     keep_memory()
+    _write_all_names()
     leave_on_second_signal("retop: left at once")
     # Pillow warns of odd metadata; what cannot be read is reported by name.
     warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -100,6 +102,13 @@ def main() -> None:
         if ending.code == INTERRUPTED:
             typer.echo("retop: interrupted", err=True)
         raise
+
+
+def _write_all_names() -> None:
+    """Let a terminal that lacks a name's letters get them as numbers: they are no reason to end."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _leave_if_output_is_full() -> None:

@@ -40,7 +40,8 @@ def groups_by_pattern(paths: pa.ChunkedArray, pattern: str, listener: Listener) 
     chunks = []
     for chunk in paths.chunks:
         found = [compiled.search(path) for path in chunk.to_pylist()]
-        chunks.append(pa.array([m[1 if compiled.groups else 0] if m else None for m in found], pa.string()))
+        # What is found may be empty, which groups nothing.
+        chunks.append(pa.array([(m[1 if compiled.groups else 0] or None) if m else None for m in found], pa.string()))
     groups = pa.chunked_array(chunks, pa.string())
     if groups.null_count == len(groups):
         raise UsageError(

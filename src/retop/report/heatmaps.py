@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from retop.errors import UnreadableImageError
 from retop.records import FinishedComparison, FinishedRun, HeatMapRecord, read_record, recorded_contents, write_record
 from retop.records import HeatMap as HeatMapEntry
 from retop.report.answered import answer_facts
@@ -64,17 +65,20 @@ def _explain(run: FinishedRun, images: Mapping[str, str], data: Path | None) -> 
     remove_partial_files(folder)
     source = open_images(run.record.data.location, data, run.record.recipe.data.columns)
     predictor = Predictor(run.folder / "model")
-    contents = {path: source.read(path) for path in images}
     recorded = recorded_contents(run.folder, images)
-    changed = {path for path in recorded if hashlib.sha256(contents[path]).hexdigest() != recorded[path]}
-    images = {path: predicted for path, predicted in images.items() if path not in changed}
-    for place, (path, predicted) in enumerate(images.items()):
-        pixels_hwc = preprocess_bytes(contents[path], path, predictor.trained.preprocessing)
-        write_bytes(folder / f"{place:03d}.jpg", _jpeg(overlay_of(predictor, pixels_hwc, predicted)))
-    maps = tuple(
-        HeatMapEntry(path, predicted, f"{place:03d}.jpg") for place, (path, predicted) in enumerate(images.items())
-    )
-    write_record(folder / RECORD, HeatMapRecord("Grad-CAM", "last feature map", maps))
+    maps: list[HeatMapEntry] = []
+    for path, predicted in images.items():
+        try:
+            content = source.read(path)
+            if recorded.get(path) not in (None, hashlib.sha256(content).hexdigest()):
+                continue
+            pixels_hwc = preprocess_bytes(content, path, predictor.trained.preprocessing)
+        except UnreadableImageError:
+            # The page says of each image that it cannot show why it is not there.
+            continue
+        maps.append(HeatMapEntry(path, predicted, f"{len(maps):03d}.jpg"))
+        write_bytes(folder / maps[-1].file, _jpeg(overlay_of(predictor, pixels_hwc, predicted)))
+    write_record(folder / RECORD, HeatMapRecord("Grad-CAM", "last feature map", tuple(maps)))
 
 
 def _jpeg(image: Image.Image) -> bytes:

@@ -1,6 +1,8 @@
 """`retop check`: what it returns."""
 
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,3 +38,15 @@ def test_the_exit_code_is_3_for_errors_alone(
     shutil.copy(train, test.with_name("again.png"))
     code, said = check(photos, *options)
     assert code == 3 and "D04" in said
+
+
+def test_a_terminal_without_the_letters_of_a_name_gets_their_numbers(tmp_path: Path) -> None:
+    photos = write_split_shapes(tmp_path / "photos", train=12, validation=3, test=3)
+    train, test = (next(path for path in (photos / side).rglob("*.*") if path.is_file()) for side in ("train", "test"))
+    shutil.copy(train, test.with_name("b\u00e4r.png"))
+    command = [sys.executable, "-c", "from retop.cli import main; main()", "check", str(photos)]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONIOENCODING": "ascii"}
+    )
+    assert ended.returncode == 3, ended.stderr
+    assert r"b\xe4r.png" in ended.stdout

@@ -102,6 +102,12 @@ def test_the_group_of_a_pattern_is_its_first_bracket_or_all_of_it(pattern, group
     assert groups_by_pattern(paths, pattern, ignore).to_pylist() == groups
 
 
+def test_what_a_pattern_finds_empty_is_no_group():
+    paths = pa.chunked_array([["p1.png", "p.png", "x.png", "xp.png"]])
+    assert groups_by_pattern(paths, r"(p\d)?", ignore).to_pylist() == ["p1", None, None, None]
+    assert groups_by_pattern(paths, r"p(\d?)", ignore).to_pylist() == ["1", None, None, None]
+
+
 def test_groups_of_rare_classes_are_placed_first():
     # Ten groups of 21 hold an image of the rare class each; single images, placed later, then make the shares exact.
     labels = [0] * 100 + ([0] * 20 + [1]) * 10

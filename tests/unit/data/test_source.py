@@ -234,6 +234,12 @@ def test_names_that_are_not_unicode_can_be_listed_and_read(tmp_path):
     paths = source.scan(ignore).table["path"].to_pylist()
     assert r"a/\xff\xfe.png" in paths
     assert source.read(r"a/\xff\xfe.png") == b"content"
+    assert open_source(tmp_path).read(r"a/\xff\xfe.png") == b"content"
+    # Part of this name is a backslash: only a scan tells which.
+    with open(os.fsencode(tmp_path) + b"/a/\\x41\xff.png", "wb") as file:  # noqa: PTH123
+        file.write(b"other")
+    source.scan(ignore)
+    assert source.read(r"a/\x41\xff.png") == b"other"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems store names as Unicode")

@@ -363,6 +363,11 @@ def test_heat_maps_are_made_on_request_and_shown(tmp_path: Path, small_weights: 
     assert f"{changed} is no longer the file that the run read" in after
     left = read_record(HeatMapRecord, tmp_path / "run" / "test_resnet-0" / "heatmaps" / "heatmaps.json")
     assert [one.path for one in left.maps] == [one.path for one in record.maps if one.path != changed]
+    # Nor does one that is gone keep the others from being explained.
+    (data / changed).unlink()
+    assert f"{changed}: the file is no longer there" in retop.write_report(tmp_path / "run", explain=True).read_text()
+    again = read_record(HeatMapRecord, tmp_path / "run" / "test_resnet-0" / "heatmaps" / "heatmaps.json")
+    assert again.maps == left.maps
 
 
 def test_findings_that_differ_only_in_what_was_seen_stand_together(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from retop.data.decoding import BYTES_LIMIT
@@ -147,7 +148,7 @@ class _Unpacked:
     def sizes(self) -> np.ndarray:
         """Bytes of every row; 0 where it holds no image."""
         arrays, _ = self._open()
-        lengths = [pa.compute.fill_null(pa.compute.binary_length(array), 0).to_numpy(False) for array in arrays]
+        lengths = [pc.fill_null(pc.binary_length(array), 0).to_numpy(False) for array in arrays]
         return np.concatenate([np.zeros(0, np.int64), *lengths])
 
     def _open(self) -> tuple[list[pa.Array], np.ndarray]:
@@ -221,7 +222,7 @@ def _unpack(parquet: pq.ParquetFile, column: str, target: Path, listener: Listen
         for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=[column]):
             values = batch.column(0)
             if pa.types.is_struct(values.type):
-                values = values.field("bytes") if values.null_count == 0 else pa.compute.struct_field(values, "bytes")
+                values = values.field("bytes") if values.null_count == 0 else pc.struct_field(values, "bytes")
             writer.write_batch(pa.record_batch([values.cast(pa.large_binary())], schema=schema))
             listener(PartAdvanced(_PART, batch.num_rows))
     listener(PartFinished(_PART, time.perf_counter() - started))

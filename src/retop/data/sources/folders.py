@@ -1,6 +1,7 @@
 """Class folders, split or not, as a source of images; and reading of single files."""
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -16,8 +17,7 @@ from retop.events import Listener
 _Seen = frozenset[tuple[int, int]]
 # A pipe is opened without waiting for whoever writes into it.
 _READING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-
-
+_STATED_BYTE = re.compile(rb"\\x([0-9a-f]{2})")
 _PLAIN_ENDS = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG")
 
 
@@ -69,7 +69,15 @@ class FolderSource:
         Raises:
             UnreadableImageError: it vanished, may not be read, is no regular file or is too large.
         """
-        return read_named_file(self._real_paths.get(path) or f"{self.identity}/{path}", path)
+        return read_named_file(self._real_paths.get(path) or self._as_stored(path), path)
+
+    def _as_stored(self, path: str) -> str:
+        """Where a file lies that no scan has come by: of names that are not Unicode, the bytes stand in the path."""
+        plain = f"{self.identity}/{path}"
+        if "\\" not in path or os.path.lexists(plain):
+            return plain
+        content = _STATED_BYTE.sub(lambda stated: bytes.fromhex(stated[1].decode()), os.fsencode(path))
+        return f"{self.identity}/{os.fsdecode(content)}"
 
     def _walk(self, split: str | None, folder: str, leftovers: Leftovers, rows: Rows) -> None:
         start = str(Path(self.identity, folder)) if folder else self.identity
