@@ -6,6 +6,9 @@ from typing import Literal
 
 from retop.records import PlanRecord, RunRecord, WeightsRecord
 
+STORED = ("prefix", "features")
+"""Parts that put something into the store: of the disk of others no plan says anything."""
+
 
 @dataclass(frozen=True)
 class PartCost:
@@ -27,7 +30,7 @@ class PartCost:
     """Measured, as in `TimingRecord`; None where the run's record does not say it."""
 
     planned_disk_bytes: int | None
-    """Disk of the store that the plan gave to it; None where there is no plan."""
+    """Disk of the store that the plan gave to it; None where there is no plan, and for parts that put nothing there."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def cost_facts(runs: Sequence[RunRecord], plan: PlanRecord | None) -> CostFacts:
             timing.seconds,
             timing.planned_seconds,
             timing.disk_bytes,
-            disk.get((run.name, timing.part), 0) if plan else None,
+            disk.get((run.name, timing.part)) if timing.part in STORED else None,
         )
         for run in runs
         for timing in run.timings

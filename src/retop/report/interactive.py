@@ -223,7 +223,7 @@ def cost_figure(facts: CostFacts, name: str) -> PageFigure:
         name,
         "Seconds by run and part",
         "The upright mark is what the plan had said before the work began.",
-        ("run", "part", "seconds", "planned seconds", "disk bytes", "planned disk bytes"),
+        ("run", "part", "seconds", "planned seconds", "disk bytes", "store bytes by plan"),
         tuple((p.run, p.part, p.seconds, p.planned_seconds, p.disk_bytes, p.planned_disk_bytes) for p in facts.parts),
         130 + 34 * len(runs),
         {"data": traces, "layout": layout_of(barmode="stack", xaxis={"title": {"text": "seconds"}})},

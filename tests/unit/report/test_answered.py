@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from example_records import GROUPS, answers, contender
-from retop.records import Predictions
+from retop.recipe import Recipe
+from retop.records import PlannedPart, PlanRecord, Predictions
 from retop.report.answered import answer_facts, sample_images
 from retop.report.confidence import confidence_facts
 from retop.report.cost import cost_facts, network_facts
@@ -92,3 +93,19 @@ def test_disk_that_one_run_did_not_record_is_not_summed() -> None:
     facts = cost_facts([first, older], None)
     assert facts.disk_bytes is None and {part.disk_bytes for part in facts.totals} == {None}
     assert facts.seconds == 110
+
+
+def test_disk_is_planned_for_what_the_store_keeps_and_for_nothing_else() -> None:
+    runs = contender("vgg16", seeds=2).runs
+    # As plans are: every part has its disk there, which is none where nothing is stored.
+    planned = tuple(
+        PlannedPart(run.name, timing.part, "once", 1.0, 7_000 if timing.part == "prefix" and run is runs[0] else 0)
+        for run in runs
+        for timing in run.timings
+    )
+    facts = cost_facts(runs, PlanRecord("", Recipe(), (), planned, 0, 0))
+    assert {(part.part, part.planned_disk_bytes) for part in facts.parts} == {
+        ("prefix", 7_000), ("prefix", 0), ("stage 1", None), ("stage 2", None),
+    }  # fmt: skip
+    assert [part.planned_disk_bytes for part in facts.totals] == [7_000, None, None]
+    assert facts.planned_disk_bytes == 7_000
