@@ -63,12 +63,13 @@ def test_resuming_equals_not_stopping(
     from retop.training import loop, step_size
 
     monkeypatch.setattr(loop, "ROLL_BACK_FACTOR", 1e-32)
-    # A range test that is stopped begins anew, and so does an epoch's judging: each must fit into a piece.
+    # A range test that is stopped begins anew, and so do an epoch's judging, the evaluation and the isolating tests,
+    # of which those on stored features ask most: each must fit into a piece.
     monkeypatch.setattr(step_size, "NUM_STEPS", 3)
     arguments: dict[str, Any] = {"weights": small_weights, "settings": SETTINGS | VARIANTS[variant]}
     stores = [ActivationStore(tmp_path / f"store {name}") if cached else None for name in "ab"]
     whole = run_small(tmp_path / "a" / "run", shapes, store=stores[0], **arguments)
-    resumed, pieces = run_in_pieces(13 if cached else 9, tmp_path / "b" / "run", shapes, store=stores[1], **arguments)
+    resumed, pieces = run_in_pieces(26 if cached else 9, tmp_path / "b" / "run", shapes, store=stores[1], **arguments)
     assert pieces > 3
     assert outcome(resumed) == outcome(whole)
     assert model_bytes(tmp_path / "b" / "run") == model_bytes(tmp_path / "a" / "run")

@@ -273,7 +273,7 @@ def test_a_damaged_plan_is_made_anew_for_the_same_comparison_alone(
     for another, message in (
         (
             request(small_weights, seeds=(0, 1), stage2__min_steps=9, head__dropout=0.5),
-            "recipe.head.dropout was auto and is 0.5. Choose",
+            "recipe.head.dropout was auto and is 0.5. Undo the change",
         ),
         (replace(one, weights="random"), "weights was"),
     ):
