@@ -29,6 +29,8 @@ SIDES: dict[str, tuple[str, dict[str, object]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbones", type=some_of(IMAGE_SIZES), default=list(IMAGE_SIZES))
+    parser.add_argument("--sides", type=some_of(SIDES), default=list(SIDES), help=f"some of {','.join(SIDES)}")
+    parser.add_argument("--views", type=int, help="only with this number of views; default: 1 and 4")
     parser.add_argument("--images", type=int, default=4096, help="training images; a quarter as many for validation")
     parser.add_argument("--epochs", type=int, default=10, help="epochs of each stage, all run; default: 10")
     parser.add_argument("--limit", type=float, default=3600, help="seconds for one measurement; default: 3600")
@@ -51,7 +53,7 @@ def main() -> None:
             head_epochs=chosen.epochs,
             late_epochs=chosen.epochs,
             batch_size=32,
-            views=[1, 4],
+            views=[chosen.views] if chosen.views else [1, 4],
             measure_steps=None,
             workers=min(16, os.cpu_count() or 1),
             images=make_images(folder, num_train, num_validation),
@@ -61,7 +63,7 @@ def main() -> None:
             Job(backbone, side, views)
             for backbone in chosen.backbones
             for views in settings.views
-            for side in SIDES
+            for side in chosen.sides
             if views == 1 or side != "prefix"
         ]
         path = chosen.out or HERE / "results" / f"{date.today()}-{hardware.slug}.json"
