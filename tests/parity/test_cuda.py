@@ -1,5 +1,6 @@
 """A CUDA device computes what the CPU computes. Run with: make test-gpu."""
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from retop.predictor import Predictor
 from retop.recipe import Recipe
 from retop.records import PlanRecord
 from retop.training import choose_runtime
+from retop.training.crops import random_crops
 from small_runs import small_recipe, write_weights
 
 pytestmark = [
@@ -76,27 +78,41 @@ def test_a_comparison_plans_and_runs_on_the_device(tmp_path: Path, weights: Path
         assert all(part.seconds is not None for part in plans[-1].parts)
 
 
+def test_crops_are_drawn_alike_on_both_devices() -> None:
+    images = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    crops = [random_crops(images.to(device), 0.5, np.random.default_rng(0)).cpu() for device in ("cpu", "cuda")]
+    assert (crops[0].int() - crops[1].int()).abs().max() <= 1
+
+
 def test_a_device_that_has_no_memory_for_a_batch_takes_it_in_parts(tmp_path: Path, weights: Path) -> None:
     """Real errors of CUDA's allocator: this process may have little more than what a part of a batch needs."""
     settings = {"thaw": "all", "stage1.epochs": 0, "stage2.epochs": 1, "stage2.batch_size": 512}
     dataset = open_dataset(write_split_shapes(tmp_path / "images", 171, 6, 6), small_recipe().data)
-    losses: list[float] = []
-    messages: list[str] = []
-    total = torch.cuda.get_device_properties(0).total_memory
-    for name in ("whole", "parts"):
-        recipe = small_recipe(settings)
-        setting = Setting(
-            choose_runtime("cuda", recipe.precision), ActivationStore(tmp_path / "store"), "tests",
-            lambda event: messages.append(getattr(event, "message", "")),
-        )  # fmt: skip
-        request = RunRequest("test_resnet", str(weights), recipe, 0)
+    recipe, total = small_recipe(settings), torch.cuda.get_device_properties(0).total_memory
+    peak_bytes = [0]
+
+    def train(name: str, share: float) -> tuple[float, list[str]]:
+        """The validation loss, and what was said; with a share of the memory that whole batches took."""
+        said: list[str] = []
+        runtime, store = choose_runtime("cuda", recipe.precision), ActivationStore(tmp_path / "store")
+        setting = Setting(runtime, store, "tests", lambda event: said.append(getattr(event, "message", "")))
+        gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        record = run_backbone(request, dataset, setting, RunFolder(tmp_path / name))
-        losses.append(record.stages[-1].validation_loss)
-        if name == "whole":
-            torch.cuda.empty_cache()
-            torch.cuda.set_per_process_memory_fraction(0.6 * torch.cuda.max_memory_reserved() / total)
-    torch.cuda.set_per_process_memory_fraction(1.0)
-    assert any("has no memory for 512 images at once" in message for message in messages)
-    assert losses[1] == pytest.approx(losses[0], rel=1e-2)
+        torch.cuda.set_per_process_memory_fraction(min(1.0, share * (peak_bytes[0] or total) / total))
+        try:
+            request = RunRequest("test_resnet", str(weights), recipe, 0)
+            record = run_backbone(request, dataset, setting, RunFolder(tmp_path / name))
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+        peak_bytes[0] = peak_bytes[0] or torch.cuda.max_memory_allocated()
+        return record.stages[-1].validation_loss, [line for line in said if "has no memory for 512 images" in line]
+
+    whole, _ = train("whole", 1.0)
+    # What kernels take as workspace where there is room is not needed, so where it begins to be short is not known.
+    for share in (0.8, 0.6, 0.45, 0.3, 0.2, 0.14, 0.1, 0.07, 0.05):
+        loss, warned = train(f"parts-{share}", share)
+        if warned:
+            break
+    assert warned
+    assert loss == pytest.approx(whole, rel=1e-2)

@@ -20,6 +20,7 @@ SETTINGS = (
     "stage2.optimiser=adamw",
     "stage2.learning_rate=0.001",
     "stage2.epochs=12",
+    "stage2.patience=null",
     "scratch.stage2.learning_rate=0.002",
     "scratch.stage2.epochs=30",
 )

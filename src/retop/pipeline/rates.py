@@ -114,6 +114,7 @@ class Rates:
         inputs, suffix = self._inputs(stage, from_features)
         head = build_head(self._recipe.head, self._prepared.num_features, len(self._dataset.classes), 0)
         network = LateNetwork(suffix, head)
+        self._runtime.place(network)
         if stage == 2:
             return self._loop_seconds(stage, network, inputs)
         with only_head(self._prepared):
@@ -150,6 +151,9 @@ class Rates:
         rows, epochs = min(SMALL_BATCH, batch), 1
         self._fit(stage, network, inputs, rows, epochs)
         while True:
+            if self._runtime.device.type != "cpu":
+                # A device makes kernels for every size of batch, also of the last one; some take seconds to make.
+                self._fit(stage, network, inputs, rows, epochs=1)
             started = time.perf_counter()
             judged = self._fit(stage, network, inputs, rows, epochs)
             seconds = time.perf_counter() - started
@@ -199,7 +203,8 @@ class Rates:
         if prepared.source == "pixels":
             # Work goes with the area, so one side stands for them all.
             side = math.sqrt(sum(side**2 for side in views.sides) / len(views.sides))
-            return CroppedInputs(HeldInputs(self._images), replace(views, sides=(side,)), 1, 0), prepared.network
+            pixels = HeldInputs(self._images.cpu())
+            return CroppedInputs(pixels, replace(views, sides=(side,)), 1, 0), prepared.network
         return DecodedInputs(self._dataset.train, prepared.backbone.preprocessing, views), prepared.network
 
     def _decoding_seconds(self, run: Callable[[torch.Tensor], None], view: int) -> float:

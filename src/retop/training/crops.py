@@ -75,7 +75,8 @@ def random_crops(images_nchw: torch.Tensor, side: float, generator: np.random.Ge
     """
     num_images, _, height, width = images_nchw.shape
     size = [num_images, 3, max(1, round(height * side)), max(1, round(width * side))]
-    grid = functional.affine_grid(draw_boxes(num_images, generator), size, align_corners=False)
+    boxes = draw_boxes(num_images, generator).to(images_nchw.device)
+    grid = functional.affine_grid(boxes, size, align_corners=False)
     crops = functional.grid_sample(images_nchw.float(), grid, padding_mode="border", align_corners=False)
     return crops.round_().to(torch.uint8).contiguous(memory_format=torch.channels_last)
 

@@ -1,5 +1,6 @@
 """Device and arithmetic of a run."""
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -99,6 +100,8 @@ def choose_runtime(device: DeviceName = "auto", precision: PrecisionName = "auto
         UsageError: the device is not there.
     """
     chosen = choose_device(device)
+    # It advises TensorFloat-32, which is decided here.
+    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
     bfloat16 = precision == "bf16" or (precision == "auto" and has_native_bfloat16(chosen))
     return Runtime(
         fabric=Fabric(accelerator=chosen, devices=1),
