@@ -86,8 +86,8 @@ def test_crops_are_drawn_alike_on_both_devices() -> None:
 
 def test_a_device_that_has_no_memory_for_a_batch_takes_it_in_parts(tmp_path: Path, weights: Path) -> None:
     """Real errors of CUDA's allocator: this process may have little more than what a part of a batch needs."""
-    settings = {"thaw": "all", "stage1.epochs": 0, "stage2.epochs": 1, "stage2.batch_size": 512}
-    dataset = open_dataset(write_split_shapes(tmp_path / "images", 171, 6, 6), small_recipe().data)
+    settings = {"thaw": "all", "stage1.epochs": 0, "stage2.epochs": 1, "stage2.batch_size": 510}
+    dataset = open_dataset(write_split_shapes(tmp_path / "images", 170, 6, 6), small_recipe().data)
     recipe, total = small_recipe(settings), torch.cuda.get_device_properties(0).total_memory
     peak_bytes = [0]
 
@@ -106,11 +106,11 @@ def test_a_device_that_has_no_memory_for_a_batch_takes_it_in_parts(tmp_path: Pat
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
         peak_bytes[0] = peak_bytes[0] or torch.cuda.max_memory_allocated()
-        return record.stages[-1].validation_loss, [line for line in said if "has no memory for 512 images" in line]
+        return record.stages[-1].validation_loss, [line for line in said if "has no memory for 510 images" in line]
 
     whole, _ = train("whole", 1.0)
     # What kernels take as workspace where there is room is not needed, so where it begins to be short is not known.
-    for share in (0.8, 0.6, 0.45, 0.3, 0.2, 0.14, 0.1, 0.07, 0.05):
+    for share in (0.8, 0.6, 0.45, 0.3):
         loss, warned = train(f"parts-{share}", share)
         if warned:
             break
