@@ -1,7 +1,7 @@
 """Decoding against torchvision's transforms in a DataLoader with two workers, and the largest difference in pixels.
 
 python benchmarks/data_decoding.py [--images 32]
-python benchmarks/data_decoding.py --networks           instead: beside the quickest networks, does decoding keep up?
+python benchmarks/data_decoding.py --networks           instead: beside the quickest prefixes, does decoding keep up?
 
 Both sides give 8-bit batches of 224 x 224 pixels, resized to 256 and cropped at the centre with bicubic resampling.
 """
@@ -13,30 +13,42 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
-import timm
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode, v2
 
-import retop.backbones.pocket  # noqa: F401
-from retop.data import decode_batches, open_dataset
+from retop.activations.fill import FrozenComputation
+from retop.activations.store import PREFIX_BATCH
+from retop.backbones import ImageNetwork, build_backbone, choose_boundary, freeze, split_network
+from retop.backbones.folding import fold_batch_norms
+from retop.data import ImageSet, decode_batches, open_dataset
 from retop.data.views import preprocess_bytes
 from retop.recipe import DataRecipe, ViewsRecipe
 from retop.records import Preprocessing
+from retop.training import choose_runtime
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PREPROCESSING = Preprocessing(224, 224, 0.875, "center", "bicubic", (0.5,) * 3, (0.5,) * 3)
 VIEWS = ViewsRecipe(preset="none", count=1)
 USUAL = v2.Compose([v2.Resize(256, InterpolationMode.BICUBIC), v2.CenterCrop(224), v2.PILToTensor()])
 BATCH = 16
-NETWORKS = ("pocket_resnet", "pocket_vgg", "pocket_xception", "pocket_inception", "mobilenetv2_035")
-"""The quickest ones; weights do not matter here."""
+NETWORKS = (
+    "pocket_resnet",
+    "pocket_vgg",
+    "pocket_xception",
+    "pocket_inception",
+    "mobilenetv2_035",
+    "mobilenetv3_small_100",
+)
+"""The quickest ones of those that are trained with retop."""
 
-SIDES = ((64, 640), (500, 320), (4000, 48))
+SIDES = ((64, 320), (500, 160), (4000, 36))
 """Longer side of the photos, and how many."""
 
 
@@ -105,45 +117,83 @@ def difference(folder: Path) -> tuple[float, int]:
     return float(np.mean(means)), largest
 
 
-def beside(name: str, folder: Path) -> tuple[float, float, float]:
-    """Images per second: decoding alone, the network alone, and the network fed by decoding."""
-    network = timm.create_model(name, num_classes=0).eval().to(memory_format=torch.channels_last)
-    side = network.pretrained_cfg["input_size"][-1]
-    preprocessing = Preprocessing(side, side, 0.875, "center", "bicubic", (0.5,) * 3, (0.5,) * 3)
-    images = open_dataset(folder, DataRecipe(split=(0.9, 0.1, 0))).train
+def prefix_of(name: str) -> tuple[FrozenComputation, Preprocessing]:
+    """The frozen part of a backbone as training runs it, whole but for the last group; weights do not matter here."""
+    runtime = choose_runtime("cpu")
+    backbone = build_backbone(name, "random")
+    boundary = choose_boundary(backbone, "last")
+    freeze(backbone.network, boundary)
+    size = (backbone.preprocessing.height, backbone.preprocessing.width)
+    split = split_network(ImageNetwork(backbone).eval(), boundary.parameter_names, size)
+    part = fold_batch_norms(split.prefix) if runtime.folds else split.prefix
+    return runtime.frozen(part, split.fingerprint_code), backbone.preprocessing
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One round: milliseconds of processor time per image, which hold where others use the machine too, and rates."""
+
+    decoding_ms: float
+    prefix_ms: float
+    decoding_per_second: float
+    prefix_per_second: float
+    both_per_second: float
+
+
+def beside(images: ImageSet, prefix: FrozenComputation, preprocessing: Preprocessing) -> Beside:
+    """What decoding alone, the prefix alone, and the prefix fed by decoding take."""
     rows = np.arange(len(images))
 
-    def rate(compute: bool, decode: bool) -> float:
-        batches = decode_batches(images, rows, np.zeros_like(rows), preprocessing, VIEWS, BATCH)
-        if not decode:
-            batch = next(batches)
-            batches.close()
-            batches = iter([batch] * max(2, min(200, len(rows) // BATCH)))
-        began, done = time.perf_counter(), 0
-        for batch in batches:
+    def batches() -> Iterator[torch.Tensor]:
+        return decode_batches(images, rows, np.zeros_like(rows), preprocessing, VIEWS, PREFIX_BATCH)
+
+    def taken(
+        given: Iterable[torch.Tensor], compute: bool, threads: int | None = os.cpu_count()
+    ) -> tuple[float, float]:
+        """Images per second, and milliseconds of processor time per image."""
+        torch.set_num_threads(threads or 1)
+        began, used, done = time.perf_counter(), time.process_time(), 0
+        for batch in given:
             if compute:
-                network(batch.float() / 127.5 - 1)
+                prefix.run(batch)
             done += len(batch)
-        return done / (time.perf_counter() - began)
+        return done / (time.perf_counter() - began), 1e3 * (time.process_time() - used) / done
 
-    with torch.inference_mode():
-        rate(compute=True, decode=False)
-        return rate(compute=False, decode=True), rate(compute=True, decode=False), rate(compute=True, decode=True)
+    still = [next(batches())] * max(2, min(20, len(rows) // PREFIX_BATCH))
+    decoding, decoding_ms = taken(batches(), compute=False)
+    computing, _ = taken(still, compute=True)
+    # Threads of torch that wait for each other use their processors up.
+    _, prefix_ms = taken(still, compute=True, threads=1)
+    both, _ = taken(batches(), compute=True)
+    return Beside(decoding_ms, prefix_ms, decoding, computing, both)
 
 
-def beside_networks() -> None:
-    """Print what each network and decoding do alone, and together on the same cores."""
-    print("| network | longer side | decoding alone, images/s | network alone | both |\n|---|---|---|---|---|")
-    torch.set_num_threads(os.cpu_count() or 1)
+def beside_networks(rounds: int, sides: list[int]) -> None:
+    """Print what each prefix and decoding take, alone and together on the same cores: medians of rounds in turn."""
+    print(
+        "| backbone | longer side | KiB | decoding, ms of a core | prefix, ms of a core | prefix / decoding "
+        "| decoding alone, images/s | prefix alone | both |\n" + "|---" * 9 + "|"
+    )
+    prefixes = {name: prefix_of(name) for name in NETWORKS}
     for longer, count in SIDES:
+        if longer not in sides:
+            continue
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
             os.environ["RETOP_CACHE"] = cache
             write_photos(Path(folder), longer, count)
-            for name in NETWORKS:
-                decoding, computing, both = beside(name, Path(folder))
-                print(
-                    f"| {name} | {longer} (n = {count}) | {decoding:.0f} | {computing:.0f} | {both:.0f} |", flush=True
-                )
+            size = statistics.mean(path.stat().st_size for path in Path(folder).rglob("*.jpg")) / 1024
+            images = open_dataset(folder, DataRecipe(split=(0.9, 0.1, 0))).train
+            found: dict[str, list[Beside]] = {name: [] for name in NETWORKS}
+            for _ in range(1 + rounds):
+                for name, (prefix, preprocessing) in prefixes.items():
+                    found[name].append(beside(images, prefix, preprocessing))
+            for name, measured in found.items():
+                # The first round warms up.
+                middle = Beside(*map(statistics.median, zip(*map(astuple, measured[1:]), strict=True)))
+                figures = (middle.decoding_ms, middle.prefix_ms, middle.prefix_ms / middle.decoding_ms)
+                rates = (middle.decoding_per_second, middle.prefix_per_second, middle.both_per_second)
+                cells = [name, f"{longer} (n = {len(images)})", f"{size:.0f}", *(f"{figure:.2f}" for figure in figures)]
+                print("|", " | ".join([*cells, *(f"{rate:.0f}" for rate in rates)]), "|", flush=True)
 
 
 def main() -> int:
@@ -151,10 +201,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--networks", action="store_true", help="measure beside networks instead")
+    parser.add_argument("--networks", action="store_true", help="measure beside frozen prefixes instead")
+    parser.add_argument("--sides", type=int, nargs="+", default=[longer for longer, _ in SIDES], help="of --networks")
     given = parser.parse_args()
     if given.networks:
-        beside_networks()
+        beside_networks(given.rounds, given.sides)
         return 0
     torch.set_num_threads(1)
     missed = False

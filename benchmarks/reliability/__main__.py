@@ -8,18 +8,13 @@ it was a part of the full number. docs/reliability.md holds the figures.
 """
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 def kills(work: Path, share: float) -> dict[str, Any]:
@@ -80,33 +75,21 @@ def main() -> None:
     # timm and hypothesis say things about networks and folders that nobody means to use.
     warnings.simplefilter("ignore")
     sys.path.insert(0, str(Path(__file__).parent))
-    sys.path.insert(1, str(RESULTS.parent))
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
     import torch
-
-    from hardware import describe_hardware
+    from section import write_section
 
     torch.set_num_threads(1)
-    RESULTS.mkdir(exist_ok=True)
     broken = []
     for name in given.sections.split(","):
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="retop-reliability-") as work:
             found = SECTIONS[name](Path(work), given.share)
-        found["seconds"] = round(time.monotonic() - started)
-        found["date"], found["commit"] = time.strftime("%Y-%m-%d"), commit()
-        found["hardware"] = asdict(describe_hardware())
         part = "" if given.share == 1 else f"-{given.share:g}"
-        (RESULTS / f"reliability-{name}{part}.json").write_text(json.dumps(found, indent=1) + "\n")
-        print(json.dumps({name: found}, indent=1), flush=True)
+        write_section(f"reliability-{name}{part}", found, time.monotonic() - started)
         broken += [name] if is_broken(found) else []
     if broken:
         sys.exit(f"not as it should be: {', '.join(broken)}")
-
-
-def commit() -> str:
-    """The state of the repository that was run; with a plus where files differ from it."""
-    asked = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
-    return subprocess.run(asked, cwd=RESULTS, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def is_broken(found: dict[str, Any]) -> bool:

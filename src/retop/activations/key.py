@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from retop.data.views import PIXELS_VERSION
 from retop.recipe import ViewsRecipe
 from retop.records import Preprocessing
 from retop.schema import to_plain
@@ -76,9 +77,9 @@ def augmentation_key(recipe: ViewsRecipe, view: int) -> str:
 
 
 def library_versions() -> str:
-    """Versions of the libraries that decode, resample and compute."""
+    """Versions of what decodes, resamples and computes."""
     libraries = (f"{name} {version(name)}" for name in ("torch", "timm", "pillow", "numpy"))
-    return " ".join([f"retop {__version__}", *libraries])
+    return " ".join([f"retop {__version__} pixels {PIXELS_VERSION}", *libraries])
 
 
 def arithmetic_key(device: torch.device, dtype: torch.dtype) -> str:

@@ -18,6 +18,12 @@ from retop.records import Preprocessing
 RIBBON = 64
 """Of an image more than this many times longer than wide, only the middle is resized."""
 
+PIXELS_VERSION = 2
+"""Raised whenever the same file gives other pixels: what was stored or begun before counts no more."""
+
+# Filters that give other pixels by leaps, where a place is moved by the rounding of float32.
+_LEAPING = ("nearest", "box")
+
 
 def evaluation_view(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Resize and crop as the network's weights were evaluated; equal to timm's evaluation transform.
@@ -30,13 +36,17 @@ def evaluation_view(image: Image.Image, preprocessing: Preprocessing) -> NDArray
         Pixels, uint8 [H, W, 3].
 
     Source: timm 1.0.31, ``transforms_imagenet_eval``; the modes ``center``, ``squash`` and ``border``. Images more than
-    64 times longer than wide differ: their ends, which the crop drops anyway, are cut off before resizing.
+    64 times longer than wide differ: their ends, which the crop drops anyway, are cut off before resizing. Of images
+    decoded at reduced scale only what the crop keeps is computed, which changes less than one value in a thousand, by
+    one level.
     """
     full = full_size(image)
     if preprocessing.crop_mode == "center" and max(image.size) > RIBBON * min(image.size):
         image = _cut_ribbon(image)
         full = image.size
     size = _resized(full, preprocessing)
+    if full != image.size and _can_resize_kept(image.size, size, preprocessing):
+        return np.array(_resize_kept(image, size, preprocessing))
     if size != image.size:
         image = image.resize(size, resampling_filter(preprocessing.interpolation))
     fill = tuple(round(255 * value) for value in preprocessing.mean) if preprocessing.crop_mode == "border" else 0
@@ -154,6 +164,27 @@ def _cut_ribbon(image: Image.Image) -> Image.Image:
     width, height = min(image.width, longest), min(image.height, longest)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))
+
+
+def _can_resize_kept(size: tuple[int, int], resized: tuple[int, int], preprocessing: Preprocessing) -> bool:
+    """Whether what the crop keeps can be computed alone: no border, and Pillow takes the axes in the same order.
+
+    Source: Pillow 13 resizes rows first where they lose more than twice what columns lose (found by trying 600 sizes).
+    """
+    kept = (preprocessing.width, preprocessing.height)
+    rows_first = [size[1] - height > 2 * (size[0] - width) for width, height in (resized, kept)]
+    inside = kept[0] <= resized[0] and kept[1] <= resized[1]
+    return inside and rows_first[0] == rows_first[1] and preprocessing.interpolation not in _LEAPING
+
+
+def _resize_kept(image: Image.Image, resized: tuple[int, int], preprocessing: Preprocessing) -> Image.Image:
+    """Resize and crop in one, without what lies outside of the crop: half of the work for a photo of 4 : 3."""
+    kept = (preprocessing.width, preprocessing.height)
+    first = [round((length - part) / 2) for length, part in zip(resized, kept, strict=True)]
+    scale = [own / length for own, length in zip(image.size, resized, strict=True)]
+    left, top = (at * factor for at, factor in zip(first, scale, strict=True))
+    right, bottom = ((at + part) * factor for at, part, factor in zip(first, kept, scale, strict=True))
+    return image.resize(kept, resampling_filter(preprocessing.interpolation), box=(left, top, right, bottom))
 
 
 def _crop_centre(image: Image.Image, width: int, height: int, fill: int | tuple[int, ...]) -> Image.Image:

@@ -9,6 +9,7 @@ from retop.artifact import save_model_folder
 from retop.backbones.head import LinearHead
 from retop.backbones.sources import describe_network
 from retop.data import Dataset
+from retop.data.views import PIXELS_VERSION
 from retop.errors import RetopError, RunExistsError, StoppedError
 from retop.evaluation import measure
 from retop.events import Event, Listener, Notice
@@ -175,7 +176,7 @@ def _open_checkpoints(
         "network": describe_network(backbone.architecture, backbone.model_args, backbone.pretrained_cfg),
         "cache": "off" if setting.store is None else "on",
         "arithmetic": [dtype_name(setting.runtime.dtype), dtype_name(setting.runtime.stored), environment.device],
-        "versions": {"retop": environment.retop, **environment.packages},
+        "versions": {"retop": environment.retop, "pixels": str(PIXELS_VERSION), **environment.packages},
     }
     machine = {name: getattr(environment, name) for name in ("processor", "threads", "accelerator")}
     checkpoints = Checkpoints(folder.checkpoints, identity, machine, setting.stop, listener, setting.still_ours)

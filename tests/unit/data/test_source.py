@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from retop.data import open_source
+from retop.data import open_source, sources
 from retop.data.sources import find_image_files
 from retop.data.sources.names import extension_of
+from retop.data.sources.source import LISTING
 from retop.errors import DataError, UnreadableImageError
-from retop.events import Notice, ignore
+from retop.events import Notice, PartAdvanced, PartFinished, PartStarted, ignore
 
 from .pictures import encoded, picture, write_classes
 
@@ -39,6 +40,18 @@ def test_rows_carry_size_and_time(tmp_path):
     row = next(row for row in open_source(tmp_path).scan(ignore).table.to_pylist() if row["path"] == "a/0.png")
     assert row["size_bytes"] == (tmp_path / "a/0.png").stat().st_size
     assert row["modified_ns"] == (tmp_path / "a/0.png").stat().st_mtime_ns
+
+
+@pytest.mark.parametrize(("late", "shown"), [(0.0, [LISTING, 7, LISTING]), (60.0, [])])
+def test_a_listing_that_takes_long_counts_its_files(tmp_path, monkeypatch, late, shown):
+    monkeypatch.setattr(sources.source, "LATE_SECONDS", late)
+    monkeypatch.setattr(sources.source, "_ROWS_PER_BATCH", 2)
+    write_classes(tmp_path, {"a": 4, "b": 3})
+    told = []
+    open_source(tmp_path).scan(told.append)
+    parts = [event.part for event in told if isinstance(event, PartStarted | PartFinished)]
+    steps = [event.steps for event in told if isinstance(event, PartAdvanced)]
+    assert ([parts[0], sum(steps), parts[1]] if parts else []) == shown and len(parts) in (0, 2)
 
 
 @pytest.mark.parametrize("validation", ["validation", "val", "valid", "Val"])

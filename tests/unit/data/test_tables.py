@@ -5,6 +5,7 @@ import re
 import zipfile
 from hashlib import sha256
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -236,6 +237,20 @@ def test_a_table_may_come_from_a_spreadsheet(tmp_path, sign, end, encoding):
     (tmp_path / "t.csv").write_bytes(end.join([sign.join(line) for line in lines] + [""]).encode(encoding))
     got = [(row["path"], row["label"]) for row in rows(tmp_path / "t.csv")]
     assert got == [("a.png", "Grün"), ("b.png", "rot"), ("c d.png", 'bl"au')]
+
+
+def test_parquet_of_large_photographs_is_unpacked_in_pieces_of_bounded_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(embedded, "_BYTES_AT_ONCE", 1_000_000)
+    photos = [np.random.default_rng(n).bytes(90_000) for n in range(60)]
+    icons = [bytes([n]) * 10 for n in range(60)]
+    for name, contents, fewest in (("photos", photos, 6), ("icons", icons, 1)):
+        table = pa.table({"image": [{"bytes": content, "path": ""} for content in contents], "label": ["a", "b"] * 30})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+        embedded.unpack(pq.ParquetFile(tmp_path / f"{name}.parquet"), "image", tmp_path / name, ignore)
+        with pa.ipc.open_file(tmp_path / name) as reader:
+            batches = [reader.get_batch(place).column(0) for place in range(reader.num_record_batches)]
+        assert len(batches) >= fewest and max(sum(map(len, batch.to_pylist())) for batch in batches) <= 1_000_000
+        assert [content for batch in batches for content in batch.to_pylist()] == contents
 
 
 def test_parquet_that_is_replaced_is_unpacked_again(tmp_path):

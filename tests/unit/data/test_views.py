@@ -8,7 +8,9 @@ from PIL import Image
 
 from retop.data import augmented_view, decode_image, evaluation_view, preprocess_bytes, view_of
 from retop.data.augmentation import draw_generator
-from retop.data.views import shorter_side
+from retop.data.decoding import full_size
+from retop.data.resampling import resampling_filter
+from retop.data.views import _crop_centre, _resized, shorter_side
 from retop.recipe import ViewsRecipe
 
 from .pictures import encoded, picture, preprocessing
@@ -67,6 +69,26 @@ def test_evaluation_view_equals_timm_on_real_images(shared):
     for path, wanted in itertools.product(paths, [preprocessing(224, 224), preprocessing(299, 299, 0.897)]):
         image = decode_image(path.read_bytes(), path.name)
         assert np.array_equal(evaluation_view(image, wanted), timm_pixels(image, wanted)), path.name
+
+
+@pytest.mark.parametrize("mode", ["center", "squash", "border"])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear", "lanczos", "nearest"])
+def test_of_reduced_photos_the_crop_alone_is_computed_and_nothing_else_changes(mode, interpolation):
+    wanted = preprocessing(64, 64, 0.875, mode, interpolation)
+    noise = np.random.default_rng(0)
+    changed = []
+    for width, height in [(500, 375), (375, 500), (601, 997), (997, 601), (500, 499), (300, 1000), (308, 500)]:
+        content = encoded(Image.fromarray(noise.integers(0, 256, (height, width, 3), dtype=np.uint8)), "JPEG")
+        image = decode_image(content, "x", shorter_side(wanted))
+        assert image.size != full_size(image)
+        size = _resized(full_size(image), wanted)
+        whole = image.resize(size, resampling_filter(interpolation))
+        fill = tuple(round(255 * value) for value in wanted.mean) if mode == "border" else 0
+        expected = np.asarray(_crop_centre(whole, 64, 64, fill)).astype(int)
+        difference = np.abs(evaluation_view(image, wanted) - expected)
+        assert difference.max() <= 1, (width, height)
+        changed.append((difference > 0).mean())
+    assert np.mean(changed) < 1e-3
 
 
 def test_a_ribbon_is_resized_in_bounded_memory():

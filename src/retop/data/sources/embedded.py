@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from retop.places import cache_folder
 from retop.schema import remove_partial_files, whole_file
 
 _ROWS_AT_ONCE = 1_000
+_BYTES_AT_ONCE = 64 * 2**20
 _PART = "images: unpacking Parquet"
 
 
@@ -67,7 +68,7 @@ class ParquetImages:
             DataError: a file cannot be read, lacks a column, has a row without a label, or cannot be unpacked; or
                 there is no row.
         """
-        rows, from_names = Rows(), splits_of_files(list(self._files))
+        rows, from_names = Rows(listener), splits_of_files(list(self._files))
         for name, file in self._files.items():
             try:
                 self._list(name, file, from_names[name], rows, listener)
@@ -219,13 +220,23 @@ def _unpack(parquet: pq.ParquetFile, column: str, target: Path, listener: Listen
     listener(PartStarted(_PART, parquet.metadata.num_rows, "images"))
     schema = pa.schema([("bytes", pa.large_binary())])
     with whole_file(target) as partial, pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=[column]):
+        for batch in _batches(parquet, column):
             values = batch.column(0)
             if pa.types.is_struct(values.type):
                 values = values.field("bytes") if values.null_count == 0 else pc.struct_field(values, "bytes")
             writer.write_batch(pa.record_batch([values.cast(pa.large_binary())], schema=schema))
             listener(PartAdvanced(_PART, batch.num_rows))
     listener(PartFinished(_PART, time.perf_counter() - started))
+
+
+def _batches(parquet: pq.ParquetFile, column: str) -> Iterator[pa.RecordBatch]:
+    """The rows of a column, so few at a time that large photographs take no more memory than small ones."""
+    for number in range(parquet.num_row_groups):
+        group = parquet.metadata.row_group(number)
+        chunks = [group.column(place) for place in range(group.num_columns)]
+        held = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] == column)
+        rows = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE * group.num_rows // max(held, 1)))
+        yield from parquet.iter_batches(rows, row_groups=[number], columns=[column])
 
 
 def _image_column(schema: pa.Schema, given: Mapping[str, str]) -> str | None:

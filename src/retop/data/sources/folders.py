@@ -53,7 +53,7 @@ class FolderSource:
         splits = find_splits(self.location, folders, lambda folder: _has_folders(root / folder))
         if not splits:
             _refuse_wrapped(self.location, root, folders)
-        leftovers, rows = Leftovers(), Rows()
+        leftovers, rows = Leftovers(), Rows(listener)
         if splits:
             # The walk does not come by what lies beside the splits.
             named = {folder for _, folder in splits}

@@ -44,7 +44,7 @@ def arrange(
     Raises:
         DataError: there are no class folders, two folders of one split, or no image.
     """
-    leftovers, rows = Leftovers(), Rows()
+    leftovers, rows = Leftovers(), Rows(listener)
     kept = [member for member in members if _is_ours(member.path, leftovers)]
     holders = _folders_of(kept) | {folder.strip("/") for folder in folders if _is_ours(folder.strip("/"), leftovers)}
     root = _single_root(kept, holders)

@@ -134,7 +134,7 @@ class TarSource:
         return samples
 
     def _webdataset(self, places: Mapping[str, _Place], samples: Mapping[str, _Sample], listener: Listener) -> Listing:
-        rows, leftovers, splits = Rows(), Leftovers(), splits_of_files(list(self._files))
+        rows, leftovers, splits = Rows(listener), Leftovers(), splits_of_files(list(self._files))
         for path, label, group in self._labelled(samples, leftovers):
             place = places[path]
             rows.add(path, label, splits[place.shard], place.size_bytes, place.modified_ns, group)

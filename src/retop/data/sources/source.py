@@ -1,5 +1,6 @@
 """Where images come from: one small protocol, and what a listing holds."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from retop.events import Listener
+from retop.events import Listener, PartAdvanced, PartFinished, PartStarted
 
 SplitBy = Literal["folders", "table", "file", "retop"]
 
@@ -21,7 +22,11 @@ SCAN_SCHEMA = pa.schema(
         ("modified_ns", pa.int64()),
     ]
 )
-_ROWS_PER_BATCH = 65_536
+LISTING = "images: listing"
+LATE_SECONDS = 2.0
+"""A listing that takes longer shows how far it is."""
+
+_ROWS_PER_BATCH = 4_096
 _EXAMPLES = 100
 
 
@@ -129,11 +134,18 @@ class ImageSource(Protocol):
 
 
 class Rows:
-    """Collects the rows of a listing in bounded memory: no list ever holds all paths."""
+    """Collects the rows of a listing in bounded memory: no list ever holds all paths.
 
-    def __init__(self) -> None:
+    Args:
+        listener: is told how many there are so far, once the listing has taken two seconds.
+    """
+
+    def __init__(self, listener: Listener) -> None:
         self._batches: list[pa.RecordBatch] = []
         self._pending: list[tuple[str, str, str | None, str | None, int, int]] = []
+        self._listener = listener
+        self._began = time.perf_counter()
+        self._told: int | None = None
 
     def add(
         self, path: str, label: str, split: str | None, size_bytes: int, modified_ns: int, group: str | None = None
@@ -147,6 +159,9 @@ class Rows:
     def table(self) -> pa.Table:
         """Everything that was added."""
         self._flush()
+        if self._told is not None:
+            self._listener(PartFinished(LISTING, time.perf_counter() - self._began))
+            self._told = None
         return pa.Table.from_batches(self._batches, SCAN_SCHEMA)
 
     def __len__(self) -> int:
@@ -159,6 +174,15 @@ class Rows:
             arrays = [pa.array(column, kind.type) for column, kind in zip(columns, SCAN_SCHEMA, strict=True)]
             self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=SCAN_SCHEMA))
             self._pending = []
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._told is None and time.perf_counter() - self._began >= LATE_SECONDS:
+            self._listener(PartStarted(LISTING, None, "files"))
+            self._told = 0
+        if self._told is not None:
+            self._listener(PartAdvanced(LISTING, len(self) - self._told))
+            self._told = len(self)
 
 
 def few(names: Sequence[str], count: int | None = None, shown: int = 3) -> str:

@@ -46,7 +46,7 @@ class TableSource:
                 path with two labels or splits; or it has no row.
         """
         table = read_columns(self._file, self.location, self._columns)
-        rows, leftovers = Rows(), Leftovers()
+        rows, leftovers = Rows(listener), Leftovers()
         seen: dict[str, _Row] = {}
         for row in self._rows(table):
             if row[0] in seen:
