@@ -25,11 +25,13 @@ from retop.training.tracking import TrackerName
 
 
 def small_recipe(settings: Mapping[str, object] | None = None) -> Recipe:
-    """Two epochs of each stage, one view, float32, fixed step sizes; changed as `--set` does."""
+    """Two epochs of each stage, one view, float32, fixed step sizes, all isolating tests; changed as `--set` does."""
     recipe = Recipe(
         name="small",
         precision="fp32",
         batch_norm="frozen",
+        # Of runs of a second nothing else would hold a test.
+        isolating_share=1.0,
         views=ViewsRecipe(preset="none", count=1),
         stage1=StageRecipe(epochs=2, learning_rate=0.05, weight_decay=1e-3, batch_size=16),
         stage2=StageRecipe(epochs=2, learning_rate=0.005, batch_size=16),

@@ -12,7 +12,7 @@ class NotTested(Rule):
     why = "What these tests would have shown is unknown; silence of the rules that read them says nothing."
     looks_for = (
         "The run's record says which isolating tests were left out: they would have exceeded their share of the run's "
-        "operations, or the features of the frozen network were not stored, or memory was too small for a batch, or "
+        "time, or the features of the frozen network were not stored, or memory was too small for a batch, or "
         "they failed. Of another tool's history: the number of validation images or of classes is unknown."
     )
     fixes = (

@@ -4,12 +4,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import nn
 
+from retop.activations.store import PREFIX_BATCH
 from retop.backbones.head import Head, LinearHead, build_head
 from retop.data import Dataset
 from retop.events import Notice, PartAdvanced
@@ -33,7 +34,8 @@ from retop.training import (
     evaluate_inputs,
     training_mode,
 )
-from retop.training.allowance import FREE_FLOPS, Allowance, run_flops
+from retop.training.allowance import Allowance
+from retop.training.costs import FIXED_SECONDS, Costs
 from retop.training.isolation import isolate
 from retop.training.order import derive_seed, epoch_order
 from retop.training.probing import FrozenFeatures
@@ -147,17 +149,27 @@ class RunTrainer:
         return Trained(self._head, (record,), accuracy)
 
     def isolate(
-        self, predictions: Predictions, groups: Sequence[GroupRecord], stages: Sequence[StageRecord]
+        self,
+        predictor: Predictor,
+        predictions: Predictions,
+        groups: Sequence[GroupRecord],
+        stages: Sequence[StageRecord],
     ) -> IsolationRecord | None:
         """Tests that isolate causes, with the saved model and, where they are stored, the frozen network's features."""
         # A baseline is there to be beaten; nobody asks why it did well or badly.
         if not self._recipe.isolating_tests or self._prepared.request.kind != "fine-tuned":
             return None
-        prepared, dataset, runtime = self._prepared, self._dataset, self._setting.runtime
+        prepared, dataset = self._prepared, self._dataset
         stored = self._stored and prepared.needs_features and prepared.features_fit
+        costs = Costs(
+            groups,
+            prepared.backbone.preprocessing,
+            num_threads=torch.get_num_threads(),
+            accelerated=self._setting.runtime.device.type != "cpu",
+        )
         with self._clock.part("isolating tests", None, ""):
             return isolate(
-                partial(Predictor, self._folder.model, runtime.device.type, images_at_once=runtime.images_at_once),
+                predictor,
                 predictions,
                 dataset.train,
                 dataset.validation,
@@ -165,17 +177,21 @@ class RunTrainer:
                 frozen=prepared.frozen_groups,
                 num_views=prepared.num_views,
                 seed=prepared.request.seed,
-                pass_flops=sum(group.flops for group in groups),
-                allowance=self._allowance(groups, stages),
+                costs=costs,
+                allowance=self._allowance(costs, stages),
             )
 
-    def _allowance(self, groups: Sequence[GroupRecord], stages: Sequence[StageRecord]) -> Allowance:
-        data, prepared = self._dataset, self._prepared
+    def _allowance(self, costs: Costs, stages: Sequence[StageRecord]) -> Allowance:
+        """A share of the run as if its store had been empty: what is stored changes no number."""
+        data, prepared, recipes = self._dataset, self._prepared, {1: self._recipe.stage1, 2: self._recipe.stage2}
         num_train, num_validation = len(data.train), len(data.validation)
-        passes = num_train * prepared.num_views + 2 * num_validation + (len(data.test) if data.test else 0)
-        sizes = num_train, num_validation + min(num_train, num_validation)
-        spent = run_flops(groups, len(prepared.frozen_groups), stages, passes, sizes)
-        return Allowance(FREE_FLOPS + self._recipe.isolating_share * spent, stop=self._setting.stop)
+        decoded = num_train + 2 * num_validation + (len(data.test) if data.test else 0)
+        more_views = num_train * (prepared.num_views - 1)
+        sizes, num_frozen = (num_train, num_validation + min(num_train, num_validation)), len(prepared.frozen_groups)
+        spent = FIXED_SECONDS + costs.decoding(decoded) + costs.changing(more_views)
+        spent += costs.passing(decoded + more_views, PREFIX_BATCH)
+        spent += sum(costs.training(one, num_frozen, sizes, recipes[one.stage].batch_size) for one in stages)
+        return Allowance(self._recipe.isolating_share * spent, stop=self._setting.stop)
 
     def _stage1(self) -> StageResult:
         recipe, suffix = self._recipe.stage1, self._feature_network()

@@ -24,6 +24,7 @@ from retop.pipeline.rates import Rates
 from retop.pipeline.request import RunRequest, Setting
 from retop.records import PlannedPart
 from retop.room import memory_room
+from retop.training.costs import fit_seconds
 from retop.training.isolation import MOST_FITTED, NUM_FITS, NUM_PASSES, sample_size
 from retop.training.stages import PENALTIES_C
 from retop.training.step_size import NUM_STEPS
@@ -202,7 +203,8 @@ class RunPlanner:
         images = sample_size(self._num_train, self._prepared.num_views, self._num_validation)
         seconds = NUM_PASSES * images * evaluation_seconds
         if self._prepared.source != "images" and self._prepared.needs_features:
-            seconds += self._rates.fit_seconds(NUM_FITS, min(MOST_FITTED, self._num_train))
+            fitted = min(MOST_FITTED, self._num_train)
+            seconds += fit_seconds(NUM_FITS, fitted, self._prepared.num_features, len(self._dataset.classes))
         return self._part("isolating tests", f"{images:,} images, {NUM_PASSES} times at most", seconds)
 
     def _rows_text(self, rows: int) -> str:

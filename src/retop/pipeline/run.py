@@ -116,14 +116,14 @@ def _make(
     setting.still_ours()
     with writing(folder.path):
         save_model_folder(folder.model, prepared.backbone, head, record)
-    predictions = _evaluate(folder, dataset, setting, clock)
+    predictor, predictions = _evaluate(folder, dataset, setting, clock)
     setting.still_ours()
     with writing(folder.path):
         write_predictions(folder.predictions, predictions)
         calibration = calibrate_model(folder.model, predictions[0], request.recipe, setting.listener)
     metrics = [measure(part, "float32", calibration.temperature) for part in predictions]
     network = network_record(prepared, trained, setting)
-    isolation = trainer.isolate(predictions[0], network.groups, trained.stages)
+    isolation = trainer.isolate(predictor, predictions[0], network.groups, trained.stages)
     if lost := answers_otherwise(trained, metrics[0]):
         setting.listener(Notice("warning", f"{request.name}: {lost}"))
     clock.stored("other", folder.num_bytes())
@@ -189,13 +189,15 @@ def _open_checkpoints(
     return checkpoints
 
 
-def _evaluate(folder: RunFolder, dataset: Dataset, setting: Setting, clock: Clock) -> tuple[Predictions, ...]:
-    """Logits of validation and test, from the saved folder, each image once."""
+def _evaluate(
+    folder: RunFolder, dataset: Dataset, setting: Setting, clock: Clock
+) -> tuple[Predictor, tuple[Predictions, ...]]:
+    """The saved model, and its logits of validation and test, each image once."""
     sets = [images for images in (dataset.validation, dataset.test) if images is not None]
     with clock.part("evaluation", sum(map(len, sets)), "images") as shown:
         predictor = Predictor(folder.model, setting.runtime.device.type, images_at_once=setting.runtime.images_at_once)
         listener = setting.interruptible().listener
-        return tuple(predictor.evaluate(images, shown, listener) for images in sets)
+        return predictor, tuple(predictor.evaluate(images, shown, listener) for images in sets)
 
 
 def _tell_what_is_not_stored(prepared: PreparedRun, setting: Setting) -> None:

@@ -77,13 +77,13 @@ class DepthResult:
 
 @dataclass(frozen=True)
 class SkippedTest:
-    """A test that would have exceeded its share of the run's work, or could not be made."""
+    """A test that would have exceeded its share of the run's time, or could not be made."""
 
     test: str
     """The test, in words."""
 
     reason: str
-    """Its operations and those that were left, or what stood against it; and the way out."""
+    """Its seconds, told from counts, and those that were left, or what stood against it; and the way out."""
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,15 @@
-"""How much work the isolating tests of a run may take, counted and not timed: a clock would make runs differ."""
+"""What the isolating tests of a run may take, in seconds that are counted (`costs`) and not measured."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from retop.device import is_out_of_memory
 from retop.errors import StoppedError
-from retop.records import GroupRecord, SkippedTest, StageRecord
+from retop.records import SkippedTest
 from retop.stopping import Stop
 
 T = TypeVar("T")
-
-FREE_FLOPS = 2.5e11
-"""What tests may take in any run: some five seconds of two cores."""
-BACKWARD = 3
-"""A training step costs as much as three passes forward."""
-FIT_ITERATIONS = 55
-"""Of a logistic regression; each passes the features forward and back."""
 
 
 @dataclass
@@ -24,35 +17,42 @@ class Allowance:
     """What is left for tests, and which did not fit into it.
 
     Attributes:
-        flops: floating-point operations that may be spent.
+        seconds: that may be spent.
         skipped: tests that would have taken more than was left, or could not be made.
         stop: whether somebody asked to stop; asked before each test.
     """
 
-    flops: float
+    seconds: float
     skipped: list[SkippedTest] = field(default_factory=list)
     stop: Stop = field(default_factory=Stop)
 
-    def covers(self, test: str, flops: float) -> bool:
-        """Spend the operations of a test if they are left; write it down if they are not."""
-        if flops > self.flops:
-            left = max(0.0, self.flops)
-            self.leave_out(test, f"takes {flops:.1e} operations of {left:.1e} left; raise isolating_share")
+    def covers(self, test: str, seconds: float) -> bool:
+        """Spend the seconds of a test if they are left; write it down if they are not."""
+        if not self.affords(seconds, test):
             return False
-        self.flops -= flops
+        self.seconds -= seconds
         return True
+
+    def affords(self, seconds: float, *tests: str) -> bool:
+        """Whether these seconds are left; if they are not, write down the tests that need them."""
+        if seconds <= self.seconds:
+            return True
+        for test in tests:
+            left = f"{max(0.0, self.seconds):.2g} s"
+            self.leave_out(test, f"takes about {seconds:.2g} s, and {left} are left; raise isolating_share")
+        return False
 
     def leave_out(self, test: str, reason: str) -> None:
         """Write down a test that is not made."""
         self.skipped.append(SkippedTest(test, reason))
 
-    def make(self, flops: float, give: Callable[[], T], *tests: str) -> T | None:
+    def make(self, seconds: float, give: Callable[[], T], *tests: str) -> T | None:
         """Make a test, or what several need.
 
         Why it failed is written down: hours of training must not be lost to what is only a look at them.
 
         Args:
-            flops: operations that are spent, if they are left; for what several tests need, none.
+            seconds: that are spent, if they are left; for what several tests need, none.
             give: the test.
             tests: its name, or those of the tests that need what is given.
 
@@ -63,7 +63,7 @@ class Allowance:
             StoppedError: somebody asked to stop; a resumed run makes its tests.
         """
         self.stop.check()
-        if not self.covers(" and ".join(tests), flops):
+        if not self.covers(" and ".join(tests), seconds):
             return None
         try:
             return give()
@@ -75,25 +75,3 @@ class Allowance:
             for test in tests:
                 self.leave_out(test, f"{what}: {said[:300]}")
             return None
-
-
-def fit_flops(num_fits: int, num_images: int, num_features: int, num_classes: int) -> float:
-    """Operations of logistic regressions on so many images each."""
-    return 4.0 * FIT_ITERATIONS * num_fits * num_images * num_features * num_classes
-
-
-def run_flops(
-    groups: Sequence[GroupRecord], num_frozen: int, stages: Sequence[StageRecord], num_passes: int, sizes: Sequence[int]
-) -> float:
-    """Operations of a run without its tests, as if its store had been empty.
-
-    Args:
-        groups: of the network, from stem to last stage.
-        num_frozen: how many of them were not trained.
-        stages: of the run.
-        num_passes: images, and views of them, that passed the whole network.
-        sizes: number of training images, and of images that an epoch is judged by.
-    """
-    whole, late = (sum(group.flops for group in part) for part in (groups, groups[num_frozen:]))
-    epochs = sum(stage.epochs_run for stage in stages if stage.stage == 2)
-    return float(num_passes * whole + epochs * (BACKWARD * sizes[0] + sizes[1]) * late)

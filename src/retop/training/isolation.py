@@ -23,11 +23,12 @@ from retop.records import (
     SuspectedLabel,
 )
 from retop.stopping import Stop
-from retop.training.allowance import Allowance, fit_flops
+from retop.training.allowance import Allowance
+from retop.training.costs import Costs, fit_seconds
 from retop.training.depth import probe_depths
 from retop.training.order import derive_seed
 from retop.training.probing import FOLDS, FrozenFeatures, count_right, cross_validate, fit_logits, least_sharpness
-from retop.training.sample import Sample, decode_plainly, in_batches
+from retop.training.sample import BATCH, Sample, decode_plainly, has_batch_norm, in_batches
 
 FEWEST_IMAGES, MOST_IMAGES, PASSES_PER_IMAGE = 64, 256, 100
 NUM_PASSES = 5
@@ -61,7 +62,7 @@ class _Changed:
 
 
 def isolate(
-    open_model: Callable[[], Predictor],
+    predictor: Predictor,
     predictions: Predictions,
     train: ImageSet,
     validation: ImageSet,
@@ -70,13 +71,13 @@ def isolate(
     frozen: Sequence[Group],
     num_views: int,
     seed: int,
-    pass_flops: float,
+    costs: Costs,
     allowance: Allowance,
 ) -> IsolationRecord:
     """Make all isolating tests of one run.
 
     Args:
-        open_model: gives the saved model; its batch norms are changed, so it is of no use afterwards.
+        predictor: the saved model; its batch norms are changed, so it is of no use afterwards.
         predictions: its answers on validation.
         train: training images.
         validation: validation images, in the order of `predictions`.
@@ -84,7 +85,7 @@ def isolate(
         frozen: groups of layers that were not trained, from the stem on.
         num_views: V of the run; with the number of images it sets the size of the sample.
         seed: of the run.
-        pass_flops: operations of one image through the network.
+        costs: of what the tests do.
         allowance: what the tests may take; the first of them are the most telling for their work. Those that fail are
             written down in it.
 
@@ -96,30 +97,36 @@ def isolate(
     # In an order of chance: a batch of one class would have the statistics of that class.
     rows = generator.permutation(len(validation))[:wanted]
     picked = generator.permutation(len(train))[:MOST_FITTED]
-    sample_flops = len(rows) * pass_flops
+    passing = costs.passing(len(rows), BATCH)
 
     features = _open_features(open_features, frozen, allowance)
     sizes = (features.train_nf.shape[1], len(train.classes)) if features is not None else (0, 0)
     regressions = None
     if features is not None:
         regress = partial(_regress, features, train, validation, picked, generator, allowance.stop)
-        regressions = allowance.make(fit_flops(NUM_FITS, len(picked), *sizes), regress, REGRESSIONS)
+        regressions = allowance.make(fit_seconds(NUM_FITS, len(picked), *sizes), regress, REGRESSIONS)
 
-    asking = (BATCH_STATISTICS, BORDERS, *([DEPTHS] if features is not None and frozen else []))
-    sample = allowance.make(0.0, lambda: Sample(open_model(), validation, rows), *asking)
+    exchangeable = _can_exchange_statistics(predictor, allowance)
+    asking = [BATCH_STATISTICS] * exchangeable + [BORDERS] + [DEPTHS] * (features is not None and bool(frozen))
     changed: _Changed | None = None
     depths: tuple[DepthResult, ...] | None = None
     statistics: SampleResult | None = None
+    decoding = costs.decoding(len(rows))
+    sample: Sample | None = None
+    if allowance.affords(decoding + passing, *asking):
+        sample = allowance.make(decoding, lambda: Sample(predictor, validation, rows), *asking)
     if sample is not None:
         # Asked before, and answered last: it changes the batch norms.
-        exchanging = _can_exchange_statistics(sample, allowance) and allowance.covers(BATCH_STATISTICS, sample_flops)
-        changed = allowance.make(2 * sample_flops, partial(_change, sample), BORDERS)
+        exchanging = exchangeable and allowance.covers(BATCH_STATISTICS, passing)
+        changing = costs.changing(len(rows))
+        changed = allowance.make(2 * passing + changing, partial(_change, sample), BORDERS)
         if features is not None and frozen:
             learned = picked[:wanted]
             last = FrozenFeatures(features.train_nf[learned], features.validation_nf[rows])
-            fitted = fit_flops(len(frozen) + 1, len(learned), *sizes)
             probe = partial(_probe_depths, sample, frozen, train, learned, last)
-            depths = allowance.make((len(rows) + len(learned)) * pass_flops + fitted, probe, DEPTHS)
+            probing = costs.decoding(len(learned)) + costs.passing(len(learned), BATCH) + passing
+            probing += fit_seconds(len(frozen) + 1, len(learned), *sizes)
+            depths = allowance.make(probing, probe, DEPTHS)
         if exchanging:
             statistics = allowance.make(0.0, sample.use_batch_statistics, BATCH_STATISTICS)
 
@@ -174,11 +181,11 @@ def _regress(
     )
 
 
-def _can_exchange_statistics(sample: Sample, allowance: Allowance) -> bool:
-    if not sample.has_batch_norm:
+def _can_exchange_statistics(predictor: Predictor, allowance: Allowance) -> bool:
+    if not has_batch_norm(predictor):
         return False
     # Parts of a batch would have statistics of their own.
-    at_once = sample.predictor.images_at_once
+    at_once = predictor.images_at_once
     if at_once is not None:
         allowance.leave_out(BATCH_STATISTICS, f"memory holds no batch of more than {at_once:,}")
     return at_once is None

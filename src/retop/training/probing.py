@@ -14,9 +14,10 @@ from retop.data import ImageSet
 from retop.evaluation import log_softmax
 from retop.records import SampleResult, SureAnswers, SuspectedLabel
 from retop.stopping import Stop
-from retop.training.regression import fitting
+from retop.training.logistic import LogisticRegression
+from retop.training.regression import blas_threads
 
-PENALTY_C = 0.01
+PENALTY_C, LEAST_PROBABILITY = 0.01, 1e-9
 FOLDS = 5
 MOST_SUSPECTED = 200
 CERTAIN = 3.0
@@ -61,17 +62,15 @@ def fit_logits(train_nf: Floats, labels_n: Labels, others_nf: Floats, num_classe
     Returns:
         Logarithms of probabilities [M, K].
     """
-    from sklearn.linear_model import LogisticRegression
-
-    probability_nk = np.full((len(others_nf), num_classes), 1e-9)
-    present = np.unique(labels_n)
+    probability_nk = np.full((len(others_nf), num_classes), LEAST_PROBABILITY)
+    present, place_n = np.unique(labels_n, return_inverse=True)
     if len(present) == 1:
         probability_nk[:, present] = 1.0
-        return np.asarray(np.log(probability_nk))
-    model = LogisticRegression(C=PENALTY_C, max_iter=200)
-    with fitting(train_nf.size):
-        model.fit(train_nf, labels_n)
-    probability_nk[:, model.classes_] = np.maximum(model.predict_proba(others_nf), 1e-9)
+    else:
+        with blas_threads(train_nf.size):
+            model = LogisticRegression(train_nf, place_n, len(present), PENALTY_C)
+            log_nk = model.log_probabilities(others_nf)
+        probability_nk[:, present] = np.maximum(np.exp(log_nk), LEAST_PROBABILITY)
     return np.asarray(np.log(probability_nk))
 
 

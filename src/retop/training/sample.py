@@ -36,11 +36,6 @@ class Sample:
         self.labels_n = images.labels_n[rows]
         self.images_nchw = decode_plainly(predictor, images, rows)
 
-    @property
-    def has_batch_norm(self) -> bool:
-        """Whether there are statistics to exchange."""
-        return any(isinstance(module, _BatchNorm) for module in self.predictor.classifier.modules())
-
     def exchange_middles(self) -> tuple[SampleResult, SampleResult] | None:
         """Answers that follow the border of images whose middle is of another class, and those that follow the middle.
 
@@ -71,6 +66,11 @@ class Sample:
 
     def _logits(self, images_nchw: torch.Tensor) -> npt.NDArray[np.float32]:
         return np.concatenate([self.predictor.logits(part) for part in in_batches(images_nchw)])
+
+
+def has_batch_norm(predictor: Predictor) -> bool:
+    """Whether there are statistics to exchange."""
+    return any(isinstance(module, _BatchNorm) for module in predictor.classifier.modules())
 
 
 def decode_plainly(predictor: Predictor, images: ImageSet, rows: npt.NDArray[np.int64]) -> torch.Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression as SklearnRegression
 
 from example_records import contender
 from retop.activations import ActivationStore
@@ -17,14 +18,38 @@ from retop.diagnosis.labels import surprising
 from retop.diagnosis.untested import NotTested
 from retop.errors import StoppedError, StoreError
 from retop.predictor import Predictor
-from retop.records import GroupRecord, read_finished_run
+from retop.records import GroupRecord, Preprocessing, read_finished_run
 from retop.stopping import Stop
-from retop.training.allowance import Allowance, run_flops
+from retop.training.allowance import Allowance
+from retop.training.costs import (
+    BACKWARD,
+    BATCH_SECONDS,
+    PASSED_PIXEL_SECONDS,
+    STEP_SECONDS,
+    THREAD_FLOPS,
+    Costs,
+    fit_seconds,
+)
 from retop.training.depth import group_outputs, run_batches
 from retop.training.isolation import isolate
-from retop.training.probing import FrozenFeatures, count_right, cross_validate, fit_logits, least_sharpness
+from retop.training.logistic import minimise
+from retop.training.probing import (
+    PENALTY_C,
+    FrozenFeatures,
+    count_right,
+    cross_validate,
+    fit_logits,
+    least_sharpness,
+)
 from retop.training.sample import exchange_middles, other_donors
 from small_runs import model_bytes, run_small, saved_epochs, without_clock
+
+COSTS = Costs(
+    [GroupRecord(name, 0, flops, 0) for name, flops in (("stem", 10**9), ("late", 10**8))],
+    Preprocessing(224, 224, 0.9, "center", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    num_threads=2,
+    accelerated=False,
+)
 
 
 def test_depths_are_those_of_the_frozen_groups(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
@@ -71,10 +96,7 @@ def test_a_batch_in_parts_leaves_the_same_at_every_depth(
         np.testing.assert_allclose(parts, whole, atol=1e-4)
 
 
-def test_what_exceeds_the_share_is_left_out_and_said(
-    small_weights: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("retop.pipeline.fitting.FREE_FLOPS", 0.0)
+def test_what_exceeds_the_share_is_left_out_and_said(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
     skipped = {}
     for share in (0.0, 0.1, 1.0):
         record = run_small(
@@ -110,22 +132,70 @@ def test_what_lacks_features_or_memory_is_left_out_and_said(
     predictor = Predictor(tmp_path / "run" / "model", images_at_once=4)
     allowance = Allowance(1e15)
     isolate(
-        lambda: predictor, read_finished_run(tmp_path / "run").validation, shapes.train, shapes.validation, None,
-        frozen=(), num_views=1, seed=0, pass_flops=1e6, allowance=allowance,
+        predictor, read_finished_run(tmp_path / "run").validation, shapes.train, shapes.validation, None,
+        frozen=(), num_views=1, seed=0, costs=COSTS, allowance=allowance,
     )  # fmt: skip
     assert [one.test for one in allowance.skipped] == ["statistics of the batch"]
 
 
 def test_work_is_counted_as_it_is_done() -> None:
-    groups = [GroupRecord(name, 0, flops, 0) for name, flops in (("stem", 100), ("late", 10))]
-    stages = [replace(stage, epochs_run=2) for stage in contender("a").runs[0].stages]
-    late = [stage for stage in stages if stage.stage == 2]
-    # 7 passes of 110; two epochs of 5 training steps at three passes, and 4 images judged, in the last group.
-    assert run_flops(groups, 1, late[:1], 7, (5, 4)) == 7 * 110 + 2 * (3 * 5 + 4) * 10
+    stages = [replace(stage, epochs_run=2, learning_rate_chosen_by="recipe") for stage in contender("a").runs[0].stages]
+    late = next(stage for stage in stages if stage.stage == 2)
+    # Two epochs of 5 training steps at three passes, and 4 images judged, in the last of the groups.
+    computed = 2 * (BACKWARD * 5 + 4) * 1e8 / (2 * THREAD_FLOPS)
+    assert COSTS.training(late, 1, (5, 4), 1) == pytest.approx(2 * 5 * STEP_SECONDS[2] + computed)
+    waited = 10 * 224**2 * PASSED_PIXEL_SECONDS / 2
+    assert COSTS.passing(10, 5) == pytest.approx(10 * 110e7 / (2 * THREAD_FLOPS) + waited + 2 * BATCH_SECONDS)
+    # Twice the threads halve what is computed.
+    more = replace(COSTS, num_threads=4)
+    assert 2 * more.decoding(7) == pytest.approx(COSTS.decoding(7))
+    assert COSTS.decoding(7) < replace(COSTS, preprocessing=replace(COSTS.preprocessing, height=448)).decoding(7)
+    assert fit_seconds(6, 100, 50, 3) == pytest.approx(2 * fit_seconds(3, 100, 50, 3))
+
+
+def test_what_is_not_left_is_not_spent() -> None:
     allowance = Allowance(100.0)
     assert [allowance.covers(test, 60) for test in ("one", "two")] == [True, False]
     assert [one.test for one in allowance.skipped] == ["two"]
     assert allowance.covers("three", 40)
+
+
+def test_regressions_are_those_of_scikit_learn() -> None:
+    generator = np.random.default_rng(0)
+    for num_images, num_features, num_classes in ((60, 90, 2), (200, 30, 2), (150, 200, 5), (400, 20, 12)):
+        labels_n = np.concatenate(
+            [np.arange(num_classes), generator.integers(0, num_classes, num_images - num_classes)]
+        )
+        features_nf = generator.normal(0, 0.5, (num_classes, num_features))[labels_n]
+        features_nf = (features_nf + generator.normal(0, 1, features_nf.shape)).astype(np.float32)
+        exact = SklearnRegression(C=PENALTY_C, max_iter=5000, tol=1e-9).fit(features_nf.astype(np.float64), labels_n)
+        ours_nk = fit_logits(features_nf, labels_n, features_nf, num_classes)
+        np.testing.assert_allclose(ours_nk, exact.predict_log_proba(features_nf), atol=0.01)
+        # A class that nobody has seen is never answered.
+        unseen_nk = fit_logits(features_nf, labels_n + (labels_n > 0), features_nf, num_classes + 1)
+        np.testing.assert_allclose(np.delete(unseen_nk, 1, axis=1), ours_nk, atol=1e-12)
+        assert (unseen_nk[:, 1] < -20).all()
+
+
+def test_features_that_are_no_numbers_are_not_fitted() -> None:
+    features_nf = np.ones((4, 2), dtype=np.float32)
+    features_nf[1, 0] = np.inf
+    with pytest.raises(ValueError, match="not finite"):
+        fit_logits(features_nf, np.array([0, 1, 0, 1]), features_nf, 2)
+
+
+def test_a_minimum_is_found_from_anywhere() -> None:
+    """Of a function whose curvatures differ a thousandfold, and which rises steeply on one side."""
+    curvature_d = np.geomspace(0.05, 50, 12)
+
+    def loss_and_slope(point_d: np.ndarray) -> tuple[float, np.ndarray]:
+        away_d = point_d - 3
+        return float((curvature_d * away_d**2 / 2 + np.exp(away_d) - away_d).sum()), curvature_d * away_d + np.exp(
+            away_d
+        ) - 1
+
+    for start in (0.0, 3.0, 12.0):
+        np.testing.assert_allclose(minimise(loss_and_slope, np.full(12, start)), 3.0, atol=1e-3)
 
 
 def test_leaving_them_out_changes_nothing_else(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
