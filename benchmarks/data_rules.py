@@ -94,6 +94,9 @@ SOURCES = [
     Rule("index: from 5,000 new files on processes share the work", "reading.py", "MANY = 5_000\n", "MANY = 5_001\n", "test_reading.py::test_from_5000_files_on_there_is_a_process_for_each_core"),
     Rule("index: ... and not below", "reading.py", "MANY = 5_000\n", "MANY = 4_999\n", "test_reading.py::test_from_5000_files_on_there_is_a_process_for_each_core"),
     Rule("index: a file that crashes a process is named", "reading.py", '"problem": CRASHED', '"problem": None', "test_reading.py::test_a_file_that_ends_the_decoder_is_named_and_the_others_are_read"),
+    Rule("a listing that takes more than two seconds counts its files", "sources/source.py", "if self._told is None and time.perf_counter() - self._began >= LATE_SECONDS:", "if False:", "test_source.py::test_a_listing_that_takes_long_counts_its_files"),
+    Rule("Parquet of large photographs is unpacked in pieces of bounded bytes", "sources/embedded.py", "rows = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE * group.num_rows // max(held, 1)))", "rows = _ROWS_AT_ONCE", "test_tables.py::test_parquet_of_large_photographs_is_unpacked_in_pieces_of_bounded_bytes"),
+    Rule("folders that a web server refuses to show are told", "sources/remote.py", '"", listener, refused)', '"", listener)', "test_remote.py::test_a_folder_that_a_web_server_refuses_is_told"),
 ]  # fmt: skip
 
 DECODING = [
@@ -147,6 +150,8 @@ DECODING = [
     Rule("a truncated file is refused", "decoding.py", "image.load()\n        orientation", "setattr(ImageFile, 'LOAD_TRUNCATED_IMAGES', True)\n        image.load()\n        orientation", "test_decoding.py::test_truncated_files_are_refused_by_name"),
     Rule("a refusal names the file", "decoding.py", "raise UnreadableImageError(path, _explain(kind, error)) from error", "raise UnreadableImageError('', _explain(kind, error)) from error", "test_decoding.py::test_truncated_files_are_refused_by_name"),
     Rule("in a folder it is left out, counted and listed", "survey.py", 'self.table.filter(pc.is_null(self.table["problem"]))', "self.table", "test_dataset.py::test_unreadable_images_are_named_and_left_out"),
+    Rule("of a reduced JPEG the crop alone is resized only where Pillow takes the axes in the same order", "views.py", "rows_first[0] == rows_first[1] and ", "", "test_views.py::test_of_reduced_photos_the_crop_alone_is_computed_and_nothing_else_changes"),
+    Rule("the formats that can be read are listed once", "survey.py", "image.reason.removesuffix(READABLE)", "image.reason", "test_audit.py::test_the_formats_that_can_be_read_are_listed_once"),
 ]  # fmt: skip
 
 SPLITS = [
@@ -184,6 +189,13 @@ SPLITS = [
     Rule("the probe gets the same weights", "pipeline/fitting.py", "None if weights_k is None else weights_k.tolist(),", "None,", "training/test_weighting.py::test_what_is_asked_for_reaches_training[probe]"),
     Rule("who corrects for classes of different sizes is not advised to", "audit/__init__.py", "for finding in (finding for finding in record.findings if finding.code not in followed):", "for finding in record.findings:", "test_audit.py::test_who_corrects_for_unequal_classes_is_not_advised_to"),
     Rule("both together are refused", "recipe/recipe.py", 'self.class_weights == "none" or self.sampling == "natural"', "True", "training/test_weighting.py::test_both_corrections_at_once_are_refused"),
+    Rule("an exclusion list may be separated by semicolons or tabs", "lists.py", 'for delimiter in ",;\\t":', 'for delimiter in ",":', "test_lists.py::test_a_list_may_be_written_by_any_table_program"),
+    Rule("... and have blanks behind its commas", "lists.py", "skipinitialspace=form.spaced", "skipinitialspace=False", "test_lists.py::test_a_list_may_be_written_by_any_table_program"),
+    Rule("`retop predict` leaves out what a list excludes", "predictor/inputs.py", "if unwanted is None or not", "if True or not", "test_lists.py::test_what_is_classified_may_be_left_out_by_its_path_or_below_its_folder"),
+    Rule("`retop check` takes folds", "cli/check.py", "read_data_settings(split, folds,", "read_data_settings(split, None,", "cli/test_check.py::test_folds_are_audited"),
+    Rule("class names of weights are text: yes, no, 007", "cli/reading.py", "yaml.load(content, yaml.BaseLoader)", "yaml.safe_load(content)", "cli/test_option_texts.py::test_class_weights_are_read_as_they_are_written"),
+    Rule("a line of weights that is not a class and its weight is refused", "cli/reading.py", "if cells and len(cells) != 2:", "if False:", "cli/test_option_texts.py::test_class_weights_that_cannot_be_meant_are_refused"),
+    Rule("weights that are not finite and above 0 are refused", "cli/reading.py", "if not 0 < weight < math.inf]:", "if False]:", "cli/test_option_texts.py::test_class_weights_that_cannot_be_meant_are_refused"),
 ]  # fmt: skip
 
 AUDIT = [
@@ -239,6 +251,7 @@ AUDIT = [
     Rule("exit code 3 where a finding is an error", "cli/check.py", "    if errors:\n", "    if False:\n", "cli/test_check.py::test_the_exit_code_is_3_for_errors_alone"),
     Rule("before a run only what cannot wait is said", "audit/__init__.py", "        if level is not None:\n", "        if True:\n", "test_audit.py::test_before_a_run_only_what_cannot_wait_is_said"),
     Rule("the evidence names test images with copies among those learned from", "audit/copies.py", 'evidence["leaks"] = _learned_from(images, crossing, sides)', 'evidence["leaks"] = {}', "test_audit.py::test_before_a_run_only_what_cannot_wait_is_said"),
+    Rule("D10 after a run: who corrected for it is not advised to", "audit/__init__.py", "return tuple(replace(one, fix=fix) if one.code == IMBALANCE.code else one for one in findings)", "return tuple(findings)", "report/test_findings_beside_predictions.py::test_who_corrected_for_unequal_classes_is_not_advised_to_afterwards"),
 ]  # fmt: skip
 
 RULES = {"Sources": SOURCES, "Decoding": DECODING, "Splits and weights": SPLITS, "Audit": AUDIT}

@@ -13,6 +13,7 @@ from retop.cli.options import (
     ColumnsOption,
     DataArgument,
     ExcludeOption,
+    FoldsOption,
     GroupOption,
     GroupPatternOption,
     JsonOption,
@@ -45,6 +46,7 @@ def check(
         ),
     ] = None,
     split: SplitOption = None,
+    folds: FoldsOption = None,
     split_file: SplitFileOption = None,
     group: GroupOption = None,
     group_pattern: GroupPatternOption = None,
@@ -55,7 +57,7 @@ def check(
     """Audit images and labels: copies, leaks, broken files, give-aways. Changes nothing; exit code 3 for errors."""
     from retop import api
 
-    settings = read_data_settings(split, None, split_file, group, group_pattern, exclude, columns)
+    settings = read_data_settings(split, folds, split_file, group, group_pattern, exclude, columns)
     with ProgressDisplay(Console(stderr=True)) as listener:
         record = api.check(data, settings=settings, page=page, write_exclusions=write_exclusions, listener=listener)
     if json_:

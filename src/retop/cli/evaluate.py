@@ -11,6 +11,8 @@ from retop.cli.options import (
     Device,
     DeviceOption,
     ExcludeOption,
+    GroupOption,
+    GroupPatternOption,
     JsonOption,
     SplitFileOption,
     SplitOption,
@@ -26,6 +28,8 @@ def evaluate(
     data: DataArgument,
     split: SplitOption = None,
     split_file: SplitFileOption = None,
+    group: GroupOption = None,
+    group_pattern: GroupPatternOption = None,
     exclude: ExcludeOption = None,
     columns: ColumnsOption = None,
     device: DeviceOption = Device.AUTO,
@@ -36,7 +40,7 @@ def evaluate(
     from retop.cli.tables import metrics_table, misses_table
 
     with ProgressDisplay(Console(stderr=True)) as listener:
-        settings = read_data_settings(split, None, split_file, exclude=exclude, columns=columns)
+        settings = read_data_settings(split, None, split_file, group, group_pattern, exclude, columns)
         metrics = api.evaluate(model, data, settings=settings, device=device.value, listener=listener)
     if json_:
         typer.echo(json.dumps(to_plain(metrics), indent=1, ensure_ascii=False))

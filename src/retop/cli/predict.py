@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from retop.cli.options import Device, DeviceOption, JsonOption, RejectOption, TargetOption
+from retop.cli.options import Device, DeviceOption, ExcludeOption, JsonOption, RejectOption, TargetOption
 from retop.cli.progress import ProgressDisplay
 from retop.errors import DataError, StoppedError, UsageError
 from retop.events import Listener, Notice, PartAdvanced, PartFinished, PartStarted
@@ -54,6 +54,7 @@ def predict(
             help="Classes of each image, the most probable first. Without it: one; all of them with --json.",
         ),
     ] = None,
+    exclude: ExcludeOption = None,
     reject_below: RejectOption = None,
     target_accuracy: TargetOption = None,
     explain: Annotated[
@@ -67,6 +68,7 @@ def predict(
 ) -> None:
     """Classify images with a trained model; one line each."""
     from retop import api
+    from retop.data.lists import Unwanted
     from retop.evaluation.numerals import count
     from retop.predictor.inputs import find_inputs
 
@@ -77,7 +79,8 @@ def predict(
         # Names of files may be any bytes.
         sys.stdin.reconfigure(errors="surrogateescape")
     # The pages of images to come are read as they are needed: there may be any number.
-    paths = find_inputs(images, recursive, sys.stdin, apart=explain)
+    unwanted = None if exclude is None else Unwanted(exclude)
+    paths = find_inputs(images, recursive, sys.stdin, apart=explain, unwanted=unwanted)
     with ProgressDisplay(Console(stderr=True)) as listener:
         if reject_below is not None or target_accuracy is not None:
             listener(Notice("note", _threshold(predictor)))
@@ -90,6 +93,8 @@ def predict(
                 answered, unreadable = answered + 1, unreadable + (prediction.error is not None)
                 typer.echo(_as_json(prediction, top) if json_ else _as_line(prediction, top or 1))
         listener(PartFinished(PART, 0.0))
+        if unwanted is not None:
+            unwanted.tell(listener)
     if unreadable:
         lines = "line says" if unreadable == 1 else "lines say"
         raise DataError(f"{unreadable:,} of {count(answered, 'image')} cannot be read; the {lines} why")

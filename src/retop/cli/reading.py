@@ -85,18 +85,38 @@ def read_class_weights(text: str) -> str | dict[str, float]:
         return text
     try:
         content = Path(text).read_text(encoding="utf-8-sig")
-        if Path(text).suffix.lower() == ".csv":
-            rows = [row for row in csv.reader(content.splitlines()) if len(row) == 2]
-            rows = rows[1:] if rows and not _is_number(rows[0][1]) else rows
-            weights = {name.strip(): float(weight) for name, weight in rows}
-        else:
-            weights = {str(name): float(weight) for name, weight in yaml.safe_load(content).items()}
+        # Class names stay text: yes, no and 007 too.
+        as_csv = Path(text).suffix.lower() == ".csv"
+        pairs = _weights_of_csv(content) if as_csv else list(yaml.load(content, yaml.BaseLoader).items())
+        weights = {name: float(weight) for name, weight in pairs}
+        if twice := [name for name in weights if [one for one, _ in pairs].count(name) > 1]:
+            raise ValueError(f"the class {twice[0]!r} stands there twice")
     except (OSError, UnicodeDecodeError, ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
         raise UsageError(
             f"--class-weights takes none, balanced, or a file with a weight for each class (CSV: class,weight; JSON or "
             f"YAML: a mapping); {text!r} is none of these: {error}"
         ) from error
+    if wrong := [f"{name}: {weight:g}" for name, weight in weights.items() if not 0 < weight < math.inf]:
+        raise UsageError(f"--class-weights {text}: weights are finite numbers above 0; received {', '.join(wrong)}")
     return weights
+
+
+def _weights_of_csv(content: str) -> list[tuple[str, str]]:
+    """Class and weight of each row, without the header that there may be.
+
+    Raises:
+        ValueError: a row has not just the two.
+    """
+    rows = []
+    for number, row in enumerate(csv.reader(content.splitlines()), 1):
+        cells = [cell.strip() for cell in row]
+        while cells and not cells[-1]:
+            cells.pop()
+        if cells and len(cells) != 2:
+            raise ValueError(f"line {number} should be a class and its weight, it is {','.join(row)!r}")
+        if cells:
+            rows.append((cells[0], cells[1]))
+    return rows[1:] if rows and not _is_number(rows[0][1]) else rows
 
 
 def _read_columns(text: str | None) -> dict[str, str]:

@@ -70,6 +70,9 @@ _OPENERS: dict[str, _Opener] = {
 if features.check("avif"):
     _OPENERS["AVIF"] = AvifImageFile
 
+READABLE = f"; the formats that can be read are {', '.join(_OPENERS)}"
+"""How the reason ends why a file of another format is refused."""
+
 
 @dataclass(frozen=True)
 class ImageFacts:
@@ -217,8 +220,7 @@ def recognise_format(content: bytes, path: str) -> str:
         raise UnreadableImageError(path, f"{len(content):,} bytes; at most {BYTES_LIMIT:,} are read")
     kind = _signature(content)
     if kind not in _OPENERS:
-        known = ", ".join(_OPENERS)
-        raise UnreadableImageError(path, f"{_other_kind(content)}; the formats that can be read are {known}")
+        raise UnreadableImageError(path, _other_kind(content) + READABLE)
     return kind
 
 

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -51,7 +52,7 @@ def read_exclusions(file: Path) -> list[str]:
 
     Args:
         file: as `write_exclusions` or a person wrote it; lines that begin with ``#`` are comments, in a CSV those
-            above its header.
+            above its header. The cells of a CSV may be separated by commas, semicolons or tabs.
 
     Returns:
         The paths.
@@ -63,12 +64,63 @@ def read_exclusions(file: Path) -> list[str]:
         with file.open(encoding="utf-8-sig", newline="") as opened:
             lines = list(opened)
         said = [place for place, line in enumerate(lines) if line.strip() and not line.startswith("#")]
-        if said and "path" in next(csv.reader([lines[said[0]]])):
+        if said and (form := _form_of(lines[said[0]])):
             # Names may have line breaks and begin with any sign: below the header nothing is a comment.
-            return [row["path"] for row in csv.DictReader(lines[said[0] :]) if row["path"]]
+            rows = csv.reader(lines[said[0] + 1 :], delimiter=form.delimiter, skipinitialspace=form.spaced)
+            return [row[form.column] for row in rows if len(row) > form.column and row[form.column]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"--exclude {file} cannot be read: {_reason(error)} (DataRecipe.exclude)") from error
     return [lines[place].strip() for place in said]
+
+
+class _Form(NamedTuple):
+    """How a CSV is written: what separates its cells, whether blanks follow it, and which column holds paths."""
+
+    delimiter: str
+    spaced: bool
+    column: int
+
+
+def _form_of(header: str) -> _Form | None:
+    """The form of a CSV with a column ``path``; None for anything else."""
+    for delimiter in ",;\t":
+        cells = next(csv.reader([header], delimiter=delimiter))
+        names = [cell.strip() for cell in cells]
+        if "path" in names:
+            spaced = any(cell.startswith(" ") for cell in cells[1:])
+            return _Form(delimiter, spaced, names.index("path"))
+    return None
+
+
+class Unwanted:
+    """The images of an exclusion list, where they are met one by one.
+
+    Args:
+        file: the list.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._paths = frozenset(read_exclusions(file))
+        self._met: set[str] = set()
+        self._left_out = 0
+
+    def has(self, *names: str) -> bool:
+        """Whether an image is to be left out, by any of its names."""
+        met = self._paths.intersection(names)
+        self._met |= met
+        self._left_out += bool(met)
+        return bool(met)
+
+    def tell(self, listener: Listener) -> None:
+        """Say how many were left out, and what was never met."""
+        listener(Notice("note", f"{count(self._left_out, 'image')} left out by {self._file}"))
+        if lost := sorted(self._paths - self._met):
+            named = count(len(lost), "image that is", "images that are")
+            listener(Notice("warning", f"{self._file} names {named} not among these, such as {lost[0]}"))
 
 
 def leave_out(table: pa.Table, file: str, listener: Listener) -> pa.Table:

@@ -1,11 +1,13 @@
 """Everything that is known of the images of a location, before any decision about them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from retop.data.decoding import READABLE
 from retop.data.grouping import groups_by_pattern
 from retop.data.index import index_images
 from retop.data.lists import leave_out
@@ -98,15 +100,22 @@ def _report_unreadable(survey: Survey, listener: Listener) -> None:
     lost = sorted(set(pc.unique(survey.table["label"]).to_pylist()) - held)
     if lost:
         listener(Notice("warning", f"{name_classes(lost)} without a readable image: left out"))
-    named = "; ".join(f"{image.path}: {image.reason}" for image in unreadable[:3])
-    more = f"; and {len(unreadable) - 3:,} more" if len(unreadable) > 3 else ""
+    named = tell_unreadable(unreadable)
     listener(
         Notice(
             "warning",
             f"{len(unreadable):,} of {count(total, 'image')} cannot be read and "
-            f"{word(len(unreadable), 'is', 'are')} left out: {named}{more}",
+            f"{word(len(unreadable), 'is', 'are')} left out: {named}",
         )
     )
+
+
+def tell_unreadable(images: Sequence[UnreadableImage], shown: int = 3) -> str:
+    """The first of some images and their reasons, and how many more there are; the list of formats comes once."""
+    told = [f"{image.path}: {image.reason.removesuffix(READABLE)}" for image in images[:shown]]
+    more = [f"and {len(images) - shown:,} more"] if len(images) > shown else []
+    ending = READABLE if any(image.reason.endswith(READABLE) for image in images[:shown]) else ""
+    return "; ".join([*told, *more]) + ending
 
 
 def name_classes(classes: list[str], shown: int = 8) -> str:

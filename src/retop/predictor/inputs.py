@@ -5,7 +5,9 @@ import glob
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from retop.data.lists import Unwanted
 from retop.data.sources import find_image_files
+from retop.data.sources.names import shown
 from retop.errors import DataError, UsageError
 
 STANDARD_INPUT = "-"
@@ -14,9 +16,13 @@ PATH_COLUMNS = ("path", "file", "filename", "image", "image_path")
 
 
 def find_inputs(
-    named: Iterable[str], recursive: bool, lines: Iterable[str], apart: Path | None = None
+    named: Iterable[str],
+    recursive: bool,
+    lines: Iterable[str],
+    apart: Path | None = None,
+    unwanted: Unwanted | None = None,
 ) -> Iterator[str]:
-    """The image files that were named.
+    """The image files that were named, without those of an exclusion list.
 
     Args:
         named: files, folders, patterns such as ``photos/*.jpg``, tables with a column of paths, or ``-`` for a list on
@@ -24,6 +30,7 @@ def find_inputs(
         recursive: folders with all their sub-folders.
         lines: standard input.
         apart: a folder for pictures made of the images; None for none.
+        unwanted: what is left out, by its path as it would be given here, or below the folder or table that names it.
 
     Yields:
         Paths, in the order in which they were named, those of a folder sorted. Files that do not exist are among them:
@@ -34,25 +41,33 @@ def find_inputs(
         UsageError: the folder of pictures lies among the images, so that they would be images of the next command.
     """
     for name in named:
-        path = Path(name)
-        if name == STANDARD_INPUT:
-            yield from (line for line in (line.rstrip("\r\n") for line in lines) if line)
-        elif _holds(path.is_dir):
-            place = apart.resolve() if apart else None
-            if place is not None and (place == path.resolve() or (recursive and path.resolve() in place.parents)):
-                raise _among(place, name)
-            yield from map(str, find_image_files(path, recursive))
-        elif path.suffix.lower() in TABLES:
-            yield from _read_table(path)
-        elif glob.has_magic(name) and not _holds(path.exists):
-            found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - absolute patterns, too
-            if not found:
-                raise DataError(f"nothing fits {name}; check the pattern and where the command runs")
-            if apart is not None and any(Path(file).resolve().parent == apart.resolve() for file in found):
-                raise _among(apart, name)
-            yield from found
-        else:
-            yield name
+        base = f"{Path(name) if _holds(Path(name).is_dir) else Path(name).parent}/"
+        for path in _inputs_of(name, recursive, lines, apart):
+            if unwanted is None or not unwanted.has(shown(path), shown(path.removeprefix(base))):
+                yield path
+
+
+def _inputs_of(name: str, recursive: bool, lines: Iterable[str], apart: Path | None) -> Iterator[str]:
+    """What one name stands for."""
+    path = Path(name)
+    if name == STANDARD_INPUT:
+        yield from (line for line in (line.rstrip("\r\n") for line in lines) if line)
+    elif _holds(path.is_dir):
+        place = apart.resolve() if apart else None
+        if place is not None and (place == path.resolve() or (recursive and path.resolve() in place.parents)):
+            raise _among(place, name)
+        yield from map(str, find_image_files(path, recursive))
+    elif path.suffix.lower() in TABLES:
+        yield from _read_table(path)
+    elif glob.has_magic(name) and not _holds(path.exists):
+        found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - absolute patterns, too
+        if not found:
+            raise DataError(f"nothing fits {name}; check the pattern and where the command runs")
+        if apart is not None and any(Path(file).resolve().parent == apart.resolve() for file in found):
+            raise _among(apart, name)
+        yield from found
+    else:
+        yield name
 
 
 def _holds(question: Callable[[], bool]) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from retop.data.audit import as_followed
 from retop.diagnosis import diagnose, diagnose_comparison, evidence_of, merge_findings, sort_findings
 from retop.errors import RunError
 from retop.recipe import Recipe
@@ -265,6 +266,7 @@ def find(comparison: FinishedComparison, others: Sequence[Predictions] = ()) -> 
     """
     file = comparison.folder / "audit.json"
     audit = read_record(AuditRecord, file).findings if file.is_file() else ()
+    audit = as_followed(audit, comparison.record.recipe.imbalance)
     first = comparison.first_runs()
     # A baseline is there to be beaten; its faults are of interest only where there is nothing else.
     shown = [run for run in first if run.record.kind == "fine-tuned"] or first

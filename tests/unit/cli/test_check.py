@@ -1,5 +1,6 @@
 """`retop check`: what it returns."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from images import write_split_shapes
+from images import write_shapes, write_split_shapes
 
 
 @pytest.fixture
@@ -50,3 +51,27 @@ def test_a_terminal_without_the_letters_of_a_name_gets_their_numbers(tmp_path: P
     )
     assert ended.returncode == 3, ended.stderr
     assert r"b\xe4r.png" in ended.stdout
+
+
+def test_folds_are_audited(check: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    photos = write_shapes(tmp_path / "photos", per_class=12)
+    assert check(photos, "--folds", "3", "--json")[0] == 0
+    # A class of two images cannot lie in three folds.
+    write_shapes(tmp_path / "others", per_class=2, first_seed=100)
+    shutil.move(next((tmp_path / "others").iterdir()), photos / "few")
+    code, said = check(photos, "--folds", "3", "--json")
+    assert code == 0 and "D08" not in json.loads(said)["checked"]
+
+
+def test_groups_of_the_training_may_be_named_in_an_evaluation(
+    trained_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from retop.cli import main
+
+    photos = write_shapes(tmp_path / "photos", per_class=2)
+    for option, value, said in (("--group-pattern", "(", "--group-pattern"), ("--group", "patient", "group")):
+        monkeypatch.setattr(sys, "argv", ["retop", "evaluate", str(trained_run), str(photos), option, value])
+        with pytest.raises(SystemExit) as ending:
+            main()
+        told = capsys.readouterr().err
+        assert ending.value.code == 2 and said in told and "No such option" not in told

@@ -158,3 +158,16 @@ def test_a_class_name_makes_no_lines_and_moves_nothing(
     assert line.count("\t") == 1
     assert len(table.splitlines()) == 2
     assert set(json.loads(as_json)["probabilities"]) == set(names)
+
+
+def test_what_a_list_excludes_is_not_classified_and_what_it_names_in_vain_is_said(
+    predict: Callable[..., Answer], photos: Path, tmp_path: Path
+) -> None:
+    whole = predict(photos)[1].splitlines()
+    unwanted = [line.partition("\t")[0] for line in whole[:2]]
+    below = str(Path(unwanted[0]).relative_to(photos))
+    (tmp_path / "list.csv").write_text(f"code;path\nD01;{below}\nD01;{unwanted[1]}\nD01;disc/gone.png\n")
+    _, printed, said = predict(photos, "--exclude", "list.csv")
+    assert printed.splitlines() == whole[2:]
+    assert "note: 2 images left out by list.csv" in said
+    assert "warning: list.csv names 1 image that is not among these, such as disc/gone.png" in said

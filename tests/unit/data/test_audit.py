@@ -69,6 +69,17 @@ def test_unreadable_files_are_listed_with_their_reason(split):
     assert finding.evidence["exclude"] == ["train/cat/cut.jpg"]
 
 
+def test_the_formats_that_can_be_read_are_listed_once(split):
+    for n in range(5):
+        (split / f"train/cat/text{n}.jpg").write_text("no image")
+    (split / "train/cat/cut.jpg").write_bytes(encoded(big(1), "JPEG")[:900])
+    told = []
+    seen = {one.code: one for one in check(split, listener=told.append).findings}["D01"].seen
+    for said in (seen, *(notice.message for notice in told if "cannot be read" in getattr(notice, "message", ""))):
+        assert said.count("the formats that can be read are JPEG, PNG") == 1 and "text0.jpg: not an image; " in said
+        assert "; and 3 more; the formats" in said
+
+
 def test_names_that_lie_are_listed(split):
     (split / "train/cat/0.jpg").write_bytes(encoded(big(0)))
     finding = found(split)["D02"]

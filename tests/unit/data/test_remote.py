@@ -19,7 +19,7 @@ from retop.data.sources import fetching
 from retop.data.sources.remote import change_number
 from retop.data.survey import survey_images
 from retop.errors import DataError, UnreadableImageError
-from retop.events import PartAdvanced, PartFinished, PartStarted, ignore
+from retop.events import Notice, PartAdvanced, PartFinished, PartStarted, ignore
 from retop.recipe import DataRecipe
 
 from .pictures import encoded, picture
@@ -211,9 +211,12 @@ class Apache(Quiet):
         return BytesIO(page)
 
     def send_head(self):
-        if "closed" not in self.path:
+        return self.refuse("closed", 403)
+
+    def refuse(self, name, status):
+        if name not in self.path:
             return super().send_head()
-        self.send_error(403)
+        self.send_error(status)
         return None
 
 
@@ -246,6 +249,18 @@ def test_a_file_that_a_web_server_refuses_is_one_that_cannot_be_read(stack, tmp_
     assert len(survey.table) == len(IMAGES) + 1
     with pytest.raises(UnreadableImageError, match=r"cat/closed\.png: the file cannot be fetched: 403"):
         open_source(address).read("cat/closed.png")
+
+
+@pytest.mark.parametrize(("name", "status"), [("closed", 403), ("gone", 404)])
+def test_a_folder_that_a_web_server_refuses_is_told(stack, tmp_path, monkeypatch, name, status):
+    monkeypatch.setattr(Apache, "send_head", lambda self: self.refuse(name, status))
+    write_folder(tmp_path / "photos", IMAGES | {f"{name}/1.png": (name, b""), f"cat/{name}/2.png": ("cat", b"")})
+    address = stack.enter_context(served(tmp_path, Apache)) + "/photos"
+    told = []
+    listing = open_source(address).scan(told.append)
+    assert len(listing.table) == len(IMAGES) and sorted(listing.leftovers.closed_folders.names) == [f"cat/{name}", name]
+    (said,) = (one.message for one in told if isinstance(one, Notice))
+    assert f"2 folders cannot be opened and are ignored: cat/{name}, {name}" in said
 
 
 class Short(Quiet):

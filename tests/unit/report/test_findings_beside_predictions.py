@@ -10,16 +10,19 @@ from typer.testing import CliRunner
 from example_records import answers, contender, write_comparison
 from retop.cli.app import app
 from retop.data import Dataset, open_dataset
+from retop.data.audit.rules import IMBALANCE
 from retop.data.lists import read_exclusions
 from retop.errors import RunError
-from retop.recipe import DataRecipe
+from retop.recipe import DataRecipe, ImbalanceRecipe
 from retop.records import (
     AuditRecord,
+    ComparisonRecord,
     Finding,
     IsolationRecord,
     SampleResult,
     SureAnswers,
     SuspectedLabel,
+    read_record,
     write_predictions,
     write_record,
 )
@@ -113,3 +116,24 @@ def test_options_promise_no_more_than_the_list_for_exclude_holds(tmp_path: Path,
     assert ("more (--json)" in shown) == (num_excluded == 7)
     described = CliRunner().invoke(app, ["diagnose", "--help"], env=wide).output
     assert "contradicted with a confidence above 80 %" in " ".join(described.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("imbalance", "fix"),
+    [
+        (ImbalanceRecipe(), "--class-weights balanced"),
+        (ImbalanceRecipe(class_weights="balanced"), "classes are weighted accordingly in these runs; judge by"),
+        (ImbalanceRecipe(class_weights={"cat": 1.0, "dog": 9.0}), "classes are weighted accordingly in these runs"),
+        (ImbalanceRecipe(sampling="balanced"), "classes are drawn accordingly in these runs"),
+    ],
+)
+def test_who_corrected_for_unequal_classes_is_not_advised_to_afterwards(
+    tmp_path: Path, imbalance: ImbalanceRecipe, fix: str
+) -> None:
+    write_comparison(tmp_path, [contender("a")])
+    record = read_record(ComparisonRecord, tmp_path / "comparison.json")
+    write_record(tmp_path / "comparison.json", replace(record, recipe=replace(record.recipe, imbalance=imbalance)))
+    unequal = IMBALANCE.finding("seen", "--class-weights balanced, or more images", {"ratio": 20.0, "classes": {}})
+    write_record(tmp_path / "audit.json", AuditRecord("photos", 600, ("cat", "dog"), (unequal,), ("D10",)))
+    (told,) = (finding.fix for finding in diagnose_folder(tmp_path) if finding.code == "D10")
+    assert told.startswith(fix)

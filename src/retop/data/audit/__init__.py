@@ -1,6 +1,7 @@
 """The audit: what is wrong, or odd, with the images of a location. From the index alone; no image is opened again."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +34,7 @@ from retop.events import Listener, Notice, ignore
 from retop.recipe import DataRecipe, ImbalanceRecipe
 from retop.records import AuditRecord, Finding
 
-__all__ = ["RULES", "audit_dataset", "audit_survey", "exclusions", "say_findings"]
+__all__ = ["RULES", "as_followed", "audit_dataset", "audit_survey", "exclusions", "say_findings"]
 
 _GRAVITY = ("error", "warning", "note")
 _BEFORE_RUNS = {rule.code: rule.before_runs for rule in RULES}
@@ -119,6 +120,20 @@ def say_findings(record: AuditRecord, listener: Listener, imbalance: ImbalanceRe
                     level, f"{finding.code} {finding.name}: {finding.seen}. {finding.fix[0].upper()}{finding.fix[1:]}"
                 )
             )
+
+
+def as_followed(findings: Sequence[Finding], imbalance: ImbalanceRecipe) -> tuple[Finding, ...]:
+    """The findings as they are told after a run: D10 does not advise what the run's recipe does.
+
+    Args:
+        findings: of the audit.
+        imbalance: of the recipe.
+    """
+    if imbalance == ImbalanceRecipe():
+        return tuple(findings)
+    done = "classes are drawn" if imbalance.sampling == "balanced" else "classes are weighted"
+    fix = f"{done} accordingly in these runs; judge by balanced accuracy and per class"
+    return tuple(replace(one, fix=fix) if one.code == IMBALANCE.code else one for one in findings)
 
 
 def _audit(survey: Survey, images: Examined, embeddings: Embeddings | None) -> AuditRecord:

@@ -8,7 +8,7 @@ from retop.data.audit.examined import SHOWN_GROUPS, Examined
 from retop.data.audit.rules import LEFT_OUT, LYING_NAME, SMALL_IMAGES, UNREADABLE
 from retop.data.sources.names import extension_of
 from retop.data.sources.source import Leftovers, few
-from retop.data.survey import Survey
+from retop.data.survey import Survey, tell_unreadable
 from retop.evaluation.numerals import count, word
 from retop.records import Finding
 
@@ -24,9 +24,9 @@ def find_unreadable(survey: Survey) -> Iterator[Finding]:
     """D01."""
     unreadable = survey.unreadable
     if unreadable:
-        said = "; ".join(f"{image.path}: {image.reason}" for image in unreadable[:3])
         yield UNREADABLE.finding(
-            f"{len(unreadable):,} of {count(survey.table.num_rows, 'file')} cannot be read: {said}",
+            f"{len(unreadable):,} of {count(survey.table.num_rows, 'file')} cannot be read: "
+            f"{tell_unreadable(unreadable)}",
             "replace them, or remove them",
             {
                 "files": [[image.path] for image in unreadable[:SHOWN_GROUPS]],

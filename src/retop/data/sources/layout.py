@@ -25,7 +25,12 @@ class Member:
 
 
 def arrange(
-    location: str, members: Iterable[Member], folders: Iterable[str], prefix: str, listener: Listener
+    location: str,
+    members: Iterable[Member],
+    folders: Iterable[str],
+    prefix: str,
+    listener: Listener,
+    closed: Iterable[str] = (),
 ) -> Listing:
     """Find splits and classes in a flat list of files.
 
@@ -37,6 +42,7 @@ def arrange(
         folders: folders that are named, with or without files in them.
         prefix: what stands before each member's path in the listing, such as ``photos.zip::``.
         listener: receives notices.
+        closed: folders that are there and cannot be listed.
 
     Returns:
         The listing.
@@ -45,6 +51,8 @@ def arrange(
         DataError: there are no class folders, two folders of one split, or no image.
     """
     leftovers, rows = Leftovers(), Rows(listener)
+    for folder in closed:
+        leftovers.closed_folders.add(folder)
     kept = [member for member in members if _is_ours(member.path, leftovers)]
     holders = _folders_of(kept) | {folder.strip("/") for folder in folders if _is_ours(folder.strip("/"), leftovers)}
     root = _single_root(kept, holders)

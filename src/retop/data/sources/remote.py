@@ -15,7 +15,7 @@ import fsspec
 from retop.data.decoding import BYTES_LIMIT
 from retop.data.sources.layout import Member, arrange
 from retop.data.sources.source import Listing
-from retop.data.sources.web import is_refusal, is_web, leads_back, place_of, readable
+from retop.data.sources.web import is_refusal, is_web, leads_back, list_pages, place_of, readable
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Listener, PartAdvanced, PartFinished, PartStarted, ignore
 from retop.places import cache_folder
@@ -78,10 +78,11 @@ class RemoteFolder:
             DataError: the address cannot be listed, or holds no class folders or no image in them.
         """
         found = self._list()
-        folders = [path for path in found if path.endswith("/")]
+        refused = [path.rstrip("/") for path, facts in found.items() if facts.get("refused")]
+        folders = [path for path, facts in found.items() if path.endswith("/") and not facts.get("refused")]
         members = list(self._members(found, listener))
         self._members_by_path = {member.path: member for member in members}
-        return arrange(self.location, members, folders, "", listener)
+        return arrange(self.location, members, folders, "", listener, refused)
 
     def read(self, path: str) -> bytes:
         """Read one file, from the cache if it is there; see `ImageSource.read`.
@@ -182,7 +183,7 @@ def list_files(files: Any, root: str, address: str) -> dict[str, Mapping[str, An
         DataError: it cannot be listed.
     """
     try:
-        found = files.find(root, detail=True)
+        found = list_pages(files, root) if is_web(root) else files.find(root, detail=True)
     # Every service has errors of its own.
     except Exception as error:
         raise DataError(f"{address} cannot be listed: {reason_of(error)}{_way_in(address, error)}") from error

@@ -36,6 +36,43 @@ def place_of(root: str, path: str, facts: Mapping[str, Any]) -> str:
     return str(facts["name"]) if is_web(root) else f"{root.rstrip('/')}/{path}"
 
 
+def list_pages(files: Any, root: str) -> dict[str, Mapping[str, Any]]:
+    """Every file that the pages of a web server list below an address, and the folders that it refuses to show.
+
+    fsspec's own walk passes in silence over a folder that is not there, and ends at one that is closed.
+
+    Args:
+        files: the file system.
+        root: the address.
+
+    Returns:
+        By address, what the server says of it; a refused folder is a directory with ``refused``. Nothing where there
+        is no such page, or no server.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    pending, seen = [root], {root.rstrip("/")}
+    while pending:
+        page = pending.pop()
+        try:
+            listed = files.ls(page, detail=True)
+        # Every service has errors of its own.
+        except Exception as error:
+            if page == root and isinstance(error, OSError):
+                return {}
+            if page == root or not (is_refusal(error) or isinstance(error, FileNotFoundError)):
+                raise
+            found[page] = {"name": page, "type": "directory", "refused": True}
+            continue
+        for facts in listed:
+            name = facts["name"]
+            if facts["type"] != "directory":
+                found[name] = facts
+            elif name.rstrip("/") not in seen:
+                seen.add(name.rstrip("/"))
+                pending.append(name)
+    return found
+
+
 def is_refusal(error: BaseException | None) -> bool:
     """Whether behind an error stands the answer that there is no such file, or that it is not for everybody."""
     while error is not None:
