@@ -32,7 +32,6 @@ from retop.training.costs import (
 )
 from retop.training.depth import group_outputs, run_batches
 from retop.training.isolation import isolate
-from retop.training.logistic import minimise
 from retop.training.probing import (
     PENALTY_C,
     FrozenFeatures,
@@ -182,20 +181,6 @@ def test_features_that_are_no_numbers_are_not_fitted() -> None:
     features_nf[1, 0] = np.inf
     with pytest.raises(ValueError, match="not finite"):
         fit_logits(features_nf, np.array([0, 1, 0, 1]), features_nf, 2)
-
-
-def test_a_minimum_is_found_from_anywhere() -> None:
-    """Of a function whose curvatures differ a thousandfold, and which rises steeply on one side."""
-    curvature_d = np.geomspace(0.05, 50, 12)
-
-    def loss_and_slope(point_d: np.ndarray) -> tuple[float, np.ndarray]:
-        away_d = point_d - 3
-        return float((curvature_d * away_d**2 / 2 + np.exp(away_d) - away_d).sum()), curvature_d * away_d + np.exp(
-            away_d
-        ) - 1
-
-    for start in (0.0, 3.0, 12.0):
-        np.testing.assert_allclose(minimise(loss_and_slope, np.full(12, start)), 3.0, atol=1e-3)
 
 
 def test_leaving_them_out_changes_nothing_else(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
