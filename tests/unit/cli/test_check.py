@@ -55,12 +55,12 @@ def test_a_terminal_without_the_letters_of_a_name_gets_their_numbers(tmp_path: P
 
 def test_folds_are_audited(check: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     photos = write_shapes(tmp_path / "photos", per_class=12)
-    assert check(photos, "--folds", "3", "--json")[0] == 0
-    # A class of two images cannot lie in three folds.
-    write_shapes(tmp_path / "others", per_class=2, first_seed=100)
+    # Four images can be split in three, but do not fill five folds.
+    write_shapes(tmp_path / "others", per_class=4, first_seed=100)
     shutil.move(next((tmp_path / "others").iterdir()), photos / "few")
-    code, said = check(photos, "--folds", "3", "--json")
-    assert code == 0 and "D08" not in json.loads(said)["checked"]
+    for options, split in (((), True), (("--folds", "4"), True), (("--folds", "5"), False)):
+        code, said = check(photos, *options, "--json")
+        assert code == 0 and ("D08" in json.loads(said)["checked"]) == split, options
 
 
 def test_groups_of_the_training_may_be_named_in_an_evaluation(

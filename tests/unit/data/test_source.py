@@ -45,13 +45,27 @@ def test_rows_carry_size_and_time(tmp_path):
 @pytest.mark.parametrize(("late", "shown"), [(0.0, [LISTING, 7, LISTING]), (60.0, [])])
 def test_a_listing_that_takes_long_counts_its_files(tmp_path, monkeypatch, late, shown):
     monkeypatch.setattr(sources.source, "LATE_SECONDS", late)
-    monkeypatch.setattr(sources.source, "_ROWS_PER_BATCH", 2)
+    monkeypatch.setattr(sources.source, "ROWS_PER_BATCH", 2)
     write_classes(tmp_path, {"a": 4, "b": 3})
     told = []
     open_source(tmp_path).scan(told.append)
     parts = [event.part for event in told if isinstance(event, PartStarted | PartFinished)]
     steps = [event.steps for event in told if isinstance(event, PartAdvanced)]
     assert ([parts[0], sum(steps), parts[1]] if parts else []) == shown and len(parts) in (0, 2)
+
+
+@pytest.mark.parametrize("per_batch", [3, 1000])
+@pytest.mark.parametrize("fewest", [1, 2, 1000])
+def test_large_folders_are_listed_like_small_ones(tmp_path, monkeypatch, per_batch, fewest):
+    for n, name in enumerate(["a/b", "a", "c"]):
+        (tmp_path / "train" / name).mkdir(parents=True, exist_ok=True)
+        for k in range(7 + n):
+            (tmp_path / "train" / name / f"{k}.{'jpg' if k % 3 else 'webp'}").write_bytes(b"x" * (10 * n + k))
+    expected = open_source(tmp_path).scan(ignore).table.sort_by("path")
+    monkeypatch.setattr(sources.source, "_FEWEST_PER_BATCH", fewest)
+    monkeypatch.setattr(sources.folders, "ROWS_PER_BATCH", per_batch)
+    table = open_source(tmp_path).scan(ignore).table.sort_by("path")
+    assert table.num_rows == 24 and table.equals(expected)
 
 
 @pytest.mark.parametrize("validation", ["validation", "val", "valid", "Val"])

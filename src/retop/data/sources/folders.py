@@ -10,7 +10,7 @@ from pathlib import Path
 from retop.data.decoding import BYTES_LIMIT
 from retop.data.sources.layout import find_splits, finish, refuse_missing_classes
 from retop.data.sources.names import class_name, extension_of, is_other_file, is_tool_name, shown
-from retop.data.sources.source import Leftovers, Listing, Rows
+from retop.data.sources.source import ROWS_PER_BATCH, Leftovers, Listing, Rows
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Listener
 
@@ -115,19 +115,31 @@ class FolderSource:
         self, entries: Iterator["os.DirEntry[str]"], folder: str, label: str, split: str | None, rows: Rows
     ) -> Iterator["os.DirEntry[str]"]:
         """Take what is a picture by the plainest of names, and hand on all else: of a million files, nearly none."""
-        regular, add = stat.S_IFREG, rows.add
-        for entry in entries:
-            name = entry.name
-            if name.endswith(_PLAIN_ENDS) and name.isascii() and name[0] != "." and "\\" not in name:
-                try:
-                    status = entry.stat()
-                except OSError:
-                    yield entry
-                    continue
-                if stat.S_IFMT(status.st_mode) == regular:
-                    add(f"{folder}/{name}", label, split, status.st_size, status.st_mtime_ns)
-                    continue
-            yield entry
+        regular, kind = stat.S_IFREG, stat.S_IFMT
+        paths: list[str] = []
+        sizes: list[int] = []
+        times: list[int] = []
+        try:
+            for entry in entries:
+                name = entry.name
+                if name.endswith(_PLAIN_ENDS) and name.isascii() and name[0] != "." and "\\" not in name:
+                    try:
+                        status = entry.stat()
+                    except OSError:
+                        yield entry
+                        continue
+                    if kind(status.st_mode) == regular:
+                        paths.append(f"{folder}/{name}")
+                        sizes.append(status.st_size)
+                        times.append(status.st_mtime_ns)
+                        if len(paths) == ROWS_PER_BATCH:
+                            rows.add_alike(paths, label, split, sizes, times)
+                            paths, sizes, times = [], [], []
+                        continue
+                yield entry
+        finally:
+            # What a folder showed before it failed counts.
+            rows.add_alike(paths, label, split, sizes, times)
 
     def _take(
         self, entry: "os.DirEntry[str]", path: str, label: str, split: str | None, leftovers: Leftovers, rows: Rows

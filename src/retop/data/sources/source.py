@@ -26,7 +26,8 @@ LISTING = "images: listing"
 LATE_SECONDS = 2.0
 """A listing that takes longer shows how far it is."""
 
-_ROWS_PER_BATCH = 4_096
+ROWS_PER_BATCH = 4_096
+_FEWEST_PER_BATCH = 256
 _EXAMPLES = 100
 
 
@@ -142,6 +143,7 @@ class Rows:
 
     def __init__(self, listener: Listener) -> None:
         self._batches: list[pa.RecordBatch] = []
+        self._full = 0
         self._pending: list[tuple[str, str, str | None, str | None, int, int]] = []
         self._listener = listener
         self._began = time.perf_counter()
@@ -153,8 +155,20 @@ class Rows:
         """Add one file."""
         # A million files: one tuple for each takes a third of the time of an entry in each of six lists.
         self._pending.append((path, label, split, group, size_bytes, modified_ns))
-        if len(self._pending) == _ROWS_PER_BATCH:
+        if len(self._pending) >= ROWS_PER_BATCH:
             self._flush()
+
+    def add_alike(
+        self, paths: list[str], label: str, split: str | None, sizes_bytes: list[int], modified_ns: list[int]
+    ) -> None:
+        """Add files of one folder, for half of what it takes one by one."""
+        if len(paths) < _FEWEST_PER_BATCH:
+            for path, size, modified in zip(paths, sizes_bytes, modified_ns, strict=True):
+                self.add(path, label, split, size, modified)
+            return
+        alike = [pa.repeat(pa.scalar(value, pa.string()), len(paths)) for value in (label, split, None)]
+        numbers = [pa.array(values, pa.int64()) for values in (sizes_bytes, modified_ns)]
+        self._append([pa.array(paths, pa.string()), *alike, *numbers])
 
     def table(self) -> pa.Table:
         """Everything that was added."""
@@ -165,16 +179,19 @@ class Rows:
         return pa.Table.from_batches(self._batches, SCAN_SCHEMA)
 
     def __len__(self) -> int:
-        full: int = sum(batch.num_rows for batch in self._batches)
-        return full + len(self._pending)
+        return self._full + len(self._pending)
 
     def _flush(self) -> None:
         if self._pending:
             columns = zip(*self._pending, strict=True)
             arrays = [pa.array(column, kind.type) for column, kind in zip(columns, SCAN_SCHEMA, strict=True)]
-            self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=SCAN_SCHEMA))
             self._pending = []
-            self._tell()
+            self._append(arrays)
+
+    def _append(self, arrays: list[pa.Array]) -> None:
+        self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=SCAN_SCHEMA))
+        self._full += len(arrays[0])
+        self._tell()
 
     def _tell(self) -> None:
         if self._told is None and time.perf_counter() - self._began >= LATE_SECONDS:
