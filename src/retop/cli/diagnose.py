@@ -24,8 +24,8 @@ PredictionsOption = Annotated[
     typer.Option(
         "--predictions",
         metavar="FILE",
-        help="Answers of another program: a predictions.parquet, or a CSV table with label, predicted, split and path. "
-        "May be given several times.",
+        help="Answers of another program: a predictions.parquet, or a table (.csv, .tsv) with label, predicted, split, "
+        "path and confidence. May be given several times.",
     ),
 ]
 
@@ -64,8 +64,8 @@ def import_history(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="Keras History as JSON, or a table (commas, semicolons or tabs) of Keras, Lightning, fastai, "
-            "Ultralytics, or with columns such as val_accuracy or 'Validation Acc'.",
+            help="Keras History as JSON, or a table (commas, semicolons, tabs or spaces) of Keras, Lightning, fastai, "
+            "Ultralytics, or with columns such as val_accuracy or 'Validation Acc', or epoch, name and value.",
             show_default=False,
         ),
     ],

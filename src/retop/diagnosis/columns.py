@@ -13,6 +13,8 @@ from retop.errors import RunError
 
 Columns = dict[str, list[float | None]]
 SEPARATORS = (",", ";", "\t", "|")
+NAMED = ("name", "metric", "key", "tag", "quantity", "variable")
+"""What the column of names is called in tables that have a row for each value."""
 _PERCENT = re.compile(r"%|[ _]*percent(age)?", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
 
@@ -44,7 +46,7 @@ def read_table(path: Path) -> Table:
     """Read a history.
 
     Args:
-        path: a JSON object of lists, or a table with a header: commas, semicolons, tabs or bars between values.
+        path: a JSON object of lists, or a table with a header: commas, semicolons, tabs, bars or spaces between values.
 
     Returns:
         Its columns, one value per epoch.
@@ -58,6 +60,7 @@ def read_table(path: Path) -> Table:
     rows = read_rows(path, text)
     if not rows:
         raise RunError(f"{path} has no rows; give a table with a header and one row per epoch")
+    rows = _spread(rows)
     table: list[dict[str, float | None]] = []
     for row in rows:
         numbers: dict[str, float | None] = {}
@@ -97,15 +100,15 @@ def read_rows(path: Path, text: str) -> list[dict[str, str]]:
     Raises:
         RunError: a row has more values than the header has names, or a quote is never closed.
     """
-    lines = io.StringIO(text, newline="").readlines()
-    # Spreadsheets are told so which separator a file has.
-    while lines and (not lines[0].strip() or lines[0].startswith("#") or lines[0].lower().startswith("sep=")):
-        del lines[0]
+    lines = _without_comments(io.StringIO(text, newline="").readlines())
     if not lines:
         return []
+    separator = max(SEPARATORS, key=lines[0].count)
     try:
-        separator = max(SEPARATORS, key=lambda one: len(next(csv.reader([lines[0]], delimiter=one))))
-        rows = list(csv.reader(lines, delimiter=separator))
+        if separator in lines[0]:
+            rows = list(csv.reader(lines, delimiter=separator))
+        else:
+            separator, rows = " ", [line.split() for line in lines]
     except csv.Error as error:
         raise RunError(
             f"{path} cannot be read as a table: {error}; look for a quotation mark that is opened and never closed"
@@ -122,6 +125,26 @@ def read_rows(path: Path, text: str) -> list[dict[str, str]]:
         if any(value.strip() for value in row):
             found.append({header: row[at].strip() if at < len(row) else "" for at, header in enumerate(headers)})
     return found
+
+
+def _spread(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """One column per quantity where every value has a row of its own, beside its name and its epoch."""
+    headers = {header_name(header): header for header in rows[0]}
+    name = next((headers[one] for one in NAMED if one in headers), None)
+    if name is None or not {"epoch", "value"} <= headers.keys():
+        return rows
+    return [{"epoch": row[headers["epoch"]], row[name]: row[headers["value"]]} for row in rows]
+
+
+def _without_comments(lines: list[str]) -> list[str]:
+    """From the header on, which numpy.savetxt writes as a comment."""
+    comment = ""
+    # Spreadsheets are told by "sep=" which separator a file has.
+    while lines and (not lines[0].strip() or lines[0].startswith("#") or lines[0].lower().startswith("sep=")):
+        comment = lines.pop(0) if lines[0].startswith("#") else lines.pop(0) and comment
+    header = comment.lstrip("# ")
+    values = re.split(r"[\s,;|]+", lines[0].strip()) if lines else []
+    return [header, *lines] if header.strip() and all(number(one) is not None for one in values) else lines
 
 
 def number(value: object, *, percent: bool = False) -> float | None:

@@ -62,6 +62,10 @@ class Evidence:
         """Epochs of one stage, epoch 0 included; empty where it was not trained."""
         return tuple(epoch for epoch in self.epochs if epoch.stage == number)
 
+    def stage_name(self, number: int) -> str:
+        """What a stage is called; a history of another tool that tells of no second one has no stages."""
+        return "training" if self.record is None and not self.stage(2) else f"stage {number}"
+
     @property
     def usual_validation(self) -> float | None:
         """Validation accuracy as it usually was in the second half of the last stage; None where nothing is known."""

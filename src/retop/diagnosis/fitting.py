@@ -69,7 +69,7 @@ class Overfitting(Rule):
             return None
         measured = last.train_eval_accuracy is not None
         return self.found(
-            f"Stage {last.stage}, epoch {last.epoch}: {whole(train)} on training images "
+            f"{evidence.stage_name(last.stage).capitalize()}, epoch {last.epoch}: {whole(train)} on training images "
             f"{'under evaluation conditions' if measured else 'as trained'}, {whole(last.validation_accuracy)} on "
             f"{n:,} validation images, {100 * gap:.1f} points apart (noise: up to {100 * CERTAIN * error:.1f}). "
             f"Validation loss rose from {least:.3f} at epoch {lowest.epoch} to {loss:.3f}.",
@@ -187,9 +187,10 @@ class NotConverged(Rule):
         small = evidence.num_classes < 2 or train < 0.25 * math.log(evidence.num_classes)
         if best is not last or not still or small:
             return None
+        name = evidence.stage_name(last.stage).capitalize()
         return self.found(
-            f"Stage {last.stage} ended at epoch {last.epoch}, its best by the loss. Over its last third the training "
-            f"loss fell from {earlier:.3f} to {train:.3f} and the validation loss from {loss_before:.3f} to "
+            f"{name} ended at epoch {last.epoch}, its best by the loss. Over its last third the training loss "
+            f"fell from {earlier:.3f} to {train:.3f} and the validation loss from {loss_before:.3f} to "
             f"{loss:.3f}.",
             {"stage": last.stage, "epochs": last.epoch, "train_loss": train, "earlier_train_loss": earlier},
         )

@@ -63,7 +63,8 @@ def import_history(
     Args:
         path: a JSON object of lists (Keras `History.history`), or a CSV table with a header (Keras CSVLogger,
             Lightning CSVLogger, fastai, Ultralytics results.csv, or columns of such names), values separated by
-            commas, semicolons, tabs or bars, with decimal points or commas. Epochs that begin again below are stage 2.
+            commas, semicolons, tabs, bars or spaces, with decimal points or commas; or a table with a row for each
+            value and the columns epoch, name and value. Epochs that begin again below are stage 2.
         num_train: training images; 0 where unknown.
         num_validation: validation images; 0 where unknown. Without it nothing can be told from noise.
         num_classes: K; 0 where unknown.
@@ -103,8 +104,9 @@ def read_answers(path: Path) -> tuple[Predictions, ...]:
     """Read another program's answers from a table.
 
     Args:
-        path: a CSV table with a header: ``label``, ``predicted``, and where they are known ``split`` (``test`` if it is
-            missing; ``val``, ``valid`` and the like are validation), ``path`` and ``confidence``.
+        path: a CSV table with a header: ``label``, ``predicted``, and where they are known ``split`` (``test`` if it
+            is missing; ``val``, ``valid`` and the like are validation), ``path`` and ``confidence``, a fraction or in
+            percent.
 
     Returns:
         One set of predictions per split; the probability that an answer leaves is shared by the other classes.
@@ -133,9 +135,8 @@ def read_answers(path: Path) -> tuple[Predictions, ...]:
 def _answers(split: str, rows: Sequence[Mapping[str, str]], classes: tuple[str, ...]) -> Predictions:
     places = {name: place for place, name in enumerate(classes)}
     answer_n = np.array([places[row["predicted"]] for row in rows])
-    confidence_n = np.clip(
-        [_finite(number(row.get("confidence"))) or 0.99 for row in rows], 1 / len(classes) + 1e-6, 1 - 1e-6
-    )
+    said = _fractions([number(row.get("confidence")) for row in rows], "confidence")
+    confidence_n = np.clip([_finite(one) or 0.99 for one in said], 1 / len(classes) + 1e-6, 1 - 1e-6)
     probability_nk = np.repeat(((1 - confidence_n) / (len(classes) - 1))[:, None], len(classes), axis=1)
     probability_nk[np.arange(len(rows)), answer_n] = confidence_n
     return Predictions(
@@ -211,13 +212,13 @@ def _stages(columns: Columns) -> list[Literal[1, 2]]:
 
 
 def _fractions(values: Sequence[float | None], name: str) -> list[float | None]:
-    """Accuracies as fractions; a column with one above 1.5 is in percent."""
+    """Accuracies or confidences as fractions; a column with one above 1.5 is in percent."""
     known = [value for value in map(_finite, values) if value is not None]
     percent = any(value > 1.5 for value in known)
     if known and not 0 <= min(known) <= max(known) <= (100 if percent else 1):
         raise RunError(
-            f"the column of {name.replace('_', ' ')} goes from {min(known):g} to {max(known):g}; accuracies are "
-            f"fractions from 0 to 1, or percent from 0 to 100"
+            f"the column of {name.replace('_', ' ')} goes from {min(known):g} to {max(known):g}; give fractions from 0 "
+            f"to 1, or percent from 0 to 100"
         )
     return [None if value is None else value / 100 if percent else value for value in values]
 

@@ -38,11 +38,12 @@ class StepsTooLarge(Rule):
             if len(stage) < 2:
                 continue
             rate = max(epoch.learning_rate for epoch in stage)
-            seen = self._worse(stage) or self._leaps(stage) or self._jumps(stage, evidence.num_validation)
+            name, n = evidence.stage_name(number), evidence.num_validation
+            seen = self._worse(stage, name) or self._leaps(stage, name) or self._jumps(stage, name, n)
             if seen:
                 return self.found(
                     seen,
-                    {"stage": number, "learning_rate": rate, "n": evidence.num_validation},
+                    {"stage": number, "learning_rate": rate, "n": n},
                     fix=None
                     if evidence.record is None
                     else f"Use a tenth of it (--set stage{number}.learning_rate={rate / 10:.2g}), or let the range "
@@ -52,27 +53,27 @@ class StepsTooLarge(Rule):
                 )
         return None
 
-    def _worse(self, stage: Sequence[EpochRecord]) -> str | None:
+    def _worse(self, stage: Sequence[EpochRecord], name: str) -> str | None:
         first, last = stage[0].train_eval_loss, stage[-1].train_eval_loss
         if first is None or last is None or last <= 1.2 * first + 0.1:
             return None
         return (
-            f"Stage {stage[0].stage} raised the loss on its own training images from {first:.3f} to {last:.3f} under "
+            f"{name.capitalize()} raised the loss on its own training images from {first:.3f} to {last:.3f} under "
             f"evaluation conditions, with steps of {max(epoch.learning_rate for epoch in stage):.3g}."
         )
 
-    def _leaps(self, stage: Sequence[EpochRecord]) -> str | None:
+    def _leaps(self, stage: Sequence[EpochRecord], name: str) -> str | None:
         losses = [one.train_eval_loss for one in stage[max(1, len(stage) // 2) :] if one.train_eval_loss is not None]
         leaps = sum(after > 1.5 * before + 0.05 for before, after in pairwise(losses))
         if len(losses) < 4 or leaps < max(2, (len(losses) - 1) / 3):
             return None
         return (
-            f"In the second half of stage {stage[0].stage} the loss on its own training images, under evaluation "
+            f"In the second half of {name} the loss on its own training images, under evaluation "
             f"conditions, leapt up by more than half after {leaps} of {len(losses) - 1} epochs; it moved between "
             f"{min(losses):.3f} and {max(losses):.3f}."
         )
 
-    def _jumps(self, stage: Sequence[EpochRecord], n: int) -> str | None:
+    def _jumps(self, stage: Sequence[EpochRecord], name: str, n: int) -> str | None:
         half = stage[max(1, len(stage) // 2) :]
         if len(half) < 4 or not n:
             return None
@@ -81,7 +82,7 @@ class StepsTooLarge(Rule):
             return None
         values = [epoch.validation_accuracy for epoch in half]
         return (
-            f"In the second half of stage {stage[0].stage} validation accuracy moved between {whole(min(values))} and "
+            f"In the second half of {name} validation accuracy moved between {whole(min(values))} and "
             f"{whole(max(values))}, up and down: {ratio:.1f} times the variance that drawing {n:,} other validation "
             f"images for every epoch would give."
         )
@@ -142,8 +143,8 @@ class StepsTooSmall(Rule):
             return None
         number, rate = stage[0].stage, max(epoch.learning_rate for epoch in stage)
         return self.found(
-            f"{len(losses) - 1} epochs of stage {number} with steps of {rate:.3g} lowered the loss on training images "
-            f"from {losses[0]:.3f} to {losses[-1]:.3f}, evenly.",
+            f"{len(losses) - 1} epochs of {evidence.stage_name(number)} with steps of {rate:.3g} lowered the loss on "
+            f"training images from {losses[0]:.3f} to {losses[-1]:.3f}, evenly.",
             {"stage": number, "learning_rate": rate, "first_loss": losses[0], "last_loss": losses[-1]},
             fix=f"Let the range test find it (--set stage{number}.learning_rate=auto), or use ten times as much "
             f"(--set stage{number}.learning_rate={10 * rate:.2g}).",

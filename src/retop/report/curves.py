@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -146,6 +147,19 @@ def _limit(panels: Sequence[Axes], many: Sequence[CurveFacts], quantity: Quantit
         low, high = max(min([low, *(facts.noise.low for facts in many)]), -0.01), min(high, 1.0) + 0.3 * margin
     for axes in panels:
         axes.set_ylim(low if quantity == "accuracy" else max(low, 0.0), high)
+        _tell_of_points_beyond(axes)
+
+
+def _tell_of_points_beyond(axes: Axes) -> None:
+    low, high = axes.get_ylim()
+    drawn = [
+        np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines() if line.get_transform() == axes.transData
+    ]
+    if any(((values_n < low) | (values_n > high)).any() for values_n in drawn):
+        axes.annotate(
+            "some points lie beyond", (0.99, 0.985), xycoords="axes fraction", ha="right", va="top", fontsize=7.5,
+            color="#555555",
+        )  # fmt: skip
 
 
 def _shown(stage: StageCurve, quantity: Quantity) -> list[float]:

@@ -84,6 +84,6 @@ def diagnose_history(
 
 
 def _read(path: Path) -> list[Predictions]:
-    if path.suffix == ".csv":
-        return list(read_answers(path))
-    return [one for split in SPLITS if (one := read_predictions(path, split)).paths]
+    if path.suffix.lower() == ".parquet":
+        return [one for split in SPLITS if (one := read_predictions(path, split)).paths]
+    return list(read_answers(path))

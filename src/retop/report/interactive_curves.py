@@ -8,6 +8,7 @@ from retop.report.facts import CurveFacts
 from retop.report.page_figure import EPOCH, PageFigure, Trace, layout_of, line_of, plain
 
 FEW_EPOCHS = 8
+BEYOND = " (some points lie beyond)"
 
 
 def curve_figures(seeds: Sequence[CurveFacts], name: str) -> tuple[PageFigure, PageFigure]:
@@ -101,10 +102,7 @@ def _curve_figure(seeds: Sequence[CurveFacts], quantity: str, name: str) -> Page
                     "font": {"size": 11, "color": "@quiet"},
                 }
             )  # fmt: skip
-    axis: dict[str, Any] = {"title": {"text": quantity}}
-    if quantity == "accuracy":
-        axis["tickformat"] = ".0%"
-    axis["range"] = _range(seeds, quantity)
+    axis = _quantity_axis(seeds, quantity)
     band = (
         f" The band is where validation accuracy would lie 95 % of the time from the choice of these "
         f"{count(first.num_validation, 'validation image')} alone, at the chosen epoch's quality."
@@ -139,6 +137,21 @@ def _epoch_axis(many: Sequence[CurveFacts]) -> dict[str, Any]:
     return {**axis, "dtick": 1} if last <= FEW_EPOCHS else axis
 
 
+def _quantity_axis(many: Sequence[CurveFacts], quantity: str) -> dict[str, Any]:
+    """It says so where points lie beyond it."""
+    low, high = shown = _range(many, quantity)
+    drawn = (
+        value
+        for facts in many
+        for stage in facts.stages
+        for field in ("validation", "train", "running")
+        for value in getattr(stage, f"{field}_{quantity}")
+    )
+    beyond = any(value is not None and not low <= value <= high for value in drawn)
+    axis = {"title": {"text": f"{quantity}{BEYOND if beyond else ''}"}, "range": shown}
+    return axis | {"tickformat": ".0%"} if quantity == "accuracy" else axis
+
+
 def _range(many: Sequence[CurveFacts], quantity: str) -> list[float]:
     """From what is measured under equal conditions; the first point of all is chance and would squeeze the rest."""
     values: list[float] = []
@@ -161,9 +174,7 @@ def _range(many: Sequence[CurveFacts], quantity: str) -> list[float]:
 
 
 def _overlay_figure(firsts: Sequence[CurveFacts], quantity: str, name: str) -> PageFigure:
-    axis: dict[str, Any] = {"title": {"text": quantity}, "range": _range(firsts, quantity)}
-    if quantity == "accuracy":
-        axis["tickformat"] = ".0%"
+    axis = _quantity_axis(firsts, quantity)
     return PageFigure(
         name,
         f"All together: {quantity}",

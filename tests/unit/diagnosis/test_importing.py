@@ -374,3 +374,60 @@ def test_advice_for_another_tool_names_no_option_of_retop(
     for one in found:
         assert set(re.findall(r"--[a-z-]+", one.fix)) <= own
         assert "retop " not in one.fix
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# epoch acc val_acc\n1.0e+00 5.0e-01 6.0e-01\n2.0e+00 8.0e-01 7.0e-01\n",
+        "# a run of May\n# epoch,acc,val_acc\n1,0.5,0.6\n2,0.8,0.7\n",
+        "# a run of May\nepoch,acc,val_acc\n1,0.5,0.6\n2,0.8,0.7\n",
+        "epoch   acc  val_acc\n1   0.5   0.6\n2   0.8   0.7\n",
+        "epoch,name,value\n1,acc,0.5\n1,val_acc,0.6\n2,acc,0.8\n2,val_acc,0.7\n",
+        "metric;value;epoch\nacc;0,5;1\nacc;0,8;2\nval_acc;0,6;1\nval_acc;0,7;2\n",
+    ],
+    ids=["savetxt", "savetxt with commas", "comment", "spaces", "a row for each value", "one quantity after the other"],
+)
+def test_other_forms_of_a_table_say_the_same(tmp_path: Path, text: str) -> None:
+    epochs = import_history(table(tmp_path / "log.txt", text)).epochs
+    assert [(e.epoch, e.train_accuracy, e.validation_accuracy) for e in epochs] == [(1, 0.5, 0.6), (2, 0.8, 0.7)]
+
+
+def test_confidence_in_percent_is_that_of_fractions(tmp_path: Path) -> None:
+    rows = ((0.99, 99), (0.5, 50), (0.75, 75))
+    given = [
+        "label\tpredicted\tconfidence\n"
+        + "".join(f"a\t{'ab'[place % 2]}\t{row[form]}\n" for place, row in enumerate(rows))
+        for form in (0, 1)
+    ]
+    fractions, percent = (read_answers(table(tmp_path / "p.tsv", text))[0].logits_nk for text in given)
+    np.testing.assert_array_equal(fractions, percent)
+    result = CliRunner().invoke(
+        app,
+        [
+            "import-history",
+            str(table(tmp_path / "h.json", json.dumps(KERAS))),
+            "--predictions",
+            str(tmp_path / "p.tsv"),
+        ],
+    )
+    assert result.exit_code == 0, result.output
+    with pytest.raises(RunError, match="confidence goes from"):
+        read_answers(table(tmp_path / "p.csv", "label,predicted,confidence\na,b,250\nb,b,1\n"))
+
+
+@pytest.mark.parametrize("said", [False, True])
+def test_a_history_without_stages_is_told_of_none(tmp_path: Path, said: bool) -> None:
+    rows = [
+        (0.6, 0.65, 0.7, 0.7),
+        (0.8, 0.4, 0.72, 0.6),
+        (0.9, 0.2, 0.73, 0.7),
+        (0.97, 0.1, 0.72, 1.0),
+        (1.0, 0.02, 0.71, 1.4),
+    ]
+    text = "acc,loss,val_acc,val_loss,stage\n" + "".join(
+        f"{','.join(map(str, row))},{1 + (place > 0) if said else ''}\n" for place, row in enumerate(rows)
+    )
+    found = diagnose(import_history(table(tmp_path / "log.csv", text), num_validation=1000))
+    seen = next(one for one in found if one.code == "R01").seen
+    assert seen.startswith("Stage 2, epoch 5: " if said else "Training, epoch 5: ")
