@@ -18,6 +18,7 @@ from retop.activations.fill import view_key
 from retop.activations.key import arithmetic_key, augmentation_key, library_versions
 from retop.backbones import ImageNetwork, build_backbone, choose_boundary, split_network
 from retop.data import open_dataset
+from retop.data.views import PIXELS_VERSION
 from retop.recipe import DataRecipe, ViewsRecipe
 from retop.records import Preprocessing
 from retop.training import choose_runtime
@@ -211,3 +212,4 @@ def test_device_and_arithmetic_are_in_the_key() -> None:
 def test_releases_that_can_change_a_number_are_in_the_key() -> None:
     for library in ("retop", "torch", "timm", "pillow", "numpy"):
         assert f"{library} " in library_versions()
+    assert f" pixels {PIXELS_VERSION} " in library_versions()
