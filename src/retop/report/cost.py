@@ -8,6 +8,8 @@ from retop.records import PlanRecord, RunRecord, WeightsRecord
 
 STORED = ("prefix", "features")
 """Parts that put something into the store: of the disk of others no plan says anything."""
+STAYING = (*STORED, "other")
+"""Parts whose disk stays; that of the others, their checkpoints, is given back at the end of a run."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class PartCost:
     """What the plan had said; None where it said nothing."""
 
     disk_bytes: int | None
-    """Measured, as in `TimingRecord`; None where the run's record does not say it."""
+    """Measured, as in `TimingRecord`; None where a run's record does not say it. Of several runs the sum where it
+    stays, else the largest."""
 
     planned_disk_bytes: int | None
     """Disk of the store that the plan gave to it; None where there is no plan, and for parts that put nothing there."""
@@ -50,7 +53,10 @@ class CostFacts:
     """Sum of what was planned for parts that ran; None where nothing was planned."""
 
     disk_bytes: int | None
-    """Sum; None where a run's record does not say it."""
+    """Sum of what stays; None where a run's record does not say it."""
+
+    passing_bytes: int | None
+    """Most that checkpoints took beside it at any time; None where a run's record does not say it."""
 
     planned_disk_bytes: int | None
     """Sum, of the store alone; None where there is no plan."""
@@ -147,23 +153,31 @@ def cost_facts(runs: Sequence[RunRecord], plan: PlanRecord | None) -> CostFacts:
         totals,
         everything.seconds,
         everything.planned_seconds,
-        everything.disk_bytes,
+        _disk([part for part in parts if part.part in STAYING]),
+        _disk([part for part in parts if part.part not in STAYING]),
         sum(part.disk_bytes for part in plan.parts) if plan else None,
     )
 
 
 def _together(run: str, name: str, parts: Sequence[PartCost]) -> PartCost:
     planned = [part.planned_seconds for part in parts if part.planned_seconds is not None]
-    disk = [part.disk_bytes for part in parts if part.disk_bytes is not None]
     planned_disk = [part.planned_disk_bytes for part in parts if part.planned_disk_bytes is not None]
     return PartCost(
         run,
         name,
         sum(part.seconds for part in parts),
         sum(planned) if planned else None,
-        sum(disk) if len(disk) == len(parts) else None,
+        _disk(parts),
         sum(planned_disk) if planned_disk else None,
     )
+
+
+def _disk(parts: Sequence[PartCost]) -> int | None:
+    """Runs are made one after the other, so of what each gives back the largest counts."""
+    taken = [part.disk_bytes for part in parts if part.disk_bytes is not None]
+    if len(taken) < len(parts):
+        return None
+    return sum(taken) if all(part.part in STAYING for part in parts) else max(taken)
 
 
 def network_facts(name: str, run: RunRecord) -> NetworkFacts:
