@@ -10,6 +10,7 @@ from retop.report.page_figure import POINTS, SERIES, PageFigure, Trace, error_ba
 
 KIND_SYMBOLS = {"fine-tuned": "circle", "probe": "diamond", "scratch": "square"}
 SCORES = (("precision", "precision", "circle"), ("recall", "recall", "diamond"), ("f1", "F1", "square"))
+LONG_PAIR = 32
 MOST_PAIRS = 15
 
 
@@ -235,4 +236,6 @@ def _row_name(name: str, rank: int, tied: bool) -> str:
 
 
 def _pair_name(pair: PairedComparison) -> str:
-    return f"{plain(pair.first)} − {plain(pair.second)}"
+    """Long names stand one below the other: beside each other they leave a phone no room for the marks."""
+    broken = len(pair.first) + len(pair.second) > LONG_PAIR
+    return f"{plain(pair.first)} −{'<br>' if broken else ' '}{plain(pair.second)}"

@@ -138,7 +138,7 @@ def _draw_shape(axes: Axes, shape: dict[str, Any]) -> None:
 def _finish(axes: Axes, layout: dict[str, Any], key: str, rows: list[str]) -> None:
     _label_axis(axes, "y", layout.get(key, {}))
     if rows:
-        axes.set_yticks(range(len(rows)), [unescape(name) for name in rows], fontsize=8)
+        axes.set_yticks(range(len(rows)), [unescape(name.replace("<br>", "\n")) for name in rows], fontsize=8)
     if layout.get(key, {}).get("showgrid", True):
         axes.grid(color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)

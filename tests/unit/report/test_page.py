@@ -244,7 +244,7 @@ def test_lines_and_parts_differ_to_the_eye() -> None:
     assert len({(line["color"], line["dash"]) for line in lines}) == 32
     parts = ("build", "prefix", "features", "stage 1", "stage 2", "evaluation", "isolating tests", "other")
     costs = tuple(PartCost("a-0", part, 1.0, None, None, None) for part in parts)
-    drawn = cost_figure(CostFacts(costs, (), 8.0, None, None, None), "cost").spec["data"]
+    drawn = cost_figure(CostFacts(costs, (), 8.0, None, None, None, None), "cost").spec["data"]
     assert len({trace["marker"]["color"] for trace in drawn}) == len(parts)
 
 
