@@ -18,13 +18,19 @@ from retop.records import RunRecord, read_record
 MOST_BYTES = 1_000_000
 KEPT_KEYS = ("input_size", "pool_size", "crop_pct", "crop_mode", "interpolation", "mean", "std", "first_conv")
 LICENSE = "apache-2.0"
+TINY_IMAGENET = "524036afc6b28c87"
+"""How the fingerprint of the data begins that descriptions and cards tell of."""
 TEMPLATE = Path(__file__).with_name("card.md.j2")
 
 
 def main() -> None:
     """Read the run, write the folder."""
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     run_folder = Path(sys.argv[1])
     run = read_record(RunRecord, run_folder / "run.json")
+    if not run.data.fingerprint.startswith(TINY_IMAGENET):
+        sys.exit(f"{run_folder} was trained on other images than the cards tell of; write them anew first ({TEMPLATE})")
     config = json.loads((run_folder / "model" / "config.json").read_text(encoding="utf-8"))
     tensors = backbone_tensors(safetensors.torch.load_file(run_folder / "model" / "model.safetensors"), config)
     folder = WEIGHTS_FOLDER / config["architecture"]
@@ -58,8 +64,9 @@ def describe(run: RunRecord, config: dict[str, Any]) -> dict[str, Any]:
     accuracy = run.validation.accuracy
     learned, held_out = sum(run.data.splits[0].per_class), run.validation.n
     description = (
-        f"pretrained by retop on {learned:,} images of Tiny ImageNet; {100 * accuracy.value:.1f} % top-1 "
-        f"on {held_out:,} held out, {len(run.data.classes)} classes"
+        f"pretrained by retop on {learned:,} images of Tiny ImageNet, which carry ImageNet's terms (research and "
+        f"education, not commercial); {100 * accuracy.value:.1f} % top-1 on {held_out:,} held out, "
+        f"{len(run.data.classes)} classes"
     )
     return {
         "architecture": config["architecture"],

@@ -191,7 +191,6 @@ def _cfg(first_conv: str, classifier: str = "head.fc") -> dict[str, Any]:
         "std": (0.25, 0.25, 0.25),
         "first_conv": first_conv,
         "classifier": classifier,
-        "license": "apache-2.0",
     }
 
 

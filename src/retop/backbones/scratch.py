@@ -96,7 +96,6 @@ default_cfgs = generate_default_cfgs(
             "std": (0.5, 0.5, 0.5),
             "first_conv": "blocks.0.0",
             "classifier": "head.fc",
-            "license": "apache-2.0",
         }
     }
 )

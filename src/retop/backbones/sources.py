@@ -110,6 +110,7 @@ def find_source(name: str, weights: str | Path | None, *, seed: int = 0, offline
         raise _pickled(path)
     if path.is_file():
         architecture, config = resolve_name(name)
+        config = _without_claims(config)
         return WeightsSource(architecture, {}, config, path, _record("file", path, config))
     raise WeightsError(
         f"--weights {weights} (weights=...) is neither a folder nor a .safetensors file; "
@@ -131,7 +132,13 @@ def random_source(name: str, seed: int) -> WeightsSource:
         UnknownBackboneError: there is no such network.
     """
     architecture, config = resolve_name(name)
+    config = _without_claims(config)
     return WeightsSource(architecture, {}, config, None, WeightsRecord("random", str(seed), None, None, None, None))
+
+
+def _without_claims(config: dict[str, Any]) -> dict[str, Any]:
+    """Without what timm says of its own weights, which does not hold for others."""
+    return {key: value for key, value in config.items() if key not in ("license", "description")}
 
 
 def _from_hub(name: str, offline: bool) -> WeightsSource:

@@ -8,9 +8,14 @@ import typer
 from retop.cli.options import (
     CacheLimitOption,
     CacheOption,
+    ClassWeightsOption,
+    ColumnsOption,
     DataArgument,
     Device,
     DeviceOption,
+    ExcludeOption,
+    GroupOption,
+    GroupPatternOption,
     JsonOption,
     LogOption,
     OutOption,
@@ -18,6 +23,8 @@ from retop.cli.options import (
     RecipeOption,
     SeedsOption,
     SetOption,
+    SplitFileOption,
+    SplitOption,
 )
 from retop.cli.running import run_comparison
 from retop.cli.training_options import TrainingOptions
@@ -26,6 +33,13 @@ from retop.cli.training_options import TrainingOptions
 def pretrain(
     data: DataArgument,
     backbone: Annotated[str, typer.Option("--backbone", "-b", metavar="A", help="Network: any name that train takes.")],
+    split: SplitOption = None,
+    split_file: SplitFileOption = None,
+    group: GroupOption = None,
+    group_pattern: GroupPatternOption = None,
+    exclude: ExcludeOption = None,
+    columns: ColumnsOption = None,
+    class_weights: ClassWeightsOption = None,
     recipe: RecipeOption = "pretrain",
     set_: SetOption = None,
     seeds: SeedsOption = None,
@@ -41,6 +55,13 @@ def pretrain(
     options = TrainingOptions(
         data=data,
         weights="random",
+        split=split,
+        split_file=split_file,
+        group=group,
+        group_pattern=group_pattern,
+        exclude=exclude,
+        columns=columns,
+        class_weights=class_weights,
         recipe=recipe,
         set_=set_,
         seeds=seeds,

@@ -91,7 +91,7 @@ def _recommendation(rows: Sequence[ComparisonRow], recommended: str | None) -> l
     n, accuracy = row.metrics.n, f"{100 * row.validation_accuracy:.1f} %"
     only = sum(row.kind == "fine-tuned" for row in rows) == 1
     why = (
-        f"the only fine-tuned backbone (validation accuracy {accuracy})"
+        f"the only {'fine-tuned backbone' if len(rows) > 1 else 'network'} (validation accuracy {accuracy})"
         if only
         else f"for the best validation accuracy among the fine-tuned backbones ({accuracy})"
     )

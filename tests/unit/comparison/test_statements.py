@@ -98,6 +98,8 @@ def test_the_recommendation_says_why_and_what_n_answers_were_right() -> None:
     assert "for the best validation accuracy among the fine-tuned backbones" in two
     one = text(contender("a", right=first_right(297, 300)), contender("probe-a", "probe"))
     assert "Recommended: a, the only fine-tuned backbone (validation accuracy" in one
+    alone = text(contender("a", right=first_right(297, 300)))
+    assert "Recommended: a, the only network (validation accuracy" in alone
     assert all("answers 99.0 % of 300 test images rightly." in said for said in (one, two))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import retop
 from retop.backbones import build_backbone
@@ -39,12 +40,24 @@ def test_fine_tuning_starts_from_the_pretrained_weights(pretrained: retop.Compar
     assert not torch.equal(state["conv1.0.weight"], build_backbone("pocket_resnet", "random").network.conv1[0].weight)
 
 
+@pytest.mark.parametrize("backbone", ["pocket_resnet", "resnet50", "scratch"])
+def test_weights_of_ones_own_have_no_licence_of_others(backbone: str, tmp_path: Path) -> None:
+    built = build_backbone(backbone, "random")
+    assert built.weights.license is None
+    assert "license" not in built.pretrained_cfg
+    file = tmp_path / "own.safetensors"
+    save_file(built.network.state_dict(), file)
+    assert build_backbone(backbone, file).weights.license is None
+
+
 def test_the_record_says_that_all_of_it_was_trained_on_pixels(pretrained: retop.Comparison) -> None:
     run = json.loads((pretrained.folder / "pocket_resnet-0" / "run.json").read_text())
     assert run["network"]["loop"] == "whole"
     assert "crops drawn anew" in run["network"]["loop_reason"]
     assert run["network"]["parameters_trained"] == run["network"]["parameters"]
     assert run["network"]["weights"]["source"] == "random"
+    assert "licence of the weights | not stated" in (pretrained.recommended / "card.md").read_text()
+    assert "license" not in json.loads((pretrained.recommended / "config.json").read_text())["pretrained_cfg"]
     assert "from random weights" in (pretrained.recommended / "card.md").read_text()
 
 
