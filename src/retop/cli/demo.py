@@ -24,6 +24,7 @@ SETTINGS = (
     "stage2.patience=null",
     "scratch.stage2.learning_rate=0.002",
     "scratch.stage2.epochs=20",
+    "scratch.stage2.patience=20",
 )
 
 

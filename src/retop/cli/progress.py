@@ -1,23 +1,16 @@
 """Progress events drawn on the terminal, or written as lines where there is none."""
 
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from retop.events import Event, Notice, PartAdvanced, PartFinished, PartStarted
 from retop.terminal import printable
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 SHOWN_SECONDS = 2.0
 
@@ -30,6 +23,17 @@ class ProgressDisplay:
     """
 
     def __init__(self, console: Console) -> None:
+        # Imported here, so that help is there at once.
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
         self._console = console
         self._tasks: dict[str, TaskID] = {}
         self._progress = Progress(

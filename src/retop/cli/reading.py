@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from retop.cli.options import Precision
 from retop.errors import UsageError
 
@@ -83,6 +81,8 @@ def read_class_weights(text: str) -> str | dict[str, float]:
     """
     if text in ("none", "balanced"):
         return text
+    import yaml
+
     try:
         content = Path(text).read_text(encoding="utf-8-sig")
         # Class names stay text: yes, no and 007 too.
