@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import types
 import typing
 from collections.abc import Iterable, Iterator
@@ -244,6 +245,63 @@ def remove_partial_files(*folders: Path) -> None:
             for path in folder.iterdir():
                 if _OWN_PARTIAL.fullmatch(path.name):
                     _remove_if_left(path)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder that is there whole or not at all: written under a name of its own beside it, then renamed.
+
+    What a process of the same folder left that was killed meanwhile is removed first, except on Windows, where a folder
+    cannot be locked. If the folder is there by then because another process was faster, that one stays.
+
+    Args:
+        path: where the folder shall be; the folder around it must exist.
+
+    Yields:
+        The temporary folder, empty; no other process has its name.
+    """
+    for left in path.parent.iterdir():
+        if left.name.startswith(f".{path.name}.") and _OWN_PARTIAL.fullmatch(left.name):
+            _remove_folder_if_left(left)
+    temporary, lock = _begin_folder(path)
+    try:
+        yield temporary
+        try:
+            temporary.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+    sync_folder(path.parent)
+
+
+def _begin_folder(path: Path) -> tuple[Path, int | None]:
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+        temporary.mkdir()
+        if os.name == "nt":
+            return temporary, None
+        with suppress(FileNotFoundError):
+            lock = os.open(temporary, os.O_RDONLY)
+            if _take(lock) is not False and temporary.is_dir():
+                return temporary, lock
+            os.close(lock)
+        # Another process took it for a leftover before it was locked.
+
+
+def _remove_folder_if_left(path: Path) -> None:
+    if os.name == "nt":
+        return
+    with suppress(OSError):
+        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            if _take(lock):
+                shutil.rmtree(path)
+        finally:
+            os.close(lock)
 
 
 def _begin(path: Path) -> tuple[Path, int | None]:

@@ -1,12 +1,16 @@
 """What is read from options, and what is refused."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from retop.cli.app import app
 from retop.cli.reading import limit_bytes, read_cache, read_class_weights, read_names, read_seeds
 from retop.errors import UsageError
+from retop.recipe.reading import preset_names
 
 
 def test_names_of_an_option_that_is_given_twice_are_all_kept() -> None:
@@ -67,3 +71,9 @@ def test_class_weights_that_cannot_be_meant_are_refused(tmp_path: Path, name: st
     with pytest.raises(UsageError, match="--class-weights") as refused:
         read_class_weights(str(tmp_path / name))
     assert said in str(refused.value)
+
+
+def test_every_recipe_that_comes_with_retop_is_in_the_help() -> None:
+    described = CliRunner().invoke(app, ["pretrain", "--help"], env={"COLUMNS": "200"}).output
+    line = next(line for line in described.splitlines() if "--recipe" in line)
+    assert [name for name in preset_names() if not re.search(rf"\b{name}\b", line.split("--recipe")[1])] == []
