@@ -129,7 +129,9 @@ WeightsOption = Annotated[
 ]
 RecipeOption = Annotated[
     str,
-    typer.Option("--recipe", metavar="R", help="default, original, pretrain, probe, or a YAML file.", rich_help_panel=TRAINING),
+    typer.Option(
+        "--recipe", metavar="R", help="default, original, pretrain, probe, or a YAML file.", rich_help_panel=TRAINING
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
