@@ -328,11 +328,3 @@ def test_a_folder_that_is_no_model_is_named(inside: Command, tmp_path: Path) -> 
     result = inside("predict", tmp_path, tmp_path / "photo.jpg")
     assert result.returncode == 6
     assert "is not a model folder" in result.stderr
-
-
-def test_without_a_network_the_missing_weights_are_named(retop: Retop, photos: Path, tmp_path: Path) -> None:
-    nowhere = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
-    result = retop("compare", photos, "--backbones", "resnet50", **nowhere)
-    assert result.returncode == 4, result.stderr
-    assert "timm/resnet50.tv_in1k" in result.stderr
-    assert "--weights" in result.stderr
