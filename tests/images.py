@@ -1,6 +1,7 @@
 """Real image folders, small and learnable: drawn shapes on noisy grounds, and handwritten digits."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -63,18 +64,37 @@ def write_split_shapes(
     return folder
 
 
-def write_digits(folder: Path, per_class: int, classes: Sequence[int] = range(10), side: int = 64) -> Path:
-    """Handwritten digits of scikit-learn, 8 x 8 pixels enlarged, as a folder of class folders of PNGs."""
-    from sklearn.datasets import load_digits
+def read_digit(digit: int, number: int, side: int = 64) -> Image.Image:
+    """One handwritten digit of scikit-learn, 8 x 8 pixels enlarged."""
+    small = Image.fromarray((_digits()[digit][number] * 15.9).astype(np.uint8))
+    return small.resize((side, side), Image.Resampling.BICUBIC).convert("RGB")
 
-    digits = load_digits()
+
+def write_digits(
+    folder: Path, per_class: int, classes: Sequence[int] = range(10), side: int = 64, first: int = 0
+) -> Path:
+    """Handwritten digits as a folder of class folders of PNGs."""
     for digit in classes:
         place = folder / f"digit-{digit}"
         place.mkdir(parents=True, exist_ok=True)
-        for number, row in enumerate(np.flatnonzero(digits.target == digit)[:per_class]):
-            small = Image.fromarray((digits.images[row] * 15.9).astype(np.uint8))
-            small.resize((side, side), Image.Resampling.BICUBIC).convert("RGB").save(place / f"{number:04d}.png")
+        for number in range(first, min(first + per_class, len(_digits()[digit]))):
+            read_digit(digit, number, side).save(place / f"{number:04d}.png")
     return folder
+
+
+def write_split_digits(folder: Path, train: int, validation: int, test: int, classes: Sequence[int] = range(3)) -> Path:
+    """A folder with train, validation and test; so many images of each digit."""
+    write_digits(folder / "train", train, classes)
+    write_digits(folder / "validation", validation, classes, first=train)
+    return write_digits(folder / "test", test, classes, first=train + validation).parent
+
+
+@cache
+def _digits() -> list[np.ndarray]:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return [digits.images[digits.target == digit] for digit in range(10)]
 
 
 _Painter = Callable[[ImageDraw.ImageDraw, int, int, int, tuple[int, ...]], None]
