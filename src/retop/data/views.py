@@ -37,8 +37,8 @@ def evaluation_view(image: Image.Image, preprocessing: Preprocessing) -> NDArray
 
     Source: timm 1.0.31, ``transforms_imagenet_eval``; the modes ``center``, ``squash`` and ``border``. Images more than
     64 times longer than wide differ: their ends, which the crop drops anyway, are cut off before resizing. Of images
-    decoded at reduced scale only what the crop keeps is computed, which changes less than one value in a thousand, by
-    one level.
+    decoded at reduced scale only what the crop keeps is computed, which changes less than one value in a thousand in
+    the mean, by one level.
     """
     full = full_size(image)
     if preprocessing.crop_mode == "center" and max(image.size) > RIBBON * min(image.size):

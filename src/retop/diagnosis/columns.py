@@ -103,12 +103,12 @@ def read_rows(path: Path, text: str) -> list[dict[str, str]]:
     lines = _without_comments(io.StringIO(text, newline="").readlines())
     if not lines:
         return []
-    separator = max(SEPARATORS, key=lines[0].count)
     try:
-        if separator in lines[0]:
-            rows = list(csv.reader(lines, delimiter=separator))
-        else:
-            separator, rows = " ", [line.split() for line in lines]
+        separator = max(SEPARATORS, key=lambda one: len(next(csv.reader(lines[:1], delimiter=one))))
+        rows, blanks = list(csv.reader(lines, delimiter=separator)), [line.split() for line in lines]
+        # Names may hold blanks; where blanks separate, every row has as many values as there are names.
+        if len(rows[0]) == 1 < len(blanks[0]) and {len(row) for row in blanks if row} == {len(blanks[0])}:
+            separator, rows = " ", blanks
     except csv.Error as error:
         raise RunError(
             f"{path} cannot be read as a table: {error}; look for a quotation mark that is opened and never closed"
@@ -133,7 +133,8 @@ def _spread(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     name = next((headers[one] for one in NAMED if one in headers), None)
     if name is None or not {"epoch", "value"} <= headers.keys():
         return rows
-    return [{"epoch": row[headers["epoch"]], row[name]: row[headers["value"]]} for row in rows]
+    kept = [headers[one] for one in ("epoch", "stage") if one in headers]
+    return [{header: row[header] for header in kept} | {row[name]: row[headers["value"]]} for row in rows]
 
 
 def _without_comments(lines: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import csv
 import glob
 from collections.abc import Callable, Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 
 from retop.data.lists import Unwanted
@@ -41,10 +42,21 @@ def find_inputs(
         UsageError: the folder of pictures lies among the images, so that they would be images of the next command.
     """
     for name in named:
-        base = f"{Path(name) if _holds(Path(name).is_dir) else Path(name).parent}/"
+        base = f"{_base(name)}/"
         for path in _inputs_of(name, recursive, lines, apart):
             if unwanted is None or not unwanted.has(shown(path), shown(path.removeprefix(base))):
                 yield path
+
+
+def _base(name: str) -> Path:
+    """The folder below which paths of a list may be given: the one that was named, or that of a table or a pattern."""
+    path = Path(name)
+    if _holds(path.is_dir):
+        return path
+    if not glob.has_magic(name) or _holds(path.exists):
+        return path.parent
+    plain = takewhile(lambda part: not glob.has_magic(part), path.parts)
+    return Path(*plain)
 
 
 def _inputs_of(name: str, recursive: bool, lines: Iterable[str], apart: Path | None) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Seconds that parts of a run take, told from counts alone: a clock would make runs of one recipe differ.
+"""Seconds that parts of a run take, told from counts: a clock would make runs of one recipe differ.
 
 They are those of two cores of machine A (docs/log.md), rounded. What isolating tests do is counted dearly and what only
 training does cheaply, so that a share of these seconds is less of those that pass.
@@ -12,6 +12,8 @@ from retop.records import GroupRecord, Preprocessing, StageRecord
 from retop.training.stages import PENALTIES_C
 from retop.training.step_size import NUM_STEPS
 
+COUNTED_THREADS = 2
+"""However many there are, so that their number changes no finding."""
 THREAD_FLOPS, ACCELERATOR_FLOPS = 4e10, 5e12
 """A second of one thread in a network, and of an accelerator."""
 FIT_FLOPS, FIT_SECONDS, FIT_ITERATIONS = 2e10, 0.01, 55

@@ -45,6 +45,9 @@ def blas_threads(num_values: int) -> Iterator[None]:
 @cache
 def _libraries() -> ThreadpoolController:
     """Those that are loaded, numpy's among them; to look for them takes as long as a small fit."""
+    # Loaded by the first fit, with a BLAS of its own.
+    import scipy.optimize  # noqa: F401
+
     return ThreadpoolController()
 
 

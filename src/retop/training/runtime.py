@@ -100,14 +100,18 @@ def choose_runtime(device: DeviceName = "auto", precision: PrecisionName = "auto
         UsageError: the device is not there.
     """
     chosen = choose_device(device)
-    # It advises TensorFloat-32, which is decided here.
-    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric.utilities.rank_zero").addFilter(_is_no_advice)
     bfloat16 = precision == "bf16" or (precision == "auto" and has_native_bfloat16(chosen))
     return Runtime(
         fabric=Fabric(accelerator=chosen, devices=1),
         dtype=torch.bfloat16 if bfloat16 else torch.float32,
         stored=torch.float32 if precision == "fp32" else torch.bfloat16,
     )
+
+
+def _is_no_advice(record: logging.LogRecord) -> bool:
+    """Lightning advises TensorFloat-32 on every GPU that has it, which is decided here."""
+    return "set_float32_matmul_precision" not in record.getMessage()
 
 
 def has_native_bfloat16(device: str) -> bool:

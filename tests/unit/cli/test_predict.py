@@ -171,3 +171,13 @@ def test_what_a_list_excludes_is_not_classified_and_what_it_names_in_vain_is_sai
     assert printed.splitlines() == whole[2:]
     assert "note: 2 images left out by list.csv" in said
     assert "warning: list.csv names 1 image that is not among these, such as disc/gone.png" in said
+
+
+def test_paths_of_a_list_lie_below_what_a_pattern_names(
+    predict: Callable[..., Answer], photos: Path, tmp_path: Path
+) -> None:
+    pattern = f"{photos}/**/*.png"
+    whole = predict(pattern)[1].splitlines()
+    below = Path(whole[0].partition("\t")[0]).relative_to(photos)
+    (tmp_path / "list.csv").write_text(f"path\n{below}\n")
+    assert predict(pattern, "--exclude", "list.csv")[1].splitlines() == whole[1:]

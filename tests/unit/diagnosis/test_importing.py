@@ -393,6 +393,27 @@ def test_other_forms_of_a_table_say_the_same(tmp_path: Path, text: str) -> None:
     assert [(e.epoch, e.train_accuracy, e.validation_accuracy) for e in epochs] == [(1, 0.5, 0.6), (2, 0.8, 0.7)]
 
 
+def test_names_with_blanks_and_separators_are_one_name(tmp_path: Path) -> None:
+    alone = import_history(table(tmp_path / "alone.csv", "Validation Acc\n0.6\n0.7\n")).epochs
+    quoted = import_history(table(tmp_path / "quoted.csv", '"loss, a, b";val_acc\n0,5;0,6\n0,4;0,7\n')).epochs
+    for epochs in (alone, quoted):
+        assert [e.validation_accuracy for e in epochs] == [0.6, 0.7]
+
+
+def test_stages_of_a_row_for_each_value_are_kept(tmp_path: Path) -> None:
+    text = "epoch,stage,name,value\n1,1,val_acc,0.6\n2,2,val_acc,0.7\n"
+    assert [e.stage for e in import_history(table(tmp_path / "log.csv", text)).epochs] == [1, 2]
+
+
+@pytest.mark.parametrize(("above", "scale"), [("1.0000001", 1), ("100.00001", 100)])
+def test_a_confidence_may_be_rounded_upwards(tmp_path: Path, above: str, scale: int) -> None:
+    rows = (above, str(0.5 * scale))
+    answers = "label,predicted,confidence\n" + "".join(f"a,{'ab'[at]},{one}\n" for at, one in enumerate(rows))
+    exact = answers.replace(above, str(scale))
+    given = [read_answers(table(tmp_path / "p.csv", text))[0].logits_nk for text in (answers, exact)]
+    np.testing.assert_array_equal(*given)
+
+
 def test_confidence_in_percent_is_that_of_fractions(tmp_path: Path) -> None:
     rows = ((0.99, 99), (0.5, 50), (0.75, 75))
     given = [

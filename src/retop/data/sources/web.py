@@ -70,7 +70,8 @@ def list_pages(files: Any, root: str) -> dict[str, Mapping[str, Any]]:
             elif name.rstrip("/") not in seen:
                 seen.add(name.rstrip("/"))
                 pending.append(name)
-    return found
+    # fsspec lists a page's files as a set.
+    return dict(sorted(found.items()))
 
 
 def is_refusal(error: BaseException | None) -> bool:
