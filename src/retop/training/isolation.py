@@ -26,7 +26,7 @@ from retop.stopping import Stop
 from retop.training.allowance import Allowance
 from retop.training.costs import Costs, fit_seconds
 from retop.training.depth import probe_depths
-from retop.training.order import derive_seed
+from retop.training.order import Rows, derive_seed
 from retop.training.probing import FOLDS, FrozenFeatures, count_right, cross_validate, fit_logits, least_sharpness
 from retop.training.sample import BATCH, Sample, decode_plainly, has_batch_norm, in_batches
 
@@ -59,6 +59,28 @@ class _Changed:
     border: SampleResult = NOTHING
     middle: SampleResult = NOTHING
     thumbnail: SampleResult = NOTHING
+
+
+UNCHANGED = _Changed()
+
+
+@dataclass(frozen=True)
+class _Sampled:
+    """Of a sample of images; see `IsolationRecord`."""
+
+    changed: _Changed = UNCHANGED
+    depths: tuple[DepthResult, ...] = ()
+    statistics: SampleResult | None = None
+
+
+@dataclass(frozen=True)
+class _Images:
+    """Those that tests look at: rows of training to learn from, and of validation to ask."""
+
+    train: ImageSet
+    validation: ImageSet
+    learned: Rows
+    asked: Rows
 
 
 def isolate(
@@ -97,7 +119,6 @@ def isolate(
     # In an order of chance: a batch of one class would have the statistics of that class.
     rows = generator.permutation(len(validation))[:wanted]
     picked = generator.permutation(len(train))[:MOST_FITTED]
-    passing = costs.passing(len(rows), BATCH)
 
     features = _open_features(open_features, frozen, allowance)
     sizes = (features.train_nf.shape[1], len(train.classes)) if features is not None else (0, 0)
@@ -106,46 +127,56 @@ def isolate(
         regress = partial(_regress, features, train, validation, picked, generator, allowance.stop)
         regressions = allowance.make(fit_seconds(NUM_FITS, len(picked), *sizes), regress, REGRESSIONS)
 
-    exchangeable = _can_exchange_statistics(predictor, allowance)
-    asking = [BATCH_STATISTICS] * exchangeable + [BORDERS] + [DEPTHS] * (features is not None and bool(frozen))
-    changed: _Changed | None = None
-    depths: tuple[DepthResult, ...] | None = None
-    statistics: SampleResult | None = None
-    decoding = costs.decoding(len(rows))
-    sample: Sample | None = None
-    if allowance.affords(decoding + passing, *asking):
-        sample = allowance.make(decoding, lambda: Sample(predictor, validation, rows), *asking)
-    if sample is not None:
-        # Asked before, and answered last: it changes the batch norms.
-        exchanging = exchangeable and allowance.covers(BATCH_STATISTICS, passing)
-        changing = costs.changing(len(rows))
-        changed = allowance.make(2 * passing + changing, partial(_change, sample), BORDERS)
-        if features is not None and frozen:
-            learned = picked[:wanted]
-            last = FrozenFeatures(features.train_nf[learned], features.validation_nf[rows])
-            probe = partial(_probe_depths, sample, frozen, train, learned, last)
-            probing = costs.decoding(len(learned)) + costs.passing(len(learned), BATCH) + passing
-            probing += fit_seconds(len(frozen) + 1, len(learned), *sizes)
-            depths = allowance.make(probing, probe, DEPTHS)
-        if exchanging:
-            statistics = allowance.make(0.0, sample.use_batch_statistics, BATCH_STATISTICS)
-
-    changed = changed or _Changed()
+    sampled = _test_sample(
+        predictor, _Images(train, validation, picked[:wanted], rows), features, frozen, costs, allowance
+    )
     regressions = regressions or _Regressions()
     return IsolationRecord(
         validation=count_right(predictions.logits_nk[rows], validation.labels_n[rows]),
-        batch_statistics=statistics,
-        border=changed.border,
-        middle=changed.middle,
-        thumbnail=changed.thumbnail,
+        batch_statistics=sampled.statistics,
+        border=sampled.changed.border,
+        middle=sampled.changed.middle,
+        thumbnail=sampled.changed.thumbnail,
         head_refit=regressions.refit,
         shuffled_labels=regressions.shuffled,
         cross_validated=regressions.crossed,
         suspected_labels=regressions.suspected,
         sure_answers=regressions.sure,
-        depths=depths or (),
+        depths=sampled.depths,
         skipped=tuple(allowance.skipped),
     )
+
+
+def _test_sample(
+    predictor: Predictor,
+    images: _Images,
+    features: FrozenFeatures | None,
+    frozen: Sequence[Group],
+    costs: Costs,
+    allowance: Allowance,
+) -> _Sampled:
+    """Tests that decode images."""
+    exchangeable = _can_exchange_statistics(predictor, allowance)
+    asking = [BATCH_STATISTICS] * exchangeable + [BORDERS] + [DEPTHS] * (features is not None and bool(frozen))
+    num_asked, num_learned = len(images.asked), len(images.learned)
+    passing, decoding = costs.passing(num_asked, BATCH), costs.decoding(num_asked)
+    if not allowance.affords(decoding + passing, *asking):
+        return _Sampled()
+    sample = allowance.make(decoding, lambda: Sample(predictor, images.validation, images.asked), *asking)
+    if sample is None:
+        return _Sampled()
+    # Asked before, and answered last: it changes the batch norms.
+    exchanging = exchangeable and allowance.covers(BATCH_STATISTICS, passing)
+    changed = allowance.make(2 * passing + costs.changing(num_asked), partial(_change, sample), BORDERS)
+    depths: tuple[DepthResult, ...] | None = None
+    if features is not None and frozen:
+        last = FrozenFeatures(features.train_nf[images.learned], features.validation_nf[images.asked])
+        probe = partial(_probe_depths, sample, frozen, images.train, images.learned, last)
+        probing = costs.decoding(num_learned) + costs.passing(num_learned, BATCH) + passing
+        probing += fit_seconds(len(frozen) + 1, num_learned, features.train_nf.shape[1], len(images.train.classes))
+        depths = allowance.make(probing, probe, DEPTHS)
+    statistics = allowance.make(0.0, sample.use_batch_statistics, BATCH_STATISTICS) if exchanging else None
+    return _Sampled(changed or UNCHANGED, depths or (), statistics)
 
 
 def _open_features(
