@@ -43,7 +43,8 @@ class LabelNoise(Rule):
         "validation and test labels cost the regression on all training images, by 12 % of that and four standard "
         "errors: each has learned from a fifth fewer images, and is worse for that alone. The scatter of these losses, "
         "and how test differs from validation, are those of the model's own answers, flattened until they cost as "
-        "much on validation. The images listed are those contradicted; only those with a confidence above 80 % are "
+        "much on validation; where it is established as better than the regression they scatter no less than they are "
+        "large. The images listed are those contradicted; only those with a confidence above 80 % are "
         "written to a list for --exclude."
     )
     fixes = (
@@ -225,6 +226,9 @@ def excess_of_training(evidence: Evidence) -> float | None:
     factor = flattening(predictions, refit.log_loss)
     alike_n = losses(predictions, factor)
     cost, n, scatter = refit.log_loss, refit.n, float(alike_n.std())
+    if _is_above(predictions, refit):
+        # Answers that are nearly all right cost nearly the same when they are flattened.
+        scatter = max(scatter, cost)
     if alike_n.mean() > refit.log_loss:
         # The model is worse than the regression and does not tell; losses scatter no more than they are large.
         scatter = max(scatter, cost)
@@ -232,6 +236,14 @@ def excess_of_training(evidence: Evidence) -> float | None:
         test_n = losses(evidence.test_predictions, factor)
         cost, n = float((n * cost + test_n.sum()) / (n + len(test_n))), n + len(test_n)
     return (crossed.log_loss - FEWER_LEARNED * cost) / (scatter * math.sqrt(1 / crossed.n + 1 / n))
+
+
+def _is_above(predictions: Predictions, refit: SampleResult) -> bool:
+    """Whether the model is established as better than the regression on the same images."""
+    model = float((predictions.logits_nk.argmax(axis=1) == predictions.labels_n).mean())
+    return model - accuracy(refit) > CERTAIN * standard_error(
+        model, len(predictions.labels_n), accuracy(refit), refit.n
+    )
 
 
 def flattening(predictions: Predictions, mean_loss: float) -> float:

@@ -470,6 +470,20 @@ def test_wrong_labels_are_seen_in_losses_that_chance_does_not_explain() -> None:
     assert "R15" not in codes(run(CALM, isolation=fewer_learned))
 
 
+def test_a_model_far_above_the_regression_does_not_tell_how_its_losses_scatter() -> None:
+    """Flattened, answers that are nearly all right cost nearly the same; as with the digits of the demo."""
+    sure = [answers(np.arange(300) % 100 > 0, split=split) for split in ("validation", "test")]
+    learned = replace(
+        HEALTHY_TESTS, head_refit=SampleResult(300, 271, 0.599), cross_validated=SampleResult(300, 260, 0.764)
+    )  # fmt: skip
+    evidence = run(
+        CALM, n=300, validation=measure(sure[0], "float32"), test=measure(sure[1], "float32"),
+        validation_predictions=sure[0], test_predictions=sure[1], isolation=learned,
+    )  # fmt: skip
+    assert "R15" not in codes(evidence)
+    assert "R15" in codes(replace(evidence, isolation=replace(learned, cross_validated=SampleResult(300, 220, 1.2))))
+
+
 def test_flattened_answers_cost_what_they_are_asked_to() -> None:
     predictions = answers(np.arange(400) % 10 > 0, split="validation")
     own = float(losses(predictions, 1.0).mean())
