@@ -35,7 +35,7 @@ from retop.training import (
     training_mode,
 )
 from retop.training.allowance import Allowance
-from retop.training.costs import COUNTED_THREADS, FIXED_SECONDS, Costs
+from retop.training.costs import FIXED_SECONDS, Costs
 from retop.training.isolation import isolate
 from retop.training.order import derive_seed, epoch_order
 from retop.training.probing import FrozenFeatures
@@ -164,7 +164,6 @@ class RunTrainer:
         costs = Costs(
             groups,
             prepared.backbone.preprocessing,
-            num_threads=COUNTED_THREADS,
             accelerated=self._setting.runtime.device.type != "cpu",
         )
         with self._clock.part("isolating tests", None, ""):

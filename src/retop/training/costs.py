@@ -41,13 +41,11 @@ class Costs:
     Attributes:
         groups: of the network, from stem to last stage.
         preprocessing: of its images.
-        num_threads: that compute.
         accelerated: whether networks run on an accelerator.
     """
 
     groups: Sequence[GroupRecord]
     preprocessing: Preprocessing
-    num_threads: int
     accelerated: bool
 
     def passing(self, num_images: int, batch_size: int) -> float:
@@ -57,17 +55,17 @@ class Costs:
             num_images: N.
             batch_size: of which so many pass at once.
         """
-        waiting = 0.0 if self.accelerated else num_images * self._pixels * PASSED_PIXEL_SECONDS / self.num_threads
+        waiting = 0.0 if self.accelerated else num_images * self._pixels * PASSED_PIXEL_SECONDS / COUNTED_THREADS
         batches = math.ceil(num_images / batch_size)
         return self._computing(num_images, self.groups) + waiting + batches * BATCH_SECONDS
 
     def decoding(self, num_images: int) -> float:
         """Of images that are decoded and brought to the network's size."""
-        return num_images * DECODED_SECONDS / self.num_threads + self.changing(num_images)
+        return num_images * DECODED_SECONDS / COUNTED_THREADS + self.changing(num_images)
 
     def changing(self, num_images: int) -> float:
         """Of images of the network's size that are made to others."""
-        return num_images * self._pixels * PIXEL_SECONDS / self.num_threads
+        return num_images * self._pixels * PIXEL_SECONDS / COUNTED_THREADS
 
     @property
     def _pixels(self) -> int:
@@ -92,7 +90,7 @@ class Costs:
         return steps + self._computing(passes, self.groups[num_frozen:])
 
     def _computing(self, num_images: int, groups: Sequence[GroupRecord]) -> float:
-        each_second = ACCELERATOR_FLOPS if self.accelerated else THREAD_FLOPS * self.num_threads
+        each_second = ACCELERATOR_FLOPS if self.accelerated else THREAD_FLOPS * COUNTED_THREADS
         return num_images * sum(group.flops for group in groups) / each_second
 
 

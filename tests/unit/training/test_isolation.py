@@ -46,7 +46,6 @@ from small_runs import model_bytes, run_small, saved_epochs, without_clock
 COSTS = Costs(
     [GroupRecord(name, 0, flops, 0) for name, flops in (("stem", 10**9), ("late", 10**8))],
     Preprocessing(224, 224, 0.9, "center", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    num_threads=2,
     accelerated=False,
 )
 
@@ -145,9 +144,6 @@ def test_work_is_counted_as_it_is_done() -> None:
     assert COSTS.training(late, 1, (5, 4), 1) == pytest.approx(2 * 5 * STEP_SECONDS[2] + computed)
     waited = 10 * 224**2 * PASSED_PIXEL_SECONDS / 2
     assert COSTS.passing(10, 5) == pytest.approx(10 * 110e7 / (2 * THREAD_FLOPS) + waited + 2 * BATCH_SECONDS)
-    # Twice the threads halve what is computed.
-    more = replace(COSTS, num_threads=4)
-    assert 2 * more.decoding(7) == pytest.approx(COSTS.decoding(7))
     assert COSTS.decoding(7) < replace(COSTS, preprocessing=replace(COSTS.preprocessing, height=448)).decoding(7)
     assert fit_seconds(6, 100, 50, 3) == pytest.approx(2 * fit_seconds(3, 100, 50, 3))
 
