@@ -1,6 +1,7 @@
 """What pretraining is worth: a pocket backbone fine-tuned from its embedded weights against random ones.
 
 python pretraining/worth.py DATA --images-per-class 50 --backbones pocket_vgg,pocket_resnet --seeds 3 --out FOLDER
+python pretraining/worth.py DATA --images-per-class 500 --split 45/15/40 --seeds 3 --out FOLDER
 
 Both start from the same images and split. The random start trains all layers long, with the recipe of the baseline
 `scratch`; the pretrained start has the default recipe. Prints test accuracies, their difference in points with a 95 %
@@ -30,7 +31,7 @@ def main() -> None:
                 backbone,
                 weights=weights,
                 recipe=recipe,
-                settings={"data.images_per_class": arguments.images_per_class},
+                settings={"data.images_per_class": arguments.images_per_class, "data.split": arguments.split},
                 seeds=arguments.seeds,
                 out=arguments.out / f"{backbone}-{arguments.images_per_class}-{start}",
             ).folder
@@ -52,6 +53,7 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--images-per-class", type=int, default=50)
+    parser.add_argument("--split", default="70/15/15", help="shares of train, validation and test of an unsplit folder")
     parser.add_argument("--backbones", default="pocket_vgg,pocket_resnet,pocket_xception,pocket_inception")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
