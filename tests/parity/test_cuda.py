@@ -17,7 +17,7 @@ from retop.recipe import Recipe
 from retop.records import PlanRecord
 from retop.training import choose_runtime
 from retop.training.crops import random_crops
-from small_runs import small_recipe, write_weights
+from small_runs import small_recipe
 
 pytestmark = [
     pytest.mark.gpu,
@@ -25,48 +25,40 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights")
-    write_weights(folder, "test_resnet", 64)
-    return folder
-
-
-def train_on(device: str, recipe: Recipe, folder: Path, weights: Path) -> Path:
+def train_on(device: str, recipe: Recipe, folder: Path) -> Path:
     dataset = open_dataset(write_split_shapes(folder / "images", 12, 6, 6), recipe.data)
     setting = Setting(choose_runtime(device, recipe.precision), ActivationStore(folder / "store"), "tests")
-    run_backbone(RunRequest("test_resnet", str(weights), recipe, 0), dataset, setting, RunFolder(folder / "run"))
+    run_backbone(RunRequest("pocket_resnet", None, recipe, 0), dataset, setting, RunFolder(folder / "run"))
     return folder / "run" / "model"
 
 
-def test_a_model_answers_alike_on_both_devices(tmp_path: Path, weights: Path) -> None:
-    model = train_on("cuda", small_recipe(), tmp_path, weights)
+def test_a_model_answers_alike_on_both_devices(tmp_path: Path) -> None:
+    model = train_on("cuda", small_recipe(), tmp_path)
     images = torch.randint(0, 256, (16, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     answers = [torch.from_numpy(Predictor(model, device).logits(images)).softmax(1) for device in ("cpu", "cuda")]
     assert torch.allclose(answers[0], answers[1], atol=2e-3)
 
 
-def test_training_on_both_devices_gives_nearly_the_same_model(tmp_path: Path, weights: Path) -> None:
-    models = [train_on(device, small_recipe(), tmp_path / device, weights) for device in ("cpu", "cuda")]
+def test_training_on_both_devices_gives_nearly_the_same_model(tmp_path: Path) -> None:
+    models = [train_on(device, small_recipe(), tmp_path / device) for device in ("cpu", "cuda")]
     images = torch.randint(0, 256, (16, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     first, second = (Predictor(model).logits(images) for model in models)
     assert np.abs(first - second).max() < 0.05
 
 
-def test_bfloat16_training_runs_and_saves_float32(tmp_path: Path, weights: Path) -> None:
-    model = train_on("cuda", small_recipe({"precision": "bf16"}), tmp_path, weights)
+def test_bfloat16_training_runs_and_saves_float32(tmp_path: Path) -> None:
+    model = train_on("cuda", small_recipe({"precision": "bf16"}), tmp_path)
     logits = Predictor(model, "cuda").logits(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
     assert logits.dtype == np.float32 and np.isfinite(logits).all()
 
 
-def test_a_comparison_plans_and_runs_on_the_device(tmp_path: Path, weights: Path) -> None:
+def test_a_comparison_plans_and_runs_on_the_device(tmp_path: Path) -> None:
     folder = write_split_shapes(tmp_path / "images", 12, 6, 6)
     plans: list[PlanRecord] = []
     for cache in (tmp_path / "store", False):
         comparison = retop.compare(
             folder,
-            ["test_resnet"],
-            weights=weights,
+            ["pocket_resnet"],
             recipe=small_recipe(),
             baselines=["probe"],
             device="cuda",
@@ -84,7 +76,7 @@ def test_crops_are_drawn_alike_on_both_devices() -> None:
     assert (crops[0].int() - crops[1].int()).abs().max() <= 1
 
 
-def test_a_device_that_has_no_memory_for_a_batch_takes_it_in_parts(tmp_path: Path, weights: Path) -> None:
+def test_a_device_that_has_no_memory_for_a_batch_takes_it_in_parts(tmp_path: Path) -> None:
     """Real errors of CUDA's allocator: this process may have little more than what a part of a batch needs."""
     settings = {"thaw": "all", "stage1.epochs": 0, "stage2.epochs": 1, "stage2.batch_size": 510}
     dataset = open_dataset(write_split_shapes(tmp_path / "images", 170, 6, 6), small_recipe().data)
@@ -101,7 +93,7 @@ def test_a_device_that_has_no_memory_for_a_batch_takes_it_in_parts(tmp_path: Pat
         torch.cuda.reset_peak_memory_stats()
         torch.cuda.set_per_process_memory_fraction(min(1.0, share * (peak_bytes[0] or total) / total))
         try:
-            request = RunRequest("test_resnet", str(weights), recipe, 0)
+            request = RunRequest("pocket_resnet", None, recipe, 0)
             record = run_backbone(request, dataset, setting, RunFolder(tmp_path / name))
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
