@@ -1,6 +1,7 @@
 """The networks that retop knows by short names, and their groups of layers from stem to last stage."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,11 @@ class Group:
 
     def holds(self, parameter_name: str) -> bool:
         """Whether a parameter of the network belongs to this group."""
-        return any(parameter_name == prefix or parameter_name.startswith(f"{prefix}.") for prefix in self.prefixes)
+        return f"{parameter_name}.".startswith(self._beginnings)
+
+    @cached_property
+    def _beginnings(self) -> tuple[str, ...]:
+        return tuple(f"{prefix}." for prefix in self.prefixes)
 
 
 @dataclass(frozen=True)

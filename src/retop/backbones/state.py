@@ -63,7 +63,10 @@ def load_weights(network: nn.Module, path: Path, classifiers: Callable[[], Colle
             f"Give the weights of this very architecture (--weights, weights=...), with the model_args that it was "
             f"trained with in config.json"
         )
-    network.load_state_dict(kept, strict=False)
+    # All names and shapes are known to fit; `load_state_dict` would look at every module again, in as long as the rest.
+    with torch.no_grad():
+        for name, tensor in kept.items():
+            wanted[name].copy_(tensor)
 
 
 def _translate(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:

@@ -37,7 +37,6 @@ EPILOG = (
 )
 
 
-
 class _Commands(TyperGroup):
     """The list of commands, drawn without Rich: loading it would take a third of the time of `retop --help`."""
 
