@@ -148,26 +148,30 @@ class Rates:
         # The first call of anything costs more than all later ones, and so does the first of each size of batch.
         batch = min(self._stage_recipe(stage).batch_size, self._num_train)
         most = max(batch, min(self._num_train, LARGEST_CALIBRATION) // batch * batch)
-        rows, epochs = min(SMALL_BATCH, batch), 1
+        # On a device eight images take as long as a batch, so nothing is known from them.
+        on_device = self._runtime.device.type != "cpu"
+        rows, epochs = batch if on_device else min(SMALL_BATCH, batch), 1
         self._fit(stage, network, inputs, rows, epochs)
         while True:
-            if self._runtime.device.type != "cpu":
+            if on_device:
                 # A device makes kernels for every size of batch, also of the last one; some take seconds to make.
                 self._fit(stage, network, inputs, rows, epochs=1)
-            started = time.perf_counter()
-            judged = self._fit(stage, network, inputs, rows, epochs)
-            seconds = time.perf_counter() - started
-            if seconds > (SMALL_BATCH_SECONDS if rows < batch else CALIBRATION_SECONDS):
-                epoch = (seconds - judged) / epochs
-                return max(0.0, epoch - judged) / rows, judged / rows
+            judged, trained = self._fit(stage, network, inputs, rows, epochs)
+            if judged + trained > (SMALL_BATCH_SECONDS if rows < batch else CALIBRATION_SECONDS):
+                return max(0.0, trained / epochs - judged) / rows, judged / rows
             if rows < batch:
                 rows = batch
                 self._fit(stage, network, inputs, rows, epochs)
             else:
                 rows, epochs = (min(4 * rows, most), epochs) if rows < most else (rows, 2 * epochs)
 
-    def _fit(self, stage: int, network: LateNetwork, inputs: Inputs, num_rows: int, epochs: int) -> float:
-        """Train on so many rows, judged by the same; seconds of judging them once."""
+    def _fit(self, stage: int, network: LateNetwork, inputs: Inputs, num_rows: int, epochs: int) -> tuple[float, float]:
+        """Train on so many rows, judged by the same.
+
+        Returns:
+            Seconds of judging them before the first step; and of all epochs, each with its judging. What a fit takes
+            besides, once, is in neither: it does not grow with images and epochs.
+        """
         rows = np.resize(np.arange(len(inputs)), num_rows)
         data = LabelledInputs(inputs, np.zeros(len(inputs), dtype=np.int64), rows)
         fitted = fit(
@@ -184,7 +188,8 @@ class Rates:
             runtime=self._runtime,
             on_epoch=lambda epoch: None,
         )
-        return fitted.history[0].seconds
+        before, *epochs_after = fitted.history
+        return before.seconds, sum(record.seconds for record in epochs_after)
 
     def _stage_recipe(self, stage: int) -> StageRecipe:
         return self._recipe.stage1 if stage == 1 else self._recipe.stage2
