@@ -202,7 +202,6 @@ class TooManyEpochs(Rule):
     code, name, severity = "R04", "too many epochs", "note"
     why = "The time went into epochs whose weights were thrown away."
     looks_for = "A stage ran at least 10 epochs and kept one from its first quarter."
-    elsewhere = "Stop earlier, or plan fewer epochs."
     fixes = "Stop earlier (--set stage1.patience=5), or plan fewer epochs (--epochs)."
     references = ()
 

@@ -51,7 +51,6 @@ class LabelNoise(Rule):
         "Look at the images listed, mend their labels, or leave out those contradicted with a confidence above 80 %: "
         "retop diagnose RUN --write-exclusions FILE, then --exclude FILE."
     )
-    elsewhere = "Look at the images listed, mend their labels, or leave them out."
     references = ("Northcutt et al., Confident learning, JAIR 2021, arXiv:1911.00068",)
 
     def apply(self, evidence: Evidence) -> Finding | None:
@@ -110,10 +109,6 @@ class UnrelatedLabels(Rule):
     fixes = (
         "Look at some images of every class beside their labels; then thaw earlier groups (--thaw 3, or all), or try "
         "another backbone or a larger input size (--set image_size=PIXELS)."
-    )
-    elsewhere = (
-        "Look at some images of every class beside their labels; then train earlier layers too, or try another "
-        "backbone or a larger input size."
     )
     references = ("Ojala and Garriga, Permutation tests for studying classifier performance, JMLR 11, 2010",)
 

@@ -26,7 +26,8 @@ class Rule(ABC):
         references: papers and pages behind it.
         looks_for: what must be seen, for its page in docs/findings.
         fixes: what to do, with the options of retop.
-        elsewhere: what to do where another tool trained; None where `fixes` names no option of retop.
+        elsewhere: what to do where another tool trained; None where `fixes` names no option of retop, or the rule needs
+            what only a run of retop leaves.
     """
 
     code: ClassVar[str]

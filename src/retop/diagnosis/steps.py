@@ -190,8 +190,7 @@ class ValidationAboveTraining(Rule):
         "moving; validation is measured after it, without them. The two are not comparable."
     )
     looks_for = "Validation accuracy above training accuracy as trained, at the end of the last stage."
-    fixes = "Compare validation with 'train, evaluation conditions' instead."
-    elsewhere = "Compare validation with the training images in evaluation mode instead."
+    fixes = "Compare validation with the training images under evaluation conditions instead."
     references = ()
 
     def apply(self, evidence: Evidence) -> Finding | None:
@@ -223,10 +222,8 @@ class ValidationAboveTraining(Rule):
                 f"and "
                 f"dropout do not explain it.",
                 numbers, severity="warning",
-                fix=(
-                    "Look for easier or duplicated images in validation (retop check DATA), and for wrong training "
-                    "labels."
-                ),
+                fix=f"Look for easier or duplicated images in validation"
+                f"{' (retop check DATA)' if evidence.record else ''}, and for wrong training labels.",
             )  # fmt: skip
         return self.found(f"{shown}; under the same conditions training has {whole(same)}, which explains it.", numbers)
 

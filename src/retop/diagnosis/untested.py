@@ -19,6 +19,7 @@ class NotTested(Rule):
         "Train again with what each of them lacked: a larger share (--set isolating_share=0.2), the store (--cache "
         "DIR), or more memory; where one failed, mend what its reason says first."
     )
+    elsewhere = "Say how many there are (--num-validation N, --num-classes K)."
 
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""
@@ -34,16 +35,15 @@ class NotTested(Rule):
 
     def _unknown(self, evidence: Evidence) -> Finding | None:
         wanted = [
-            (evidence.num_validation, "validation images", "nothing can be told from noise", "--num-validation N"),
-            (evidence.num_classes, "classes", "nothing is known of guessing", "--num-classes K"),
+            (evidence.num_validation, "validation images", "nothing can be told from noise"),
+            (evidence.num_classes, "classes", "nothing is known of guessing"),
         ]
-        missing = [(name, without, option) for number, name, without, option in wanted if not number]
+        missing = [(name, without) for number, name, without in wanted if not number]
         if not missing:
             return None
-        listed = "; ".join(f"the number of {name} is unknown, without which {without}" for name, without, _ in missing)
+        listed = "; ".join(f"the number of {name} is unknown, without which {without}" for name, without in missing)
         return self.found(
             f"{listed[0].upper()}{listed[1:]}.",
-            {"unknown": [name for name, _, _ in missing]},
+            {"unknown": [name for name, _ in missing]},
             why="Most rules were not applied; their silence says nothing.",
-            fix=f"Say it: {', '.join(option for _, _, option in missing)}.",
         )

@@ -356,6 +356,16 @@ def test_what_cannot_be_read_is_said_with_its_cause(tmp_path: Path, text: str, r
             read_answers(table(tmp_path / "answers.csv", text))
 
 
+def test_nothing_that_only_a_run_of_retop_leaves_is_made_up(tmp_path: Path) -> None:
+    answers = "label,predicted,split\n" + "cat,cat,val\ndog,cat,val\ncat,dog,test\n" * 9
+    given = read_answers(table(tmp_path / "answers.csv", answers))
+    evidence = import_history(table(tmp_path / "log.csv", TWO_FITS), num_train=90, predictions=given)
+    assert evidence.validation is not None
+    assert evidence.test is not None
+    assert (evidence.record, evidence.isolation, evidence.other_predictions) == (None, None, None)
+    assert (evidence.stages, evidence.audit) == ((), ())
+
+
 @pytest.mark.parametrize(
     ("answered", "code"),
     [

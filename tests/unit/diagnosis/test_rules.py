@@ -1,6 +1,7 @@
 """Every rule names what it is for, and keeps silent about healthy runs."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
@@ -647,3 +648,99 @@ def test_thawing_that_buys_nothing_is_a_note() -> None:
     assert (found.severity, found.evidence["trained_groups"]) == ("note", 3)
     worse = replace(refit, num_right=refit.num_right - 5)
     assert "R24" not in codes(replace(thawed, isolation=replace(HEALTHY_TESTS, head_refit=worse)))
+
+
+OF_ANOTHER_TOOL = {"record": None, "isolation": None, "other_predictions": None, "stages": (), "audit": ()}
+"""What no history holds; test_importing.py shows that none is read from one."""
+
+
+def needing_a_run() -> dict[str, Evidence]:
+    """For each rule that needs what only a run of retop leaves, evidence that it speaks of."""
+    evidence, test = run(CALM), answers(np.arange(400) % 20 > 0)
+    assert evidence.record is not None
+    groups = tuple(GroupRecord(f"layer{place}", 10, 10, 10) for place in range(1, 5))
+    record = replace(evidence.record, network=replace(evidence.record.network, groups=groups, boundary="layer2"))
+    copies = Finding("D04", "copies across splits", "error", "", "", "", {"files": [["train/x.jpg", test.paths[0]]]})
+    guessed = answers(np.arange(400) % 2 > 0, split="validation")
+    blind = {"validation": measure(guessed, "float32"), "test": measure(guessed, "float32")}
+    long, short = (StageRecord(2, n, 1, 0.01, "recipe", 0.0, "recipe", 0.95, 0.2, "finished", 10) for n in (20, 5))
+    tests = {
+        "R15": {"cross_validated": SampleResult(1000, 750, 0.6)},
+        "R19": {
+            "head_refit": SampleResult(400, 205, 0.7), "shuffled_labels": SampleResult(400, 195, 0.7),
+            "cross_validated": SampleResult(1000, 510, 0.7),
+        },
+        "R20": {"border": SampleResult(100, 85, 0.5)},
+        "R23": {"depths": depths((2, 30), (25, 3), (8, 4))},
+        "R24": {"head_refit": SampleResult(400, 380, 0.2)},
+    }  # fmt: skip
+    changes: dict[str, dict[str, object]] = {
+        "R04": {"stages": (long,)},
+        "R18": {"audit": (copies,), "test_predictions": test},
+        "R19": blind,
+        "R24": {"record": record},
+        "R27": {"stages": (short,), "validation": blind["validation"]},
+    }
+    return {
+        code: replace(evidence, isolation=replace(HEALTHY_TESTS, **tests.get(code, {})), **changes.get(code, {}))  # type: ignore[arg-type]
+        for code in tests.keys() | changes.keys()
+    }
+
+
+def of_another_tool() -> list[Evidence]:
+    """Histories and answers of another tool, each with a fault."""
+    good, poor = answers(np.arange(400) % 20 > 0, split="validation"), answers(np.arange(400) % 4 > 0)
+    wrong, few = answers(np.arange(400) % 2 > 0), answers(np.arange(20) % 10 > 0)
+    as_trained = [replace(one, train_eval_accuracy=None, train_eval_loss=None)
+                  for one in curve(1, *[(0.02, 0.99, 3.0, 0.5)] * 8)]  # fmt: skip
+    histories = (
+        curve(2, (0.7, 0.5, 0.7, 0.5), (0.3, 0.9, 0.4, 0.84), *[(0.01, 1.0, 0.7, 0.845)] * 4),
+        curve(1, (0.9, 0.5, 0.9, 0.5), *[(0.66, 0.60, 0.66, 0.60)] * 8),
+        curve(2, *[(0.7 - 0.05 * k, 0.5 + 0.03 * k, 0.7 - 0.05 * k, 0.5 + 0.03 * k) for k in range(8)]),
+        curve(2, *[(0.3, 0.9, 0.4, 0.9 - 0.15 * (place % 2)) for place in range(12)]),
+        curve(1, *[(0.69 - 0.003 * k, 0.55, 0.69 - 0.003 * k, 0.55) for k in range(10)]),
+        (*CALM[:-1], replace(CALM[-1], train_accuracy=0.9)),
+        (*CALM[:-1], replace(CALM[-1], train_accuracy=0.7, train_eval_accuracy=0.7)),
+        curve(1, (0.69, 0.5, 0.69, 0.5), *[(0.1, 0.97, 0.15, 0.95)] * 5)
+        + curve(2, (0.1, 0.97, 0.15, 0.95), *[(0.4, 0.85, 0.5, 0.82)] * 6),
+        tuple(as_trained),
+    )
+    calm = Evidence("a", 1000, 400, 2, CALM, validation=measure(good, "float32"), validation_predictions=good)
+    counts = ([[50, 0], [50, 0]], [[2, 48, 0], [1, 1, 48], [47, 2, 1]], [[26, 24, 0], [23, 27, 0], [1, 0, 49]],
+              [[300, 2], [18, 6]])  # fmt: skip
+    return [
+        *(Evidence("a", 1000, 400, 2, history) for history in histories),
+        *(replace(calm, test=measure(test, "float32"), test_predictions=test) for test in (poor, wrong, few)),
+        *map(with_validation, counts),
+        replace(run(curve(2, *[(0.3, 0.9, 0.4, 0.9 - 0.05 * (k % 2)) for k in range(12)]), n=20), **OF_ANOTHER_TOOL),  # type: ignore[arg-type]
+        Evidence("a", 0, 0, 0, CALM, no_numbers=(("train loss", 3),)),
+    ]
+
+
+def test_a_rule_that_needs_a_run_of_retop_says_nothing_of_another_tools() -> None:
+    evidences = needing_a_run()
+    for code, evidence in evidences.items():
+        rule = next(rule for rule in RULES if rule.code == code)()
+        assert rule.apply(evidence) is not None, code
+        assert rule.apply(replace(evidence, **OF_ANOTHER_TOOL)) is None, code  # type: ignore[arg-type]
+        assert rule.elsewhere is None, code
+    said = {finding.code for evidence in of_another_tool() for finding in diagnose(evidence)}
+    # R22 is about a comparison, which is always one of retop's.
+    assert said | evidences.keys() | {"R22"} == {rule.code for rule in RULES}
+    assert not said & evidences.keys()
+
+
+def test_validation_that_conditions_do_not_explain_is_looked_into_whoever_trained() -> None:
+    above = run((*CALM[:-1], replace(CALM[-1], train_accuracy=0.7, train_eval_accuracy=0.7)))
+    for evidence in (above, replace(above, **OF_ANOTHER_TOOL)):  # type: ignore[arg-type]
+        found = next(one for one in diagnose(evidence) if one.code == "R08")
+        assert found.severity == "warning"
+        assert found.fix.startswith("Look for easier or duplicated images in validation")
+
+
+def test_what_is_said_of_another_tools_run_can_be_done_there() -> None:
+    for finding in (one for evidence in of_another_tool() for one in diagnose(evidence)):
+        words = f"{finding.fix} {finding.why} {finding.isolating_test}"
+        # `import-history` takes these numbers itself.
+        assert set(re.findall(r"--[a-z-]+", words)) <= {"--num-validation", "--num-classes"}, finding.code
+        assert not re.search(r"\bretop\b|=auto", words), finding.code
