@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from retop.activations.store import PREFIX_BATCH
 from retop.backbones.head import Head, LinearHead, build_head
 from retop.data import Dataset
 from retop.events import Notice, PartAdvanced
@@ -20,6 +19,7 @@ from retop.pipeline.prepared import PreparedRun, middle_penalty, only_head
 from retop.pipeline.probe import Features, fit_probe
 from retop.pipeline.request import RunFolder, Setting
 from retop.predictor import Predictor
+from retop.predictor.predictor import EVALUATION_BATCH
 from retop.recipe import ImbalanceRecipe, StageRecipe
 from retop.records import EpochRecord, GroupRecord, IsolationRecord, Predictions, StageRecord
 from retop.records.storing import writing
@@ -181,14 +181,13 @@ class RunTrainer:
             )
 
     def _allowance(self, costs: Costs, stages: Sequence[StageRecord]) -> Allowance:
-        """A share of the run as if its store had been empty: what is stored changes no number."""
-        data, prepared, recipes = self._dataset, self._prepared, {1: self._recipe.stage1, 2: self._recipe.stage2}
+        """A share of what the run does with a full store, too: what is stored changes no number."""
+        data, recipes = self._dataset, {1: self._recipe.stage1, 2: self._recipe.stage2}
         num_train, num_validation = len(data.train), len(data.validation)
-        decoded = num_train + 2 * num_validation + (len(data.test) if data.test else 0)
-        more_views = num_train * (prepared.num_views - 1)
-        sizes, num_frozen = (num_train, num_validation + min(num_train, num_validation)), len(prepared.frozen_groups)
-        spent = FIXED_SECONDS + costs.decoding(decoded) + costs.changing(more_views)
-        spent += costs.passing(decoded + more_views, PREFIX_BATCH)
+        measured = num_validation + (len(data.test) if data.test else 0)
+        sizes = num_train, num_validation + min(num_train, num_validation)
+        num_frozen = len(self._prepared.frozen_groups)
+        spent = FIXED_SECONDS + costs.passing(measured, EVALUATION_BATCH)
         spent += sum(costs.training(one, num_frozen, sizes, recipes[one.stage].batch_size) for one in stages)
         return Allowance(self._recipe.isolating_share * spent, stop=self._setting.stop)
 

@@ -1,6 +1,7 @@
 """What a run will compute, how often and for how long, from a calibration of a few seconds."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import psutil
@@ -22,7 +23,7 @@ from retop.pipeline.prepared import (
 from retop.pipeline.probe import PENALTIES_C as PROBE_PENALTIES_C
 from retop.pipeline.rates import Rates
 from retop.pipeline.request import RunRequest, Setting
-from retop.records import PlannedPart
+from retop.records import STORED_PARTS, PlannedPart
 from retop.room import memory_room
 from retop.training.costs import fit_seconds
 from retop.training.isolation import MOST_FITTED, NUM_FITS, NUM_PASSES, sample_size
@@ -92,7 +93,7 @@ class RunPlanner:
         each = self._evaluation_seconds()
         parts.append(self._part("evaluation", f"{measured:,} images", measured * each))
         if self._recipe.isolating_tests and self._request.kind == "fine-tuned":
-            parts.append(self._isolating_part(each))
+            parts.append(self._isolating_part(each, parts))
         return tuple(parts)
 
     def _evaluation_seconds(self) -> float:
@@ -199,12 +200,15 @@ class RunPlanner:
         tests = NUM_STEPS * min(recipe.batch_size, self._num_train) if recipe.learning_rate == "auto" else 0
         return recipe.epochs * (self._num_train * train_each + judged) + judged + tests * train_each
 
-    def _isolating_part(self, evaluation_seconds: float) -> PlannedPart:
+    def _isolating_part(self, evaluation_seconds: float, others: Sequence[PlannedPart]) -> PlannedPart:
+        """At most their share of what the run does with a full store, too."""
         images = sample_size(self._num_train, self._prepared.num_views, self._num_validation)
         seconds = NUM_PASSES * images * evaluation_seconds
         if self._prepared.source != "images" and self._prepared.needs_features:
             fitted = min(MOST_FITTED, self._num_train)
             seconds += fit_seconds(NUM_FITS, fitted, self._prepared.num_features, len(self._dataset.classes))
+        certain = sum(part.seconds or 0.0 for part in others if part.part not in STORED_PARTS)
+        seconds = min(seconds, self._recipe.isolating_share * certain)
         return self._part("isolating tests", f"{images:,} images, {NUM_PASSES} times at most", seconds)
 
     def _rows_text(self, rows: int) -> str:

@@ -301,8 +301,8 @@ class Recipe:
     look at one image for 100 that pass the network, at least at 64."""
 
     isolating_share: float = 0.05
-    """Most that they may take, as a share of the run's time, both told from counts of what is done. A test that would
-    take more is left out, which `retop diagnose` says."""
+    """Most that they may take, as a share of the run's time with a full store, both told from counts of what is done. A
+    test that would take more is left out, which `retop diagnose` says."""
 
     stage1: StageRecipe = field(
         default_factory=lambda: StageRecipe(epochs=30, min_steps=300, weight_decay="auto", clip_norm=None, patience=10)

@@ -26,7 +26,7 @@ from retop.records.isolation import (
 )
 from retop.records.metrics import CalibratedMetrics, ClassMetrics, Interval, Metrics, MissedImage, SeedSummary
 from retop.records.network import GroupRecord, NetworkRecord, Preprocessing, WeightsRecord
-from retop.records.plan import PlannedPart, PlannedRun, PlanRecord
+from retop.records.plan import STORED_PARTS, PlannedPart, PlannedRun, PlanRecord
 from retop.records.predictions import (
     PREDICTIONS_SCHEMA,
     Predictions,
@@ -55,6 +55,7 @@ __all__ = [
     "PREDICTIONS_SCHEMA",
     "SPLIT",
     "SPLIT_SCHEMA",
+    "STORED_PARTS",
     "Acceptance",
     "AcceptancePoint",
     "AuditRecord",

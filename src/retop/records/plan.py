@@ -7,6 +7,8 @@ from retop.recipe import Recipe
 from retop.records.html_table import html_table
 
 PLAN_VERSION = 1
+STORED_PARTS = ("prefix", "features")
+"""Parts of a run that put something into the store, and take no time where it is there already."""
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from retop.records import PlanRecord, RunRecord, WeightsRecord
+from retop.records import STORED_PARTS, PlanRecord, RunRecord, WeightsRecord
 
-STORED = ("prefix", "features")
-"""Parts that put something into the store: of the disk of others no plan says anything."""
-STAYING = (*STORED, "other")
+STAYING = (*STORED_PARTS, "other")
 """Parts whose disk stays; that of the others, their checkpoints, is given back at the end of a run."""
 
 
@@ -138,7 +136,7 @@ def cost_facts(runs: Sequence[RunRecord], plan: PlanRecord | None) -> CostFacts:
             timing.seconds,
             timing.planned_seconds,
             timing.disk_bytes,
-            disk.get((run.name, timing.part)) if timing.part in STORED else None,
+            disk.get((run.name, timing.part)) if timing.part in STORED_PARTS else None,
         )
         for run in runs
         for timing in run.timings

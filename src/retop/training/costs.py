@@ -1,7 +1,8 @@
 """Seconds that parts of a run take, told from counts: a clock would make runs of one recipe differ.
 
-They are those of two cores of machine A (docs/log.md), rounded. What isolating tests do is counted dearly and what only
-training does cheaply, so that a share of these seconds is less of those that pass.
+They are those of one core of machine A (docs/log.md), rounded: however many threads there are, they change no finding.
+What isolating tests do is counted dearly and what only training does cheaply, so that a share of these seconds is less
+of those that pass.
 """
 
 import math
@@ -12,21 +13,19 @@ from retop.records import GroupRecord, Preprocessing, StageRecord
 from retop.training.stages import PENALTIES_C
 from retop.training.step_size import NUM_STEPS
 
-COUNTED_THREADS = 2
-"""However many there are, so that their number changes no finding."""
-THREAD_FLOPS, ACCELERATOR_FLOPS = 4e10, 5e12
-"""A second of one thread in a network, and of an accelerator."""
-FIT_FLOPS, FIT_SECONDS, FIT_ITERATIONS = 2e10, 0.01, 55
-"""A second in a logistic regression, which one thread fits; what any takes; and how often features pass."""
-DECODED_SECONDS, PIXEL_SECONDS = 2e-4, 8e-8
-"""Of one thread for an image, and for each pixel of the network's input: to decode it, and again to change it."""
+CORE_FLOPS, ACCELERATOR_FLOPS = 4e10, 5e12
+"""A second of a core in a network, and of an accelerator."""
+FIT_FLOPS, FIT_SECONDS, FIT_ITERATIONS = 8e9, 0.015, 55
+"""A second in a logistic regression; what any takes; and how often features pass."""
+DECODED_SECONDS, DECODED_PIXEL_SECONDS, CHANGED_PIXEL_SECONDS = 2e-4, 3e-8, 1.2e-7
+"""Of an image that is decoded; and of each pixel of the network's input: to decode it, and to change it."""
 PASSED_PIXEL_SECONDS = 2e-7
-"""Of one thread for each pixel that passes: first layers wait for memory, which small networks do most of the time."""
+"""Of each pixel that passes: first layers wait for memory, which small networks do most of the time."""
 BATCH_SECONDS = 2e-3
 """Of a batch that only passes, beside its operations."""
-STEP_SECONDS = {1: 2e-3, 2: 5e-3}
+STEP_SECONDS = {1: 1.2e-3, 2: 5e-3}
 """Of a training step beside its operations, by stage; in stage 1 they do not count."""
-JUDGING_SECONDS = 5e-3
+JUDGING_SECONDS = 3e-3
 """Of an epoch of stage 1, to judge it."""
 FIXED_SECONDS = 0.8
 """Of any run: the network is built, saved and opened again."""
@@ -55,17 +54,17 @@ class Costs:
             num_images: N.
             batch_size: of which so many pass at once.
         """
-        waiting = 0.0 if self.accelerated else num_images * self._pixels * PASSED_PIXEL_SECONDS / COUNTED_THREADS
+        waiting = 0.0 if self.accelerated else num_images * self._pixels * PASSED_PIXEL_SECONDS
         batches = math.ceil(num_images / batch_size)
         return self._computing(num_images, self.groups) + waiting + batches * BATCH_SECONDS
 
     def decoding(self, num_images: int) -> float:
         """Of images that are decoded and brought to the network's size."""
-        return num_images * DECODED_SECONDS / COUNTED_THREADS + self.changing(num_images)
+        return num_images * (DECODED_SECONDS + self._pixels * DECODED_PIXEL_SECONDS)
 
     def changing(self, num_images: int) -> float:
         """Of images of the network's size that are made to others."""
-        return num_images * self._pixels * PIXEL_SECONDS / COUNTED_THREADS
+        return num_images * self._pixels * CHANGED_PIXEL_SECONDS
 
     @property
     def _pixels(self) -> int:
@@ -90,7 +89,7 @@ class Costs:
         return steps + self._computing(passes, self.groups[num_frozen:])
 
     def _computing(self, num_images: int, groups: Sequence[GroupRecord]) -> float:
-        each_second = ACCELERATOR_FLOPS if self.accelerated else THREAD_FLOPS * COUNTED_THREADS
+        each_second = ACCELERATOR_FLOPS if self.accelerated else CORE_FLOPS
         return num_images * sum(group.flops for group in groups) / each_second
 
 

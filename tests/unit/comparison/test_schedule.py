@@ -71,6 +71,15 @@ def test_the_probe_of_another_head_needs_features_of_its_own(small_weights: Path
     assert own["probe-test_resnet-0", "prefix"].how_often == "in the store"
 
 
+@pytest.mark.parametrize("share", [0.05, 0.0])
+def test_isolating_tests_are_planned_within_their_share(small_weights: Path, shapes: Dataset, share: float) -> None:
+    parts = planned(request(small_weights, isolating_share=share), shapes, ActivationStore())
+    seconds = {name: part.seconds or 0.0 for (_, name), part in parts.items()}
+    certain = sum(seconds[name] for name in ("build", "stage 1", "stage 2", "evaluation"))
+    assert seconds["prefix"] > 0
+    assert seconds["isolating tests"] <= share * certain * (1 + 1e-9)
+
+
 def test_a_plan_without_a_store_says_what_runs_in_every_epoch_and_why(small_weights: Path, shapes: Dataset) -> None:
     one = request(small_weights, baselines=("probe",), views__preset="standard", views__count=2)
     parts = planned(one, shapes, None)

@@ -24,9 +24,9 @@ from retop.training.allowance import Allowance
 from retop.training.costs import (
     BACKWARD,
     BATCH_SECONDS,
+    CORE_FLOPS,
     PASSED_PIXEL_SECONDS,
     STEP_SECONDS,
-    THREAD_FLOPS,
     Costs,
     fit_seconds,
 )
@@ -119,6 +119,22 @@ def test_what_exceeds_the_share_is_left_out_and_said(small_weights: Path, shapes
     assert model_bytes(tmp_path / "0.0") == model_bytes(tmp_path / "1.0")
 
 
+def test_what_the_store_spares_a_rerun_is_no_time_to_test_in(
+    small_weights: Path, shapes: Dataset, tmp_path: Path
+) -> None:
+    # Of four views four times as many images pass the prefix, unless they are stored; the steps are the same.
+    skipped = []
+    for views, preset in ((1, "none"), (4, "standard")):
+        settings = {"views.preset": preset, "views.count": views, "isolating_share": 0.01, "thaw": "none"}
+        record = run_small(
+            tmp_path / str(views), shapes, weights=small_weights, store=ActivationStore(), settings=settings
+        )
+        assert record.isolation is not None
+        skipped.append(record.isolation.skipped)
+    assert len(skipped[0]) == 4
+    assert skipped[0] == skipped[1]
+
+
 def test_what_lacks_features_or_memory_is_left_out_and_said(
     small_weights: Path, shapes: Dataset, tmp_path: Path
 ) -> None:
@@ -140,10 +156,10 @@ def test_work_is_counted_as_it_is_done() -> None:
     stages = [replace(stage, epochs_run=2, learning_rate_chosen_by="recipe") for stage in contender("a").runs[0].stages]
     late = next(stage for stage in stages if stage.stage == 2)
     # Two epochs of 5 training steps at three passes, and 4 images judged, in the last of the groups.
-    computed = 2 * (BACKWARD * 5 + 4) * 1e8 / (2 * THREAD_FLOPS)
+    computed = 2 * (BACKWARD * 5 + 4) * 1e8 / CORE_FLOPS
     assert COSTS.training(late, 1, (5, 4), 1) == pytest.approx(2 * 5 * STEP_SECONDS[2] + computed)
-    waited = 10 * 224**2 * PASSED_PIXEL_SECONDS / 2
-    assert COSTS.passing(10, 5) == pytest.approx(10 * 110e7 / (2 * THREAD_FLOPS) + waited + 2 * BATCH_SECONDS)
+    waited = 10 * 224**2 * PASSED_PIXEL_SECONDS
+    assert COSTS.passing(10, 5) == pytest.approx(10 * 110e7 / CORE_FLOPS + waited + 2 * BATCH_SECONDS)
     assert COSTS.decoding(7) < replace(COSTS, preprocessing=replace(COSTS.preprocessing, height=448)).decoding(7)
     assert fit_seconds(6, 100, 50, 3) == pytest.approx(2 * fit_seconds(3, 100, 50, 3))
 
