@@ -205,7 +205,8 @@ class TimingRecord:
     """Seconds and disk of one part of a run."""
 
     part: str
-    """``build``, ``prefix``, ``features``, ``stage 1``, ``stage 2``, ``evaluation``, ``other``."""
+    """``build``, ``prefix``, ``features``, ``stage 1``, ``stage 2``, ``evaluation``, ``isolating tests``, and ``other``
+    for what lies between them. Figures and report come after the record, so they are in none."""
 
     seconds: float
     """Measured."""
