@@ -2,6 +2,7 @@
 
 python benchmarks/data_decoding.py [--images 32]
 python benchmarks/data_decoding.py --networks           instead: beside the quickest prefixes, does decoding keep up?
+python benchmarks/data_decoding.py --runs NAME ...      instead: whole runs of networks, and what of them is decoding
 
 Both sides give 8-bit batches of 224 x 224 pixels, resized to 256 and cropped at the centre with bicubic resampling.
 """
@@ -23,12 +24,15 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode, v2
 
+from retop import train
+from retop.activations import ActivationStore, store_views
 from retop.activations.fill import FrozenComputation
 from retop.activations.store import PREFIX_BATCH
 from retop.backbones import ImageNetwork, build_backbone, choose_boundary, freeze, split_network
 from retop.backbones.folding import fold_batch_norms
 from retop.data import ImageSet, decode_batches, open_dataset
 from retop.data.views import preprocess_bytes
+from retop.events import ignore
 from retop.recipe import DataRecipe, ViewsRecipe
 from retop.records import Preprocessing
 from retop.training import choose_runtime
@@ -36,7 +40,6 @@ from retop.training import choose_runtime
 CHECKOUT = Path(__file__).resolve().parents[1]
 PREPROCESSING = Preprocessing(224, 224, 0.875, "center", "bicubic", (0.5,) * 3, (0.5,) * 3)
 VIEWS = ViewsRecipe(preset="none", count=1)
-USUAL = v2.Compose([v2.Resize(256, InterpolationMode.BICUBIC), v2.CenterCrop(224), v2.PILToTensor()])
 BATCH = 16
 NETWORKS = (
     "pocket_resnet",
@@ -48,21 +51,24 @@ NETWORKS = (
 )
 """The quickest ones of those that are trained with retop."""
 
-SIDES = ((64, 320), (500, 160), (4000, 36))
+SIDES = ((64, 160), (500, 80), (4000, 36))
 """Longer side of the photos, and how many."""
 
 
 class UsualImages(Dataset):
     """Images as most tutorials read them."""
 
-    def __init__(self, files: list[str]) -> None:
+    def __init__(self, files: list[str], preprocessing: Preprocessing) -> None:
         self.files = files
+        side = round(preprocessing.height / preprocessing.crop_fraction)
+        resize = v2.Resize(side, InterpolationMode(preprocessing.interpolation))
+        self.transform = v2.Compose([resize, v2.CenterCrop(preprocessing.height), v2.PILToTensor()])
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, place: int) -> torch.Tensor:
-        return USUAL(Image.open(self.files[place]).convert("RGB"))
+        return self.transform(Image.open(self.files[place]).convert("RGB"))
 
 
 def write_photos(folder: Path, longer: int, count: int) -> None:
@@ -95,10 +101,10 @@ def ours(folder: Path) -> float:
     return done / (time.perf_counter() - began)
 
 
-def usual(folder: Path) -> float:
+def usual(folder: Path, preprocessing: Preprocessing = PREPROCESSING) -> float:
     """Images per second of a DataLoader whose workers are up already."""
     files = sorted(str(path) for path in folder.rglob("*.jpg"))
-    loader = DataLoader(UsualImages(files), batch_size=BATCH, num_workers=2, persistent_workers=True)
+    loader = DataLoader(UsualImages(files, preprocessing), batch_size=BATCH, num_workers=2, persistent_workers=True)
     next(iter(loader))
     began = time.perf_counter()
     done = sum(len(batch) for batch in loader)
@@ -108,10 +114,11 @@ def usual(folder: Path) -> float:
 def difference(folder: Path) -> tuple[float, int]:
     """Mean and largest difference in pixels between the two, in levels of 255."""
     means, largest = [], 0
+    transform = UsualImages([], PREPROCESSING).transform
     for path in sorted(folder.rglob("*.jpg")):
         content = path.read_bytes()
         mine = preprocess_bytes(content, path.name, PREPROCESSING).astype(int)
-        theirs = USUAL(Image.open(io.BytesIO(content)).convert("RGB")).permute(1, 2, 0).numpy().astype(int)
+        theirs = transform(Image.open(io.BytesIO(content)).convert("RGB")).permute(1, 2, 0).numpy().astype(int)
         means.append(np.abs(mine - theirs).mean())
         largest = max(largest, int(np.abs(mine - theirs).max()))
     return float(np.mean(means)), largest
@@ -131,69 +138,104 @@ def prefix_of(name: str) -> tuple[FrozenComputation, Preprocessing]:
 
 @dataclass(frozen=True)
 class Beside:
-    """One round: milliseconds of processor time per image, which hold where others use the machine too, and rates."""
+    """One round: milliseconds of processor time for a view, which hold where others use the machine too."""
+
+    usual_ms: float
+    """torchvision's transform of view 0."""
 
     decoding_ms: float
     prefix_ms: float
-    decoding_per_second: float
-    prefix_per_second: float
-    both_per_second: float
+    filling_ms: float
+    """Filling the store: decoding, prefix, and what storing takes."""
 
 
-def beside(images: ImageSet, prefix: FrozenComputation, preprocessing: Preprocessing) -> Beside:
-    """What decoding alone, the prefix alone, and the prefix fed by decoding take."""
-    rows = np.arange(len(images))
-
-    def batches() -> Iterator[torch.Tensor]:
-        return decode_batches(images, rows, np.zeros_like(rows), preprocessing, VIEWS, PREFIX_BATCH)
-
-    def taken(
-        given: Iterable[torch.Tensor], compute: bool, threads: int | None = os.cpu_count()
-    ) -> tuple[float, float]:
-        """Images per second, and milliseconds of processor time per image."""
-        torch.set_num_threads(threads or 1)
-        began, used, done = time.perf_counter(), time.process_time(), 0
-        for batch in given:
-            if compute:
-                prefix.run(batch)
-            done += len(batch)
-        return done / (time.perf_counter() - began), 1e3 * (time.process_time() - used) / done
-
-    still = [next(batches())] * max(2, min(20, len(rows) // PREFIX_BATCH))
-    decoding, decoding_ms = taken(batches(), compute=False)
-    computing, _ = taken(still, compute=True)
+def beside(
+    images: ImageSet, prefix: FrozenComputation, preprocessing: Preprocessing, recipe: ViewsRecipe, files: list[str]
+) -> Beside:
+    """What torchvision, decoding, the prefix, and all of filling the store take."""
     # Threads of torch that wait for each other use their processors up.
-    _, prefix_ms = taken(still, compute=True, threads=1)
-    both, _ = taken(batches(), compute=True)
-    return Beside(decoding_ms, prefix_ms, decoding, computing, both)
+    torch.set_num_threads(1)
+    theirs = UsualImages(files, preprocessing)
+    usual_ms = taken(theirs[place][None] for place in range(len(files)))
+    decoding_ms = taken(decoded(images, preprocessing, recipe))
+    still = next(decoded(images, preprocessing, VIEWS))
+    prefix_ms = taken(computed(prefix, still, times=5))
+    with tempfile.TemporaryDirectory() as store:
+        where, views, used = ActivationStore(Path(store)), range(recipe.count), time.process_time()
+        store_views(where, images, preprocessing, recipe, views, prefix, "", "", ignore)
+        filling_ms = 1e3 * (time.process_time() - used) / (len(images) * recipe.count)
+    return Beside(usual_ms, decoding_ms, prefix_ms, filling_ms)
+
+
+def decoded(images: ImageSet, preprocessing: Preprocessing, recipe: ViewsRecipe) -> Iterator[torch.Tensor]:
+    """All views of all images, as the store is filled: an image is decoded once for them."""
+    rows = np.repeat(np.arange(len(images)), recipe.count)
+    views = np.tile(np.arange(recipe.count), len(images))
+    return decode_batches(images, rows, views, preprocessing, recipe, PREFIX_BATCH * recipe.count, ahead=1)
+
+
+def computed(prefix: FrozenComputation, batch: torch.Tensor, times: int) -> Iterator[torch.Tensor]:
+    """A batch, so many times, each time after the prefix took it."""
+    for _ in range(times):
+        prefix.run(batch)
+        yield batch
+
+
+def taken(batches: Iterable[torch.Tensor]) -> float:
+    """Milliseconds of processor time per view."""
+    used = time.process_time()
+    done = sum(len(batch) for batch in batches)
+    return 1e3 * (time.process_time() - used) / done
 
 
 def beside_networks(rounds: int, sides: list[int]) -> None:
-    """Print what each prefix and decoding take, alone and together on the same cores: medians of rounds in turn."""
+    """Print what each prefix and decoding take of a core, alone and together: medians of rounds in turn."""
     print(
-        "| backbone | longer side | KiB | decoding, ms of a core | prefix, ms of a core | prefix / decoding "
-        "| decoding alone, images/s | prefix alone | both |\n" + "|---" * 9 + "|"
+        "| backbone | longer side | views | torchvision, ms of a core | decoding | prefix | prefix / decoding "
+        "| filling the store |\n" + "|---" * 8 + "|"
     )
     prefixes = {name: prefix_of(name) for name in NETWORKS}
+    cases = [(name, recipe) for name in NETWORKS for recipe in (VIEWS, ViewsRecipe())]
     for longer, count in SIDES:
         if longer not in sides:
             continue
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
             os.environ["RETOP_CACHE"] = cache
             write_photos(Path(folder), longer, count)
-            size = statistics.mean(path.stat().st_size for path in Path(folder).rglob("*.jpg")) / 1024
+            files = sorted(str(path) for path in Path(folder).rglob("*.jpg"))
             images = open_dataset(folder, DataRecipe(split=(0.9, 0.1, 0))).train
-            found: dict[str, list[Beside]] = {name: [] for name in NETWORKS}
+            found: dict[tuple[str, ViewsRecipe], list[Beside]] = {case: [] for case in cases}
             for _ in range(1 + rounds):
-                for name, (prefix, preprocessing) in prefixes.items():
-                    found[name].append(beside(images, prefix, preprocessing))
-            for name, measured in found.items():
+                for name, recipe in cases:
+                    found[name, recipe].append(beside(images, *prefixes[name], recipe, files))
+            for (name, recipe), measured in found.items():
                 # The first round warms up.
                 middle = Beside(*map(statistics.median, zip(*map(astuple, measured[1:]), strict=True)))
-                figures = (middle.decoding_ms, middle.prefix_ms, middle.prefix_ms / middle.decoding_ms)
-                rates = (middle.decoding_per_second, middle.prefix_per_second, middle.both_per_second)
-                cells = [name, f"{longer} (n = {len(images)})", f"{size:.0f}", *(f"{figure:.2f}" for figure in figures)]
-                print("|", " | ".join([*cells, *(f"{rate:.0f}" for rate in rates)]), "|", flush=True)
+                usual_ms, decoding_ms, prefix_ms, filling_ms = astuple(middle)
+                figures = (usual_ms, decoding_ms, prefix_ms, prefix_ms / decoding_ms, filling_ms)
+                cells = [f"{figure:.2f}" for figure in figures]
+                print(f"| {name} | {longer} (n = {len(images)}) | {recipe.count} |", " | ".join(cells), "|", flush=True)
+
+
+def whole_runs(names: list[str], longer: int, count: int) -> None:
+    """Print what runs by the default recipe take of a core, and what of it decoding their views takes."""
+    print("| backbone | images | run, s of a core | decoding of its views, s of a core | share |\n" + "|---" * 5 + "|")
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
+        os.environ["RETOP_CACHE"] = cache
+        photos = Path(folder) / "photos"
+        write_photos(photos, longer, count)
+        data = open_dataset(photos, DataRecipe())
+        for name in names:
+            preprocessing = prefix_of(name)[1]
+            sets = ((data.train, ViewsRecipe()), (data.validation, VIEWS))
+            decoding = sum(
+                taken(decoded(images, preprocessing, recipe)) * len(images) * recipe.count / 1e3
+                for images, recipe in sets
+            )
+            used = time.process_time()
+            train(photos, name, weights=None if name.startswith("pocket") else "random", out=Path(folder) / name)
+            run = time.process_time() - used
+            print(f"| {name} | {count} | {run:.1f} | {decoding:.1f} | {decoding / run:.1%} |", flush=True)
 
 
 def main() -> int:
@@ -202,10 +244,14 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--networks", action="store_true", help="measure beside frozen prefixes instead")
+    parser.add_argument("--runs", nargs="+", metavar="NAME", help="measure whole runs of these networks instead")
     parser.add_argument("--sides", type=int, nargs="+", default=[longer for longer, _ in SIDES], help="of --networks")
     given = parser.parse_args()
     if given.networks:
         beside_networks(given.rounds, given.sides)
+        return 0
+    if given.runs:
+        whole_runs(given.runs, 500, 8 * given.images)
         return 0
     torch.set_num_threads(1)
     missed = False

@@ -1,6 +1,6 @@
 """The activation store: what the frozen part of a network computes, computed once and kept."""
 
-from retop.activations.fill import StoredView, store_features, store_view
+from retop.activations.fill import StoredView, store_features, store_views
 from retop.activations.key import EntryKey, weights_digest
 from retop.activations.layout import EntryRecord
 from retop.activations.store import ActivationStore, Entry
@@ -12,6 +12,6 @@ __all__ = [
     "EntryRecord",
     "StoredView",
     "store_features",
-    "store_view",
+    "store_views",
     "weights_digest",
 ]

@@ -1,7 +1,8 @@
 """Filling the store: run the frozen part once over each view."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from retop.data.batches import decode_batches
 from retop.events import Listener, PartAdvanced
 from retop.recipe import ViewsRecipe
 from retop.records import Preprocessing
+
+VIEWS_AT_ONCE = 4
+"""Views of an image that are made of it while it is decoded: what more of them save is little, and they take memory."""
 
 
 @dataclass(frozen=True)
@@ -73,55 +77,81 @@ def view_key(
     )
 
 
-def store_view(
+def store_views(
     store: ActivationStore,
     images: ImageSet,
     preprocessing: Preprocessing,
     recipe: ViewsRecipe,
-    view: int,
+    views: Sequence[int],
     frozen: FrozenComputation,
     about: str,
     part: str,
     listener: Listener,
-) -> StoredView:
-    """The frozen part's results for one view of the images, from the store or computed now.
+) -> list[StoredView]:
+    """The frozen part's results for some views of the images, from the store or computed now.
+
+    Up to four missing views are computed side by side, for which an image is decoded once.
 
     Args:
         store: where results are kept.
         images: N images.
         preprocessing: of the backbone.
         recipe: how views are made.
-        view: number of the view; 0 is the evaluation crop.
+        views: numbers of the views; 0 is the evaluation crop.
         frozen: the computation.
         about: a few words for ``retop cache``.
         part: name of the running part for progress events, in images.
         listener: receives progress.
 
     Returns:
-        The complete entry, row i belonging to image i.
+        The complete entry of each view, row i belonging to image i.
 
     Raises:
         StoreError: the store cannot be written.
         UnreadableImageError: an image vanished or changed since it was indexed.
     """
-    key = view_key(images, preprocessing, recipe, view, frozen)
-    entry = store.find(key)
-    if entry is not None:
-        listener(PartAdvanced(part, len(images), "from the store"))
-        return StoredView(key, entry)
+    keys = {view: view_key(images, preprocessing, recipe, view, frozen) for view in views}
+    found: dict[int, Entry] = {}
+    for view, key in keys.items():
+        if (entry := store.find(key)) is not None:
+            found[view] = entry
+            listener(PartAdvanced(part, len(images), "from the store"))
+    missing = [view for view in views if view not in found]
+    for first in range(0, len(missing), VIEWS_AT_ONCE):
+        chosen = missing[first : first + VIEWS_AT_ONCE]
+        compute = partial(_compute_views, images, preprocessing, recipe, chosen, frozen, part, listener)
+        wanted = [(keys[view], f"{about}, view {view}") for view in chosen]
+        found.update(zip(chosen, store.fill_together(wanted, len(images), compute), strict=True))
+    return [StoredView(keys[view], found[view]) for view in views]
 
-    def compute(start: int) -> Iterable[Tensors]:
-        # Batches are the same wherever a fill goes on, for their size may decide how sums are rounded.
-        aligned = start - start % PREFIX_BATCH
-        listener(PartAdvanced(part, aligned))
-        rows = np.arange(aligned, len(images))
-        batches = decode_batches(images, rows, np.full(len(rows), view), preprocessing, recipe, PREFIX_BATCH)
-        for first, batch in zip(range(aligned, len(images), PREFIX_BATCH), batches, strict=True):
-            results = frozen.run(batch)
-            yield tuple(tensor[max(0, start - first) :] for tensor in _to_stored(results, frozen.stored))
-            listener(PartAdvanced(part, len(batch)))
 
-    return StoredView(key, store.fill(key, len(images), compute, f"{about}, view {view}"))
+def _compute_views(
+    images: ImageSet,
+    preprocessing: Preprocessing,
+    recipe: ViewsRecipe,
+    views: Sequence[int],
+    frozen: FrozenComputation,
+    part: str,
+    listener: Listener,
+    starts: Sequence[int],
+) -> Iterator[tuple[int, Tensors]]:
+    """Results for each of the views, by its number in `views`, from its first missing row on."""
+    # Batches are the same wherever a fill goes on, for their size may decide how sums are rounded.
+    aligned = [start - start % PREFIX_BATCH if start < len(images) else start for start in starts]
+    listener(PartAdvanced(part, sum(aligned)))
+    bounds = [(low, min(low + PREFIX_BATCH, len(images))) for low in range(min(aligned), len(images), PREFIX_BATCH)]
+    rows = np.concatenate([np.tile(np.arange(low, high), len(views)) for low, high in bounds])
+    numbers = np.concatenate([np.repeat(views, high - low) for low, high in bounds])
+    sizes = [(high - low) * len(views) for low, high in bounds]
+    ahead = 2 if len(views) == 1 else 1
+    batches = decode_batches(images, rows, numbers, preprocessing, recipe, sizes, ahead=ahead)
+    for (low, high), batch in zip(bounds, batches, strict=True):
+        size = high - low
+        for place in range(len(views)):
+            if high > starts[place]:
+                results = _to_stored(frozen.run(batch[place * size :][:size]), frozen.stored)
+                yield place, tuple(tensor[max(0, starts[place] - low) :] for tensor in results)
+                listener(PartAdvanced(part, size))
 
 
 def store_features(

@@ -12,7 +12,7 @@ and computed again; so is an entry whose entry.json is damaged.
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -203,24 +203,53 @@ class ActivationStore:
         Raises:
             StoreError: the disk is full or not writable, or `compute` ended early.
         """
-        digest = key.digest()
-        folder = self._folder(digest)
-        with self._writing():
-            folder.mkdir(parents=True, exist_ok=True)
-            remove_partial_files(folder)
-            record = self._resumable(folder, key, num_rows, about)
-            _touch(folder)
-        # Another process may have finished it since it was looked for.
-        missing = num_rows - record.rows_done
-        for layout, arrays in _in_parts(compute(record.rows_done), missing, record.layout) if missing else ():
-            with self._writing():
-                record = self._append(folder, record, layout, arrays)
-        if not record.complete:
-            raise StoreError(f"{folder} has {record.rows_done} rows of {num_rows}; this is a defect of retop")
+        (entry,) = self.fill_together(
+            [(key, about)], num_rows, lambda starts: ((0, tensors) for tensors in compute(starts[0]))
+        )
+        return entry
+
+    def fill_together(
+        self,
+        wanted: Sequence[tuple[EntryKey, str]],
+        num_rows: int,
+        compute: Callable[[Sequence[int]], Iterable[tuple[int, Tensors]]],
+    ) -> list[Entry]:
+        """Compute the missing rows of several entries side by side; all their parts in the making are of `PART_BYTES`.
+
+        Args:
+            wanted: of each entry what it is and a few words for ``retop cache``.
+            num_rows: rows of each finished entry.
+            compute: given the first missing row of each entry (`num_rows` where there is none), yields the number of
+                an entry and its next rows, as `fill` takes them.
+
+        Returns:
+            The complete entries.
+
+        Raises:
+            StoreError: the disk is full or not writable, or `compute` ended early.
+        """
+        fillings = [self._begin(key, num_rows, about, PART_BYTES // len(wanted)) for key, about in wanted]
+        kept = [filling.folder.name for filling in fillings]
+        # Another process may have finished them since they were looked for.
+        starts = [filling.record.rows_done for filling in fillings]
+        try:
+            for number, tensors in compute(starts) if min(starts) < num_rows else ():
+                self._append(fillings[number], fillings[number].take(tensors), kept)
+        except StoppedError:
+            # What is computed by then becomes a part too.
+            for filling in fillings:
+                self._append(filling, filling.rest(), kept)
+            raise
+        for filling in fillings:
+            self._append(filling, filling.rest(), kept)
+            if not filling.record.complete:
+                raise StoreError(
+                    f"{filling.folder} has {filling.record.rows_done} rows of {num_rows}; this is a defect of retop"
+                )
         with suppress(FileNotFoundError):
-            return self._opened(digest, folder, record)
-        # Another process has evicted it since it was written.
-        return self.fill(key, num_rows, compute, about)
+            return [self._opened(filling.folder.name, filling.folder, filling.record) for filling in fillings]
+        # Another process has evicted one since it was written.
+        return self.fill_together(wanted, num_rows, compute)
 
     def make_room(self, num_bytes: int, keep: Collection[str] = ()) -> None:
         """Evict the least recently used entries until that many bytes fit the cap.
@@ -249,20 +278,29 @@ class ActivationStore:
                 f"it with --cache off in a new folder (--out)"
             ) from error
 
-    def _append(
-        self, folder: Path, record: EntryRecord, layout: tuple[ArrayLayout, ...], arrays: list[npt.NDArray[np.uint8]]
-    ) -> EntryRecord:
-        content = b"".join(array.tobytes() for array in arrays)
-        self.make_room(len(content), keep=(folder.name,))
-        part = PartRecord(
-            f"part-{len(record.parts):05d}.bin", len(arrays[0]), len(content), hashlib.sha256(content).hexdigest()
-        )
-        write_bytes(folder / part.file, content)
-        self.written_bytes += len(content)
-        record = replace(record, layout=layout, parts=(*record.parts, part)).sealed()
-        write_record(folder / "entry.json", record)
-        _touch(folder)
-        return record
+    def _begin(self, key: EntryKey, num_rows: int, about: str, part_bytes: int) -> "_Filling":
+        folder = self._folder(key.digest())
+        with self._writing():
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_partial_files(folder)
+            record = self._resumable(folder, key, num_rows, about)
+            _touch(folder)
+        return _Filling(folder, record, part_bytes)
+
+    def _append(self, filling: "_Filling", parts: Iterable[list[npt.NDArray[np.uint8]]], kept: Collection[str]) -> None:
+        """Write parts of an entry, evicting others but those that are kept."""
+        for arrays in parts:
+            with self._writing():
+                folder, record = filling.folder, filling.record
+                content = b"".join(array.tobytes() for array in arrays)
+                self.make_room(len(content), kept)
+                checksum = hashlib.sha256(content).hexdigest()
+                part = PartRecord(f"part-{len(record.parts):05d}.bin", len(arrays[0]), len(content), checksum)
+                write_bytes(folder / part.file, content)
+                self.written_bytes += len(content)
+                filling.record = replace(record, parts=(*record.parts, part)).sealed()
+                write_record(folder / "entry.json", filling.record)
+                _touch(folder)
 
     def _resumable(self, folder: Path, key: EntryKey, num_rows: int, about: str) -> EntryRecord:
         record = self._read(folder, key)
@@ -291,48 +329,46 @@ class ActivationStore:
         return (path for path in self.folder.glob("[0-9a-f][0-9a-f]/*") if path.is_dir() and len(path.name) == 64)
 
 
-def _in_parts(
-    batches: Iterable[Tensors], rows_missing: int, layout: tuple[ArrayLayout, ...]
-) -> Iterator[tuple[tuple[ArrayLayout, ...], list[npt.NDArray[np.uint8]]]]:
-    """Collect batches into parts of bounded size; a layout that earlier parts have is kept.
+class _Filling:
+    """An entry in the making: batches collect into parts of bounded size; a layout that earlier parts have is kept."""
 
-    Where somebody asks to stop, what is computed by then becomes a part too.
-    """
-    buffers: list[npt.NDArray[np.uint8]] = []
-    filled = 0
-    stopped: StoppedError | None = None
-    coming = iter(batches)
-    while True:
-        try:
-            tensors = next(coming)
-        except StopIteration:
-            break
-        except StoppedError as error:
-            stopped = error
-            break
-        layout = layout or tuple(ArrayLayout.of(tensor) for tensor in tensors)
-        if not buffers:
-            capacity = min(rows_missing, _rows_of_a_part(sum(item.row_bytes for item in layout)))
-            buffers = [np.empty((capacity, item.row_bytes), dtype=np.uint8) for item in layout]
+    def __init__(self, folder: Path, record: EntryRecord, part_bytes: int) -> None:
+        self.folder = folder
+        self.record = record
+        self._part_bytes = part_bytes
+        self._buffers: list[npt.NDArray[np.uint8]] = []
+        self._filled = 0
+
+    def take(self, tensors: Tensors) -> Iterator[list[npt.NDArray[np.uint8]]]:
+        """Add rows; yields the parts that they complete."""
+        if not self.record.layout:
+            self.record = replace(self.record, layout=tuple(ArrayLayout.of(tensor) for tensor in tensors))
+        layout = self.record.layout
+        if not self._buffers:
+            most = _rows_of_a_part(sum(item.row_bytes for item in layout), self._part_bytes)
+            capacity = min(self.record.num_rows - self.record.rows_done, most)
+            self._buffers = [np.empty((capacity, item.row_bytes), dtype=np.uint8) for item in layout]
         rows = [item.to_bytes(tensor) for item, tensor in zip(layout, tensors, strict=True)]
         taken = 0
         while taken < len(rows[0]):
-            step = min(len(rows[0]) - taken, len(buffers[0]) - filled)
-            for buffer, row in zip(buffers, rows, strict=True):
-                buffer[filled : filled + step] = row[taken : taken + step]
-            filled += step
+            step = min(len(rows[0]) - taken, len(self._buffers[0]) - self._filled)
+            for buffer, row in zip(self._buffers, rows, strict=True):
+                buffer[self._filled : self._filled + step] = row[taken : taken + step]
+            self._filled += step
             taken += step
-            if filled == len(buffers[0]):
-                yield layout, buffers
-                filled = 0
-    if filled:
-        yield layout, [buffer[:filled] for buffer in buffers]
-    if stopped is not None:
-        raise stopped
+            if self._filled == len(self._buffers[0]):
+                yield self._buffers
+                self._filled = 0
+
+    def rest(self) -> Iterator[list[npt.NDArray[np.uint8]]]:
+        """Yields what has been added since the last part, if anything."""
+        if self._filled:
+            yield [buffer[: self._filled] for buffer in self._buffers]
+            self._filled = 0
 
 
-def _rows_of_a_part(row_bytes: int) -> int:
-    rows = max(1, PART_BYTES // row_bytes)
+def _rows_of_a_part(row_bytes: int, part_bytes: int) -> int:
+    rows = max(1, part_bytes // row_bytes)
     return rows - rows % PREFIX_BATCH if rows > PREFIX_BATCH else rows
 
 

@@ -6,7 +6,6 @@ Shape letters: N images of a batch, H, W height and width of the network's input
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -36,7 +35,7 @@ def decode_batches(
 ) -> Iterator[torch.Tensor]:
     """Decode images in order, ahead of the consumer.
 
-    An image whose views stand side by side in a batch is decoded once. At most ``ahead + 1`` batches exist at a time,
+    An image that stands in a batch several times is decoded once. At most ``ahead + 1`` batches exist at a time,
     besides those the consumer keeps. Closing the generator stops its threads.
 
     Args:
@@ -114,8 +113,10 @@ class _Work:
         """Hand one batch to the threads, image by image."""
         pixels = np.empty((len(rows), self._preprocessing.height, self._preprocessing.width, 3), dtype=np.uint8)
         futures = []
-        for row, places in groupby(range(len(rows)), key=rows.__getitem__):
-            slots = list(places)
+        slots_of: dict[int, list[int]] = {}
+        for slot, row in enumerate(rows):
+            slots_of.setdefault(row, []).append(slot)
+        for row, slots in slots_of.items():
             futures.append(pool.submit(self._fill, pixels, row, slots, [views[slot] for slot in slots]))
         return pixels, futures
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from retop.activations import ActivationStore, Entry, StoredView, store_features, store_view
+from retop.activations import ActivationStore, Entry, StoredView, store_features, store_views
 from retop.activations.fill import FrozenComputation
 from retop.activations.store import PREFIX_BATCH
 from retop.data import Dataset, ImageSet
@@ -101,20 +101,17 @@ class FrozenPart:
         total = sum(len(images) * len(views) for images, views in sets)
         with self._part("prefix", total, store) as shown:
             return [
-                [
-                    store_view(
-                        store,
-                        images,
-                        prepared.backbone.preprocessing,
-                        prepared.request.recipe.views,
-                        view,
-                        frozen,
-                        f"{prepared.backbone.name} {part}, {images.split}",
-                        shown,
-                        self._setting.listener,
-                    )
-                    for view in views
-                ]
+                store_views(
+                    store,
+                    images,
+                    prepared.backbone.preprocessing,
+                    prepared.request.recipe.views,
+                    views,
+                    frozen,
+                    f"{prepared.backbone.name} {part}, {images.split}",
+                    shown,
+                    self._setting.listener,
+                )
                 for images, views in sets
             ]
 

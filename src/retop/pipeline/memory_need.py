@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from retop.activations.fill import VIEWS_AT_ONCE
 from retop.activations.store import PART_BYTES, PREFIX_BATCH
 from retop.backbones.footprint import Shapes, peak_bytes
 from retop.backbones.head import build_head
@@ -140,7 +141,8 @@ class _Needs:
         prepared, recipe = self._prepared, self._prepared.request.recipe
         whole = self._whole(PREFIX_BATCH)
         decoded = DECODED_AHEAD * PREFIX_BATCH * math.prod(self._image_shape)
-        yield Need("the prefix", REST_BYTES + whole + decoded + self._store_buffers())
+        together = min(prepared.num_views, VIEWS_AT_ONCE)
+        yield Need("the prefix", REST_BYTES + whole + together * decoded + self._store_buffers(together))
         probe = prepared.request.kind == "probe"
         held = features_bytes(prepared, self._dataset) if probe or prepared.holds_features else 0
         if held:
@@ -160,12 +162,13 @@ class _Needs:
             inputs = [((min(batch, self._at_once), *self._image_shape), torch.uint8)]
             return round(KERNELS_FACTOR * _counted_bytes(self._prepared.network, inputs, train=False))
 
-    def _store_buffers(self) -> int:
-        """A part of the store in the making: its rows, their bytes, and both joined."""
+    def _store_buffers(self, together: int) -> int:
+        """Parts of the store in the making, one for each view: their rows; of one, its bytes, and those joined."""
         split = self._prepared.split
         row_bytes = 4 * self._prepared.num_features if split is None else split.bytes_per_image(self._runtime.stored)
         rows = max(len(self._dataset.train), len(self._dataset.validation))
-        return 3 * min(PART_BYTES, rows * row_bytes) if self._prepared.source != "images" else 0
+        part = min(PART_BYTES // together, rows * row_bytes)
+        return (together + 2) * part if self._prepared.source != "images" else 0
 
     def _late(self, recipe: StageRecipe) -> int:
         """A step of stage 2, with the copies of the weights that training keeps and a checkpoint holds."""

@@ -4,7 +4,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from statistics import median
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from retop.activations.fill import FrozenComputation
+from retop.activations.fill import VIEWS_AT_ONCE, FrozenComputation
 from retop.activations.store import PREFIX_BATCH
 from retop.backbones.head import build_head
 from retop.data import Dataset
@@ -62,10 +62,12 @@ class Rates:
         self._runtime = setting.runtime
         self._num_train = len(dataset.train)
         rows = np.arange(min(PREFIX_BATCH, self._num_train))
-        self._images = next(iter(self._decoded(rows, 0, PREFIX_BATCH)))
+        self._images = next(iter(self._decoded(rows, [0], PREFIX_BATCH)))
 
     def stored_seconds(self, frozen: FrozenComputation) -> float:
         """Seconds for one view of an image: decoded, through the frozen part, and to where the store takes it.
+
+        An image is decoded once for several of its views, and so it is here.
 
         Args:
             frozen: the prefix, or the whole network.
@@ -74,7 +76,7 @@ class Rates:
         def run(images: torch.Tensor) -> None:
             _on_cpu(frozen.run(images), frozen.stored)
 
-        return self._decoding_seconds(run, view=1 if self._prepared.num_views > 1 else 0)
+        return self._decoding_seconds(run, range(min(self._prepared.num_views, VIEWS_AT_ONCE)))
 
     def suffix_seconds(self, prefix: FrozenComputation, suffix: FrozenComputation) -> float:
         """Seconds for the features of one stored view.
@@ -93,7 +95,7 @@ class Rates:
             with torch.inference_mode(), self._runtime.autocast():
                 self._prepared.network(images).float().cpu()
 
-        return self._decoding_seconds(run, view=0)
+        return self._decoding_seconds(run, [0])
 
     def evaluation_seconds(self) -> float:
         """Seconds for one image in the predictor's arithmetic, float32."""
@@ -102,7 +104,7 @@ class Rates:
             with torch.inference_mode():
                 self._prepared.network(images).cpu()
 
-        return self._decoding_seconds(run, view=0)
+        return self._decoding_seconds(run, [0])
 
     def epoch_seconds(self, stage: int, *, from_features: bool) -> tuple[float, float]:
         """Seconds for one image of training and of evaluation, measured on the loop itself.
@@ -212,11 +214,11 @@ class Rates:
             return CroppedInputs(pixels, replace(views, sides=(side,)), 1, 0), prepared.network
         return DecodedInputs(self._dataset.train, prepared.backbone.preprocessing, views), prepared.network
 
-    def _decoding_seconds(self, run: Callable[[torch.Tensor], None], view: int) -> float:
-        """Seconds per image where the next batch is decoded while the network runs."""
+    def _decoding_seconds(self, run: Callable[[torch.Tensor], None], views: Sequence[int]) -> float:
+        """Seconds for each of these views of an image where the next batch is decoded while the network runs."""
         batch_size = self._batch_size(run)
         rows = np.resize(np.arange(self._num_train), LARGEST_CALIBRATION)
-        batches = self._decoded(rows, view, batch_size)
+        batches = self._decoded(rows, views, batch_size)
         batch, seconds = next(batches), []
         started = time.perf_counter()
         for coming in batches:
@@ -239,11 +241,11 @@ class Rates:
         run(self._images)
         return PREFIX_BATCH
 
-    def _decoded(self, rows: np.ndarray, view: int, batch_size: int) -> Iterator[torch.Tensor]:
+    def _decoded(self, rows: np.ndarray, views: Sequence[int], batch_size: int) -> Iterator[torch.Tensor]:
         batches = decode_batches(
             self._dataset.train,
-            rows,
-            np.full_like(rows, view),
+            np.repeat(rows, len(views)),
+            np.tile(views, len(rows)),
             self._prepared.backbone.preprocessing,
             self._recipe.views,
             batch_size,

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from images import write_shapes
-from retop.activations import ActivationStore, StoredView, store, store_features, store_view
+from retop.activations import ActivationStore, StoredView, store, store_features, store_views
 from retop.activations import fill as fill_module
-from retop.data import Dataset, open_dataset
+from retop.data import Dataset, batches, decode_image, open_dataset
 from retop.errors import StoppedError
 from retop.events import Event, PartAdvanced, ignore
 from retop.recipe import DataRecipe, ViewsRecipe
@@ -35,7 +35,7 @@ class Widen(nn.Module):
 def fill(where: ActivationStore, data: Dataset, view: int = 0, events: list[Event] | None = None) -> StoredView:
     frozen = choose_runtime("cpu", "fp32").frozen(Widen(), "widen")
     listener = ignore if events is None else events.append
-    return store_view(where, data.train, PREPROCESSING, VIEWS, view, frozen, "widen", "prefix", listener)
+    return store_views(where, data.train, PREPROCESSING, VIEWS, [view], frozen, "widen", "prefix", listener)[0]
 
 
 def test_row_i_belongs_to_image_i_and_the_second_time_nothing_is_computed(shapes: Dataset) -> None:
@@ -56,6 +56,78 @@ def test_views_are_entries_of_their_own(shapes: Dataset) -> None:
     plain, augmented, other = (fill(ours, shapes, view).entry.gather(np.arange(5))[0] for view in range(3))
     assert not torch.equal(plain, augmented)
     assert not torch.equal(augmented, other)
+
+
+def filled_together(
+    where: ActivationStore,
+    data: Dataset,
+    runs: list[int],
+    last_batch: int = 10**6,
+    end: type[BaseException] = StoppedError,
+) -> list[StoredView]:
+    """All three views; ends after so many batches went through the frozen part."""
+    frozen = choose_runtime("cpu", "fp32").frozen(Widen(), "widen")
+
+    def run(pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        runs.append(len(pixels))
+        return frozen.run(pixels)
+
+    def stop(event: Event) -> None:
+        if len(runs) == last_batch:
+            raise end("asked")
+
+    counted = replace(frozen, run=run)
+    return store_views(where, data.train, PREPROCESSING, VIEWS, range(3), counted, "widen", "prefix", stop)
+
+
+def test_views_that_are_filled_together_equal_those_filled_alone_and_images_are_decoded_once(
+    shapes: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(fill_module, "PREFIX_BATCH", 8)
+    alone = [fill(ActivationStore(tmp_path / "alone"), shapes, view).entry for view in range(3)]
+    decoded: list[str] = []
+    monkeypatch.setattr(batches, "decode_image", lambda *given: decoded.append(given[1]) or decode_image(*given))
+    together = filled_together(ActivationStore(tmp_path / "together"), shapes, [])
+    rows = np.arange(len(shapes.train))
+    for view in range(3):
+        assert together[view].key.view == view
+        assert torch.equal(together[view].entry.gather(rows)[0], alone[view].gather(rows)[0])
+    assert sorted(decoded) == sorted(shapes.train.path(row) for row in rows)
+
+
+@pytest.mark.parametrize("last_batch", [1, 2, 3, 7])
+def test_views_that_were_stopped_together_go_on_at_the_first_missing_row_of_each(
+    shapes: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, last_batch: int
+) -> None:
+    monkeypatch.setattr(fill_module, "PREFIX_BATCH", 8)
+    whole = filled_together(ActivationStore(tmp_path / "whole"), shapes, runs := [])
+    where = tmp_path / "stopped"
+    before: list[int] = []
+    with pytest.raises(StoppedError):
+        filled_together(ActivationStore(where), shapes, before, last_batch)
+    after: list[int] = []
+    resumed = filled_together(ActivationStore(where), shapes, after)
+    # The batch after which the stop came is not lost either.
+    assert before + after == runs
+    rows = np.arange(len(shapes.train))
+    for view in range(3):
+        assert torch.equal(resumed[view].entry.gather(rows)[0], whole[view].entry.gather(rows)[0])
+
+
+@pytest.mark.parametrize("last_batch", [4, 8])
+def test_views_that_were_cut_off_within_a_batch_go_on_there(
+    shapes: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, last_batch: int
+) -> None:
+    whole = filled_together(ActivationStore(tmp_path / "whole"), shapes, [])
+    monkeypatch.setattr(fill_module, "PREFIX_BATCH", 8)
+    # Five rows to a part of each view.
+    monkeypatch.setattr(store, "PART_BYTES", 3 * 5 * whole[0].entry.row_bytes)
+    with pytest.raises(KeyboardInterrupt):
+        filled_together(ActivationStore(tmp_path / "cut"), shapes, [], last_batch, KeyboardInterrupt)
+    resumed = filled_together(ActivationStore(tmp_path / "cut"), shapes, [])
+    rows = np.arange(len(shapes.train))
+    for view in range(3):
+        assert torch.equal(resumed[view].entry.gather(rows)[0], whole[view].entry.gather(rows)[0])
 
 
 def test_a_changed_image_does_not_hit(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import gc
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -376,6 +376,25 @@ def test_an_entry_that_another_process_evicts_while_it_is_opened_is_computed_aga
     calls: list[int] = []
     assert_holds(again.fill(key("a"), NUM_ROWS, in_batches(crossings(), calls=calls), "entry"), crossings())
     assert calls == [0, 0, 0]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_entries_that_are_filled_together_do_not_evict_each_other() -> None:
+    calls: list[tuple[int, ...]] = []
+
+    def both(starts: Sequence[int]) -> Iterator[tuple[int, Tensors]]:
+        calls.append(tuple(starts))
+        for batch in in_batches(crossings())(0):
+            yield from ((place, batch) for place in range(2))
+
+    # There is room for a part, and all that is kept is more.
+    full = ActivationStore(limit_bytes=5 * ROW_BYTES)
+    entries = full.fill_together([(key("a"), "a"), (key("b"), "b")], NUM_ROWS, both)
+    for entry in entries:
+        assert_holds(entry, crossings())
+        # Together their parts in the making take what those of one entry do.
+        assert {part.rows for part in entry.record.parts} == {2, 1}
+    assert calls == [(0, 0)]
 
 
 @pytest.mark.parametrize("at_once", [False, True])

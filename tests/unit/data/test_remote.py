@@ -16,7 +16,8 @@ import pytest
 from retop.data import open_dataset, open_source
 from retop.data.decoding import BYTES_LIMIT
 from retop.data.sources import fetching
-from retop.data.sources.remote import change_number
+from retop.data.sources.remote import ASKING, change_number
+from retop.data.sources.source import LISTING, NAMES
 from retop.data.survey import survey_images
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Notice, PartAdvanced, PartFinished, PartStarted, ignore
@@ -40,6 +41,31 @@ def fingerprint(place):
     return open_dataset(place, DataRecipe()).record.fingerprint
 
 
+@pytest.mark.parametrize("protocol", ["http", "s3"])
+def test_that_a_server_is_asked_is_shown_before_it_is(protocol, tmp_path, stack):
+    asked, told = [], []
+
+    class Counting(Quiet):
+        def do_GET(self):
+            asked.append(self.path)
+            super().do_GET()
+
+    if protocol == "http":
+        write_folder(tmp_path / "photos", IMAGES)
+        address = stack.enter_context(served(tmp_path, Counting)) + "/photos"
+    else:
+        address = write_store("s3", IMAGES, stack)
+
+    def listen(event):
+        told.append((event, len(asked)))
+
+    source = open_source(address, listener=listen)
+    assert told[0] == (PartStarted(NAMES, None, "files"), 0)
+    assert [type(event) for event, _ in told] == [PartStarted, PartFinished]
+    source.scan(listen)
+    assert LISTING in [event.part for event, _ in told if isinstance(event, PartStarted)]
+
+
 def list_alone(address, tmp_path, before="", **values):
     """What is said to somebody who is logged in nowhere: how many images there are, or why not; and the seconds."""
     code = f"""
@@ -47,9 +73,12 @@ import sys, time
 {before}
 from retop.data import open_source
 from retop.errors import DataError
+from retop.events import Notice
 began = time.monotonic()
 try:
-    print(open_source({address!r}).scan(print).table.num_rows)
+    told = []
+    print(open_source({address!r}).scan(told.append).table.num_rows)
+    assert not any(isinstance(event, Notice) for event in told)
 except DataError as error:
     print(error)
 print(time.monotonic() - began)
@@ -189,9 +218,10 @@ def test_files_that_a_server_is_asked_for_one_by_one_are_counted_and_others_not(
     for place, number in ((stack.enter_context(served(tmp_path)) + "/photos", len(IMAGES)), (write_memory(IMAGES), 0)):
         events = []
         open_source(place).scan(events.append)
-        assert sum(event.steps for event in events if isinstance(event, PartAdvanced)) == number
-        assert [event.total for event in events if isinstance(event, PartStarted)] == [number][: bool(number)]
-        assert sum(isinstance(event, PartFinished) for event in events) == bool(number)
+        asked = [event for event in events if event.part == ASKING]
+        assert sum(event.steps for event in asked if isinstance(event, PartAdvanced)) == number
+        assert [event.total for event in asked if isinstance(event, PartStarted)] == [number][: bool(number)]
+        assert sum(isinstance(event, PartFinished) for event in asked) == bool(number)
 
 
 ODD = ("sea lion", "50% off", "b\u00e4r", "a?b#c")

@@ -11,11 +11,12 @@ import pytest
 from retop.data import open_source, sources
 from retop.data.sources import find_image_files
 from retop.data.sources.names import extension_of
-from retop.data.sources.source import LISTING
+from retop.data.sources.source import LISTING, NAMES
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Notice, PartAdvanced, PartFinished, PartStarted, ignore
 
 from .pictures import encoded, picture, write_classes
+from .places import write_tar, write_zip
 
 
 def scanned(folder, listener=ignore):
@@ -52,6 +53,31 @@ def test_a_listing_that_takes_long_counts_its_files(tmp_path, monkeypatch, late,
     parts = [event.part for event in told if isinstance(event, PartStarted | PartFinished)]
     steps = [event.steps for event in told if isinstance(event, PartAdvanced)]
     assert ([parts[0], sum(steps), parts[1]] if parts else []) == shown and len(parts) in (0, 2)
+
+
+@pytest.mark.parametrize("kind", ["photos.zip", "photos.tar"])
+def test_that_an_archive_is_opened_is_shown_before_it_is(tmp_path, kind):
+    images = {f"{label}/{n}.png": (label, b"x") for label in "ab" for n in range(1500)}
+    file, told = tmp_path / kind, []
+
+    def write():
+        return write_zip(file, images) if kind == "photos.zip" else write_tar(file, dict.fromkeys(images, b"x"))
+
+    source = open_source(write())
+
+    def listen(event):
+        told.append(event)
+        if event == PartStarted(NAMES, None, "files"):
+            file.unlink()
+
+    with pytest.raises((DataError, FileNotFoundError)):
+        source.scan(listen)
+    assert told == [PartStarted(NAMES, None, "files")]
+    told.clear()
+    assert open_source(write()).scan(told.append).table.num_rows == 3000
+    parts = [(type(event), event.part) for event in told if isinstance(event, PartStarted | PartFinished)]
+    assert parts == [(kind, part) for part in (NAMES, LISTING) for kind in (PartStarted, PartFinished)]
+    assert sum(event.steps for event in told if isinstance(event, PartAdvanced)) == 3000
 
 
 @pytest.mark.parametrize("per_batch", [3, 1000])

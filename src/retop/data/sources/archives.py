@@ -9,7 +9,7 @@ from threading import Lock
 
 from retop.data.decoding import BYTES_LIMIT
 from retop.data.sources.layout import Member, arrange
-from retop.data.sources.source import Listing
+from retop.data.sources.source import Listing, reading_names
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Listener
 
@@ -45,7 +45,8 @@ class ZipSource:
         Raises:
             DataError: the archive is damaged, holds no class folders, or no image in them.
         """
-        self._open()
+        with reading_names(listener):
+            self._open()
         files = (
             Member(name, info.file_size, _modified_ns(info))
             for name, info in self._members.items()

@@ -50,7 +50,7 @@ def arrange(
     Raises:
         DataError: there are no class folders, two folders of one split, or no image.
     """
-    leftovers, rows = Leftovers(), Rows(listener)
+    leftovers, rows = Leftovers(), Rows(listener, at_once=True)
     for folder in closed:
         leftovers.closed_folders.add(folder)
     kept = [member for member in members if _is_ours(member.path, leftovers)]

@@ -35,7 +35,7 @@ def open_source(
         location: a folder of class folders, split or not; a table; Parquet files with images, a ZIP file, tar files;
             or an address.
         columns: column name by role (``path``, ``label``, ``split``, ``group``, ``image``), where it is not the role.
-        listener: receives the progress of what is fetched whole from another machine.
+        listener: receives the progress of what is listed on, or fetched whole from, another machine.
 
     Returns:
         The source; its images are not listed yet.
@@ -107,7 +107,7 @@ def _open_remote(address: str, columns: Mapping[str, str], listener: Listener) -
         name = readable(name) if is_web(root) else name
         fetched = fetch(files, {name: file_facts(files, root, address)}, folder, address, listener)
         return _open_file(address, fetched / name, columns)
-    listed = list_files(files, root, address)
+    listed = list_files(files, root, address, listener)
     shards = {path: facts for path, facts in listed.items() if _is_shard(path)}
     if shards:
         return _open_folder(address, fetch(files, shards, root, address, listener), columns)

@@ -14,7 +14,7 @@ import fsspec
 
 from retop.data.decoding import BYTES_LIMIT
 from retop.data.sources.layout import Member, arrange
-from retop.data.sources.source import Listing
+from retop.data.sources.source import Listing, reading_names
 from retop.data.sources.web import is_refusal, is_web, leads_back, list_pages, place_of, readable
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Listener, PartAdvanced, PartFinished, PartStarted, ignore
@@ -77,7 +77,7 @@ class RemoteFolder:
         Raises:
             DataError: the address cannot be listed, or holds no class folders or no image in them.
         """
-        found = self._list()
+        found = self._list(listener)
         refused = [path.rstrip("/") for path, facts in found.items() if facts.get("refused")]
         folders = [path for path, facts in found.items() if path.endswith("/") and not facts.get("refused")]
         members = list(self._members(found, listener))
@@ -109,8 +109,8 @@ class RemoteFolder:
         _keep(kept, content)
         return content
 
-    def _list(self) -> Mapping[str, Mapping[str, Any]]:
-        found, self._listed = self._listed or list_files(self._files, self._root, self.location), None
+    def _list(self, listener: Listener = ignore) -> Mapping[str, Mapping[str, Any]]:
+        found, self._listed = self._listed or list_files(self._files, self._root, self.location, listener), None
         return found
 
     def _members(self, found: Mapping[str, Mapping[str, Any]], listener: Listener = ignore) -> Iterator[Member]:
@@ -174,7 +174,7 @@ def open_address(address: str) -> tuple[Any, str]:
     return files, root
 
 
-def list_files(files: Any, root: str, address: str) -> dict[str, Mapping[str, Any]]:
+def list_files(files: Any, root: str, address: str, listener: Listener) -> dict[str, Mapping[str, Any]]:
     """Every file below an address: path relative to it, and what the service says of it.
 
     What a store's console makes as a folder is an object without content; its path ends in a slash.
@@ -183,7 +183,8 @@ def list_files(files: Any, root: str, address: str) -> dict[str, Mapping[str, An
         DataError: it cannot be listed.
     """
     try:
-        found = list_pages(files, root) if is_web(root) else files.find(root, detail=True)
+        with reading_names(listener):
+            found = list_pages(files, root) if is_web(root) else files.find(root, detail=True)
     # Every service has errors of its own.
     except Exception as error:
         raise DataError(f"{address} cannot be listed: {reason_of(error)}{_way_in(address, error)}") from error

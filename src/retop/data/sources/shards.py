@@ -11,7 +11,7 @@ from threading import Lock
 from retop.data.decoding import BYTES_LIMIT
 from retop.data.sources.layout import Member, arrange
 from retop.data.sources.names import extension_of, is_other_file, is_tool_name, name_below, splits_of_files
-from retop.data.sources.source import Leftovers, Listing, Rows, few
+from retop.data.sources.source import Leftovers, Listing, Rows, few, reading_names
 from retop.errors import DataError, UnreadableImageError
 from retop.evaluation.numerals import count, word
 from retop.events import Listener, Notice
@@ -64,8 +64,9 @@ class TarSource:
         Raises:
             DataError: a file is no tar file, is compressed, or holds neither WebDataset samples nor class folders.
         """
-        self._places = places = self._list(listener)
-        samples = self._samples(places)
+        with reading_names(listener):
+            self._places = places = self._list(listener)
+            samples = self._samples(places)
         if any(sample.said for sample in samples.values()):
             return self._webdataset(places, samples, listener)
         members = (Member(path.partition("::")[2], p.size_bytes, p.modified_ns) for path, p in places.items())

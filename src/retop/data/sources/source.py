@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -22,6 +23,9 @@ SCAN_SCHEMA = pa.schema(
         ("modified_ns", pa.int64()),
     ]
 )
+NAMES = "images: reading the list of files"
+"""Of an archive or a server, which give all names before the first of them can be looked at."""
+
 LISTING = "images: listing"
 LATE_SECONDS = 2.0
 """A listing that takes longer shows how far it is."""
@@ -139,15 +143,18 @@ class Rows:
 
     Args:
         listener: is told how many there are so far, once the listing has taken two seconds.
+        at_once: whether it is told from the beginning, where much is to be done before the first row.
     """
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, at_once: bool = False) -> None:
         self._batches: list[pa.RecordBatch] = []
         self._full = 0
         self._pending: list[tuple[str, str, str | None, str | None, int, int]] = []
         self._listener = listener
         self._began = time.perf_counter()
         self._told: int | None = None
+        if at_once:
+            self._begin()
 
     def add(
         self, path: str, label: str, split: str | None, size_bytes: int, modified_ns: int, group: str | None = None
@@ -195,11 +202,23 @@ class Rows:
 
     def _tell(self) -> None:
         if self._told is None and time.perf_counter() - self._began >= LATE_SECONDS:
-            self._listener(PartStarted(LISTING, None, "files"))
-            self._told = 0
+            self._begin()
         if self._told is not None:
             self._listener(PartAdvanced(LISTING, len(self) - self._told))
             self._told = len(self)
+
+    def _begin(self) -> None:
+        self._listener(PartStarted(LISTING, None, "files"))
+        self._told = 0
+
+
+@contextmanager
+def reading_names(listener: Listener) -> Iterator[None]:
+    """Show that names are asked for, which cannot be counted before all are there."""
+    began = time.perf_counter()
+    listener(PartStarted(NAMES, None, "files"))
+    yield
+    listener(PartFinished(NAMES, time.perf_counter() - began))
 
 
 def few(names: Sequence[str], count: int | None = None, shown: int = 3) -> str:
