@@ -174,7 +174,6 @@ class RunTrainer:
                 dataset.validation,
                 (lambda: FrozenFeatures(*self._collect())) if stored else None,
                 frozen=prepared.frozen_groups,
-                num_views=prepared.num_views,
                 seed=prepared.request.seed,
                 costs=costs,
                 allowance=self._allowance(costs, stages),

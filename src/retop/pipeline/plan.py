@@ -26,7 +26,7 @@ from retop.pipeline.request import RunRequest, Setting
 from retop.records import STORED_PARTS, PlannedPart
 from retop.room import memory_room
 from retop.training.costs import fit_seconds
-from retop.training.isolation import MOST_FITTED, NUM_FITS, NUM_PASSES, sample_size
+from retop.training.isolation import MOST_FITTED, NUM_FITS, NUM_PASSES, SAMPLE_SIZES
 from retop.training.stages import PENALTIES_C
 from retop.training.step_size import NUM_STEPS
 from retop.training.weighting import class_weights, describe_imbalance
@@ -202,14 +202,14 @@ class RunPlanner:
 
     def _isolating_part(self, evaluation_seconds: float, others: Sequence[PlannedPart]) -> PlannedPart:
         """At most their share of what the run does with a full store, too."""
-        images = sample_size(self._num_train, self._prepared.num_views, self._num_validation)
+        images = min(max(SAMPLE_SIZES), self._num_validation)
         seconds = NUM_PASSES * images * evaluation_seconds
         if self._prepared.source != "images" and self._prepared.needs_features:
             fitted = min(MOST_FITTED, self._num_train)
             seconds += fit_seconds(NUM_FITS, fitted, self._prepared.num_features, len(self._dataset.classes))
         certain = sum(part.seconds or 0.0 for part in others if part.part not in STORED_PARTS)
         seconds = min(seconds, self._recipe.isolating_share * certain)
-        return self._part("isolating tests", f"{images:,} images, {NUM_PASSES} times at most", seconds)
+        return self._part("isolating tests", f"at most {images:,} images, {NUM_PASSES} times", seconds)
 
     def _rows_text(self, rows: int) -> str:
         views = self._prepared.num_views

@@ -30,10 +30,11 @@ from retop.training.order import Rows, derive_seed
 from retop.training.probing import FOLDS, FrozenFeatures, count_right, cross_validate, fit_logits, least_sharpness
 from retop.training.sample import BATCH, Sample, decode_plainly, has_batch_norm, in_batches
 
-FEWEST_IMAGES, MOST_IMAGES, PASSES_PER_IMAGE = 64, 256, 100
+SAMPLE_SIZES = (256, 128, 64)
+"""Images that the tests look at: the most with which all tests fit into what they may take; else the fewest, and what
+does not fit is left out."""
 NUM_PASSES = 5
-"""One image in 100 of those that pass the network in a run keeps all passes over the sample at 5 % of
-those, which are but a part of its time."""
+"""Of a sample's images, its batch statistics and another sample to learn from included."""
 MOST_FITTED = 1000
 NUM_FITS = FOLDS + 2
 REGRESSIONS, DEPTHS = "regressions on the features", "probe at several depths"
@@ -82,6 +83,25 @@ class _Images:
     learned: Rows
     asked: Rows
 
+    def first(self, number: int) -> "_Images":
+        """At most so many of each."""
+        return _Images(self.train, self.validation, self.learned[:number], self.asked[:number])
+
+
+@dataclass(frozen=True)
+class _Prices:
+    """Seconds of what is done with a sample; `passing` is those of all its images through the network once."""
+
+    decoding: float
+    passing: float
+    changing: float
+    probing: float
+
+    @property
+    def together(self) -> float:
+        """Of all tests."""
+        return self.decoding + self.passing + self.changing + self.probing
+
 
 def isolate(
     predictor: Predictor,
@@ -91,7 +111,6 @@ def isolate(
     open_features: Callable[[], FrozenFeatures] | None,
     *,
     frozen: Sequence[Group],
-    num_views: int,
     seed: int,
     costs: Costs,
     allowance: Allowance,
@@ -105,7 +124,6 @@ def isolate(
         validation: validation images, in the order of `predictions`.
         open_features: gives the features of the frozen network; None where they were not stored.
         frozen: groups of layers that were not trained, from the stem on.
-        num_views: V of the run; with the number of images it sets the size of the sample.
         seed: of the run.
         costs: of what the tests do.
         allowance: what the tests may take; the first of them are the most telling for their work. Those that fail are
@@ -114,10 +132,9 @@ def isolate(
     Returns:
         The record.
     """
-    wanted = sample_size(len(train), num_views, len(validation))
     generator = np.random.default_rng(derive_seed("isolation", seed))
     # In an order of chance: a batch of one class would have the statistics of that class.
-    rows = generator.permutation(len(validation))[:wanted]
+    rows = generator.permutation(len(validation))
     picked = generator.permutation(len(train))[:MOST_FITTED]
 
     features = _open_features(open_features, frozen, allowance)
@@ -127,12 +144,14 @@ def isolate(
         regress = partial(_regress, features, train, validation, picked, generator, allowance.stop)
         regressions = allowance.make(fit_seconds(NUM_FITS, len(picked), *sizes), regress, REGRESSIONS)
 
-    sampled = _test_sample(
-        predictor, _Images(train, validation, picked[:wanted], rows), features, frozen, costs, allowance
-    )
+    frozen = frozen if features is not None else ()
+    samples = [_Images(train, validation, picked, rows).first(number) for number in SAMPLE_SIZES]
+    priced = [(sample, _price(sample, costs, frozen, sizes)) for sample in samples]
+    images, prices = next((one for one in priced if one[1].together <= allowance.seconds), priced[-1])
+    sampled = _test_sample(predictor, images, prices, features, frozen, allowance)
     regressions = regressions or _Regressions()
     return IsolationRecord(
-        validation=count_right(predictions.logits_nk[rows], validation.labels_n[rows]),
+        validation=count_right(predictions.logits_nk[images.asked], validation.labels_n[images.asked]),
         batch_statistics=sampled.statistics,
         border=sampled.changed.border,
         middle=sampled.changed.middle,
@@ -147,34 +166,39 @@ def isolate(
     )
 
 
+def _price(images: _Images, costs: Costs, frozen: Sequence[Group], sizes: tuple[int, int]) -> _Prices:
+    num_asked, num_learned = len(images.asked), len(images.learned)
+    passing, probing = costs.passing(num_asked, BATCH), 0.0
+    if frozen:
+        probing = costs.decoding(num_learned) + costs.passing(num_learned, BATCH) + passing
+        probing += fit_seconds(len(frozen) + 1, num_learned, *sizes)
+    return _Prices(costs.decoding(num_asked), passing, 2 * passing + costs.changing(num_asked), probing)
+
+
 def _test_sample(
     predictor: Predictor,
     images: _Images,
+    prices: _Prices,
     features: FrozenFeatures | None,
     frozen: Sequence[Group],
-    costs: Costs,
     allowance: Allowance,
 ) -> _Sampled:
     """Tests that decode images."""
     exchangeable = _can_exchange_statistics(predictor, allowance)
-    asking = [BATCH_STATISTICS] * exchangeable + [BORDERS] + [DEPTHS] * (features is not None and bool(frozen))
-    num_asked, num_learned = len(images.asked), len(images.learned)
-    passing, decoding = costs.passing(num_asked, BATCH), costs.decoding(num_asked)
-    if not allowance.affords(decoding + passing, *asking):
+    asking = [BATCH_STATISTICS] * exchangeable + [BORDERS] + [DEPTHS] * bool(frozen)
+    if not allowance.affords(prices.decoding + prices.passing, *asking):
         return _Sampled()
-    sample = allowance.make(decoding, lambda: Sample(predictor, images.validation, images.asked), *asking)
+    sample = allowance.make(prices.decoding, lambda: Sample(predictor, images.validation, images.asked), *asking)
     if sample is None:
         return _Sampled()
     # Asked before, and answered last: it changes the batch norms.
-    exchanging = exchangeable and allowance.covers(BATCH_STATISTICS, passing)
-    changed = allowance.make(2 * passing + costs.changing(num_asked), partial(_change, sample), BORDERS)
+    exchanging = exchangeable and allowance.covers(BATCH_STATISTICS, prices.passing)
+    changed = allowance.make(prices.changing, partial(_change, sample), BORDERS)
     depths: tuple[DepthResult, ...] | None = None
     if features is not None and frozen:
         last = FrozenFeatures(features.train_nf[images.learned], features.validation_nf[images.asked])
         probe = partial(_probe_depths, sample, frozen, images.train, images.learned, last)
-        probing = costs.decoding(num_learned) + costs.passing(num_learned, BATCH) + passing
-        probing += fit_seconds(len(frozen) + 1, num_learned, features.train_nf.shape[1], len(images.train.classes))
-        depths = allowance.make(probing, probe, DEPTHS)
+        depths = allowance.make(prices.probing, probe, DEPTHS)
     statistics = allowance.make(0.0, sample.use_batch_statistics, BATCH_STATISTICS) if exchanging else None
     return _Sampled(changed or UNCHANGED, depths or (), statistics)
 
@@ -239,15 +263,3 @@ def _probe_depths(
         last,
         (train.labels_n[learned], sample.labels_n),
     )
-
-
-def sample_size(num_train: int, num_views: int, num_validation: int) -> int:
-    """Validation images that the tests look at.
-
-    Args:
-        num_train: training images.
-        num_views: V.
-        num_validation: validation images.
-    """
-    share = (num_train * num_views + 2 * num_validation) // PASSES_PER_IMAGE
-    return min(num_validation, max(FEWEST_IMAGES, min(MOST_IMAGES, share)))

@@ -10,9 +10,10 @@ import torch
 from sklearn.linear_model import LogisticRegression as SklearnRegression
 
 from example_records import contender
+from images import write_split_shapes
 from retop.activations import ActivationStore
 from retop.backbones import build_backbone
-from retop.data import Dataset
+from retop.data import Dataset, open_dataset
 from retop.diagnosis import evidence_of
 from retop.diagnosis.labels import surprising
 from retop.diagnosis.untested import NotTested
@@ -41,7 +42,7 @@ from retop.training.probing import (
     least_sharpness,
 )
 from retop.training.sample import exchange_middles, other_donors
-from small_runs import model_bytes, run_small, saved_epochs, without_clock
+from small_runs import model_bytes, run_small, saved_epochs, small_recipe, without_clock
 
 COSTS = Costs(
     [GroupRecord(name, 0, flops, 0) for name, flops in (("stem", 10**9), ("late", 10**8))],
@@ -147,9 +148,31 @@ def test_what_lacks_features_or_memory_is_left_out_and_said(
     allowance = Allowance(1e15)
     isolate(
         predictor, read_finished_run(tmp_path / "run").validation, shapes.train, shapes.validation, None,
-        frozen=(), num_views=1, seed=0, costs=COSTS, allowance=allowance,
+        frozen=(), seed=0, costs=COSTS, allowance=allowance,
     )  # fmt: skip
     assert [one.test for one in allowance.skipped] == ["statistics of the batch"]
+
+
+def test_a_sample_is_the_largest_with_which_all_tests_fit(small_weights: Path, tmp_path: Path) -> None:
+    dataset = open_dataset(write_split_shapes(tmp_path / "images", 3, 100, 3), small_recipe().data)
+    run_small(tmp_path / "run", dataset, weights=small_weights, settings={"isolating_tests": False})
+    predictions, sizes, left_out = read_finished_run(tmp_path / "run").validation, [], []
+    for seconds in np.geomspace(0.25, 256, 11):
+        allowance = Allowance(float(seconds))
+        tests = isolate(
+            Predictor(tmp_path / "run" / "model"), predictions, dataset.train, dataset.validation, None,
+            frozen=(), seed=0, costs=COSTS, allowance=allowance,
+        )  # fmt: skip
+        assert 0 <= allowance.seconds <= seconds
+        sizes.append(tests.validation.n)
+        left_out.append(len(allowance.skipped))
+    assert sizes == sorted(sizes)
+    assert set(sizes) == {64, 128, 256}
+    # Only the smallest is taken where not all fits.
+    assert [number for number, skipped in zip(sizes, left_out, strict=True) if skipped] == [64] * sum(
+        map(bool, left_out)
+    )
+    assert left_out[0] and not left_out[-1]
 
 
 def test_work_is_counted_as_it_is_done() -> None:
