@@ -97,7 +97,7 @@ SOURCES = [
     Rule("a listing that takes more than two seconds counts its files", "sources/source.py", "if self._told is None and time.perf_counter() - self._began >= LATE_SECONDS:", "if False:", "test_source.py::test_a_listing_that_takes_long_counts_its_files"),
     Rule("the reading of an archive's or a server's list of files is shown from its beginning", "sources/source.py", 'listener(PartStarted(NAMES, None, "files"))', "pass", "test_source.py::test_that_an_archive_is_opened_is_shown_before_it_is"),
     Rule("an image is decoded once for up to four of its views", "activations/fill.py", "VIEWS_AT_ONCE = 4\n", "VIEWS_AT_ONCE = 1\n", "activations/test_fill.py::test_views_that_are_filled_together_equal_those_filled_alone_and_images_are_decoded_once"),
-    Rule("Parquet of large photographs is unpacked in pieces of bounded bytes", "sources/embedded.py", "rows = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE * group.num_rows // max(held, 1)))", "rows = _ROWS_AT_ONCE", "test_tables.py::test_parquet_of_large_photographs_is_unpacked_in_pieces_of_bounded_bytes"),
+    Rule("Parquet of large photographs is unpacked in pieces of bounded bytes", "sources/embedded.py", "rows = _ROWS_AT_ONCE if held <= _BYTES_AT_ONCE else 1", "rows = _ROWS_AT_ONCE", "test_tables.py::test_parquet_of_large_photographs_is_unpacked_in_pieces_of_bounded_bytes"),
     Rule("folders that a web server refuses to show are told", "sources/remote.py", '"", listener, refused)', '"", listener)', "test_remote.py::test_a_folder_that_a_web_server_refuses_is_told"),
 ]  # fmt: skip
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,9 @@ from retop.schema import remove_partial_files, whole_file
 
 _ROWS_AT_ONCE = 1_000
 _BYTES_AT_ONCE = 64 * 2**20
+_READ_AT_ONCE = 2**20
+"""Bytes; without it Arrow reads all of a column's part of a row group at once."""
+
 _PART = "images: unpacking Parquet"
 
 
@@ -97,7 +100,7 @@ class ParquetImages:
             raise UnreadableImageError(path, f"the row cannot be read: {error}") from error
 
     def _list(self, name: str, file: Path, split: str | None, rows: Rows, listener: Listener) -> None:
-        parquet = pq.ParquetFile(file)
+        parquet = pq.ParquetFile(file, buffer_size=_READ_AT_ONCE, pre_buffer=False)
         columns = find_columns(parquet.schema_arrow, self._columns, f"{self.location}: {name}")
         unpacked = _Unpacked(_unpacked_file(file, columns.image))
         if not unpacked.file.exists():
@@ -117,7 +120,7 @@ class ParquetImages:
 
     def _unpacked_of(self, name: str) -> "_Unpacked":
         if name not in self._unpacked:
-            parquet = pq.ParquetFile(self._files[name])
+            parquet = pq.ParquetFile(self._files[name], buffer_size=_READ_AT_ONCE, pre_buffer=False)
             columns = find_columns(parquet.schema_arrow, self._columns, name)
             unpacked = _Unpacked(_unpacked_file(self._files[name], columns.image))
             # The cache may have been emptied, and a report looks at pictures without a listing.
@@ -235,8 +238,22 @@ def _batches(parquet: pq.ParquetFile, column: str) -> Iterator[pa.RecordBatch]:
         group = parquet.metadata.row_group(number)
         chunks = [group.column(place) for place in range(group.num_columns)]
         held = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] == column)
-        rows = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE * group.num_rows // max(held, 1)))
-        yield from parquet.iter_batches(rows, row_groups=[number], columns=[column])
+        # A few rows may hold nearly all of a large group.
+        rows = _ROWS_AT_ONCE if held <= _BYTES_AT_ONCE else 1
+        yield from _joined(parquet.iter_batches(rows, [number], [column], use_threads=False))
+
+
+def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Batches put together as far as their rows and bytes allow."""
+    pending: list[pa.RecordBatch] = []
+    for batch in batches:
+        held = sum(each.nbytes for each in pending)
+        if pending and (held + batch.nbytes > _BYTES_AT_ONCE or len(pending) == _ROWS_AT_ONCE):
+            yield pa.Table.from_batches(pending).combine_chunks().to_batches()[0]
+            pending = []
+        pending.append(batch)
+    if pending:
+        yield pa.Table.from_batches(pending).combine_chunks().to_batches()[0]
 
 
 def _image_column(schema: pa.Schema, given: Mapping[str, str]) -> str | None:
