@@ -30,7 +30,7 @@ def resolve_name(name: str) -> tuple[str, dict[str, Any]]:
     architecture, _, tag = timm_name.partition(".")
     if not timm.is_model(architecture):
         raise _unknown(name)
-    tags = {known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")}
+    tags = {known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")} if tag else set()
     if tag and tag not in tags:
         offered = ", ".join(sorted(f"{architecture}.{known}" for known in tags)) or "none"
         raise UnknownBackboneError(
