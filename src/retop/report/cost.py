@@ -42,7 +42,7 @@ class CostFacts:
     """In the order in which they were made."""
 
     totals: tuple[PartCost, ...]
-    """The same parts, those of all runs together; `run` is ``all``."""
+    """The same parts, those of all runs together, in the order of the run that has most; `run` is ``all``."""
 
     seconds: float
     """Sum."""
@@ -141,9 +141,11 @@ def cost_facts(runs: Sequence[RunRecord], plan: PlanRecord | None) -> CostFacts:
         for run in runs
         for timing in run.timings
     )
+    # A baseline has few of the parts; that of a fine-tuned run is the order of them all.
+    longest_first = sorted(runs, key=lambda run: -len(run.timings))
     totals = tuple(
         _together("all", name, [part for part in parts if part.part == name])
-        for name in dict.fromkeys(part.part for part in parts)
+        for name in dict.fromkeys(timing.part for run in longest_first for timing in run.timings)
     )
     everything = _together("all", "all", parts)
     return CostFacts(

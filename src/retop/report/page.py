@@ -224,6 +224,17 @@ def finding_files(finding: Any, most: int | None = 12) -> list[str]:
     return [str(path) for group in groups for path in (group if isinstance(group, list | tuple) else [group])][:most]
 
 
+def audit_names(findings: Sequence[Finding]) -> list[str]:
+    """What the audit of the data found, each once; the codes of its rules begin with D."""
+    return list(dict.fromkeys(one.name for one in findings if one.code.startswith("D")))
+
+
+def as_sentence(text: str, capital: bool = True) -> str:
+    """A text that may begin small and end without a full stop, as those of the audit do; names keep their letters."""
+    stop = "" if text.endswith((".", "?", "!")) else "."
+    return f"{text[:1].upper() if capital else text[:1]}{text[1:]}{stop}"
+
+
 def group_findings(findings: Sequence[Finding]) -> list[list[Finding]]:
     """Findings that differ only in what was seen, together, in the order of the first of each."""
     groups: dict[object, list[Finding]] = {}
@@ -261,6 +272,7 @@ def _environment(thumbnails: Thumbnails, heatmaps: Sequence[Heatmaps], escape: b
     environment.filters |= {
         "count": count, "percent": percent, "percent_range": percent_range, "points": points, "p_value": p_value,
         "seconds": seconds, "short": short, "size": size, "cell": _table_cell, "md": _escaped_markdown,
+        "sentence": as_sentence,
         "seconds_or_none": lambda value: "" if value is None else seconds(value),
         "size_or_none": lambda value: "" if value is None else size(value),
     }  # fmt: skip
@@ -270,7 +282,8 @@ def _environment(thumbnails: Thumbnails, heatmaps: Sequence[Heatmaps], escape: b
 
     environment.globals |= {"thumb": thumbnails.place, "heat_map": heat_map,
                             "heat_map_legend": lambda place: heatmaps[place].legend,
-                            "finding_files": finding_files, "group_findings": group_findings}  # fmt: skip
+                            "finding_files": finding_files, "group_findings": group_findings,
+                            "audit_names": audit_names}  # fmt: skip
     return environment
 
 

@@ -88,6 +88,14 @@ def test_cost_is_the_sum_of_its_parts() -> None:
     ]
 
 
+def test_parts_stand_in_the_order_in_which_they_are_made_whichever_run_ranks_first() -> None:
+    (tuned,) = contender("vgg16").runs
+    probe = replace(tuned, timings=(tuned.timings[0], replace(tuned.timings[0], part="other")))
+    tuned = replace(tuned, timings=(*tuned.timings, replace(tuned.timings[0], part="other")))
+    totals = cost_facts([probe, tuned], None).totals
+    assert [part.part for part in totals] == ["prefix", "stage 1", "stage 2", "other"]
+
+
 def test_disk_that_one_run_did_not_record_is_not_summed() -> None:
     first, second = contender("vgg16", seeds=2).runs
     older = replace(second, timings=tuple(replace(timing, disk_bytes=None) for timing in second.timings))

@@ -23,7 +23,7 @@ from retop.report import report_facts, write_report
 from retop.report.contents import comparison_facts, open_folder
 from retop.report.cost import CostFacts, PartCost
 from retop.report.interactive import cost_figure
-from retop.report.page import _keys, group_findings, page_figures
+from retop.report.page import _keys, group_findings, page_figures, render_markdown, render_page
 from retop.report.page_figure import SERIES, line_of
 from retop.report.paper import COLOURS
 
@@ -100,6 +100,16 @@ def test_every_figure_is_one_that_plotly_knows(folder: Path) -> None:
 
 def test_facts_as_text(folder: Path) -> None:
     assert write_report([folder], "markdown").read_text("utf-8") == GOLDEN.read_text("utf-8")
+
+
+def test_what_the_audit_found_is_told_in_sentences_and_beside_the_data(folder: Path) -> None:
+    facts, opened = report_facts([folder])
+    audited = Finding("D06", "near copies across splits", "warning", "2 images lie in two", "", "leave them out", {})
+    assert "The audit found" not in render_page(facts, opened)
+    facts = replace(facts, comparisons=(replace(facts.comparisons[0], findings=(audited,)),))
+    assert "2 images lie in two. Leave them out." in render_markdown(facts)
+    data = render_page(facts, opened).split(">Data</h2>")[1].split(">Networks</h2>")[0]
+    assert "The audit found near copies across splits" in data
 
 
 def test_facts_as_data(folder: Path) -> None:
