@@ -14,6 +14,7 @@ import torch
 
 from retop.backbones.embedded import WEIGHTS_FOLDER
 from retop.records import RunRecord, read_record
+from retop.schema import write_bytes
 
 MOST_BYTES = 1_000_000
 KEPT_KEYS = ("input_size", "pool_size", "crop_pct", "crop_mode", "interpolation", "mean", "std", "first_conv")
@@ -38,10 +39,10 @@ def main() -> None:
     weights = safetensors.torch.save(tensors)
     if len(weights) > MOST_BYTES:
         sys.exit(f"{run_folder} holds {len(weights):,} bytes as float16; at most {MOST_BYTES:,} go into the package")
-    (folder / "model.safetensors").write_bytes(weights)
+    write_bytes(folder / "model.safetensors", weights)
     described = describe(run, config)
-    (folder / "config.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
-    (folder / "card.md").write_text(write_card(run, described, len(weights)), encoding="utf-8")
+    write_bytes(folder / "config.json", (json.dumps(described, indent=1) + "\n").encode())
+    write_bytes(folder / "card.md", write_card(run, described, len(weights)).encode())
     print(f"{folder}: {len(weights):,} bytes, {described['pretrained_cfg']['description']}")
 
 
