@@ -35,6 +35,7 @@ UNITS = {
             "expected_wrong",
             "num_accepted",
             "num_train",
+            "num_without_leaks",
             "only_here",
             "only_last",
             "parameters",

@@ -81,6 +81,11 @@ def read_class_weights(text: str) -> str | dict[str, float]:
     """
     if text in ("none", "balanced"):
         return text
+    if not Path(text).exists():
+        raise UsageError(
+            f"--class-weights takes none, balanced, or a file with a weight for each class; received {text!r}, and "
+            f"there is no such file"
+        )
     import yaml
 
     try:

@@ -125,6 +125,7 @@ def _show_plan(plan: "PlanRecord", console: Console) -> None:
 def _show(comparison: "Comparison") -> None:
     from retop.cli.tables import comparison_table, misses_table
     from retop.records.finished import REPORT
+    from retop.report.figures import FIGURES_FOLDER
 
     console = Console()
     console.print(comparison_table(comparison.record))
@@ -135,6 +136,8 @@ def _show(comparison: "Comparison") -> None:
     folder = comparison.folder
     if (folder / REPORT).is_file():
         _say(console, f"Report: {folder / REPORT}")
+    if (folder / FIGURES_FOLDER).is_dir():
+        _say(console, f"Figures (curves, confusion matrices; each run has its own): {folder / FIGURES_FOLDER}")
     if comparison.record.recommended is not None:
         which = "recommended model" if comparison.record.data.folds is None else "recommended model of the first fold"
         _say(console, f"Use the {which}: retop predict {shlex.quote(str(comparison.recommended))} photo.jpg")

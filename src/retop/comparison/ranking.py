@@ -20,7 +20,7 @@ from retop.evaluation import (
     wilson_interval,
 )
 from retop.recipe import Recipe
-from retop.records import ComparisonRow, Interval, Metrics, PairedComparison, Predictions, RunRecord, SeedSummary
+from retop.records import ComparisonRow, Metrics, PairedComparison, Predictions, RunRecord, SeedSummary
 
 Kind = Literal["fine-tuned", "scratch", "probe"]
 
@@ -57,7 +57,7 @@ def rank(
     Args:
         contenders: in any order, names all different.
         recipe: the comparison's recipe; backbones with another one are marked.
-        leaked: images with copies among those that training sees; accuracy is given without them too.
+        leaked: images with copies in train or validation; accuracy is given without them too.
 
     Returns:
         The rows by rank, then accuracy, then name; and every pair, in the order of the rows.
@@ -211,6 +211,8 @@ def _row(
     leaked: frozenset[str],
 ) -> ComparisonRow:
     first = contender.runs[0]
+    kept_right_n = _without(contender.predictions[0], leaked)
+    leaks = len(kept_right_n) < len(contender.predictions[0].paths)
     return ComparisonRow(
         name=contender.name,
         kind=contender.kind,
@@ -226,7 +228,10 @@ def _row(
         stage2_accuracy=_stage_accuracy(contender, 2),
         seconds=_mean_seconds(contender),
         recipe_differs=contender.kind == "fine-tuned" and not all(_same(run.recipe, recipe) for run in contender.runs),
-        without_leaks=_without(contender.predictions[0], leaked),
+        without_leaks=wilson_interval(int(kept_right_n.sum()), len(kept_right_n))
+        if leaks and len(kept_right_n)
+        else None,
+        num_without_leaks=len(kept_right_n) if leaks else None,
     )
 
 
@@ -236,12 +241,9 @@ def _same(one: Recipe, other: Recipe) -> bool:
     return stages and one == replace(other, stage1=one.stage1, stage2=one.stage2)
 
 
-def _without(predictions: Predictions, leaked: frozenset[str]) -> Interval | None:
-    """Accuracy on the images that have no copy among those that training sees; None where none has."""
-    kept = np.array([path not in leaked for path in predictions.paths])
-    if kept.all() or not kept.any():
-        return None
-    return wilson_interval(int(right_answers(predictions)[kept].sum()), int(kept.sum()))
+def _without(predictions: Predictions, leaked: frozenset[str]) -> npt.NDArray[np.bool_]:
+    """Whether each image that has no copy in train and validation is answered rightly."""
+    return right_answers(predictions)[[path not in leaked for path in predictions.paths]]
 
 
 def _ranked_metrics(contender: Contender) -> Metrics:

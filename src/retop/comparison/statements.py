@@ -56,19 +56,25 @@ def _folds(data: DataRecord) -> list[str]:
 
 
 def _leaks(rows: Sequence[ComparisonRow]) -> list[str]:
-    leaking = [row for row in rows if row.without_leaks is not None]
+    leaking = [row for row in rows if row.num_without_leaks is not None]
     if not leaking:
         return []
+    split, where = leaking[0].metrics.split, "(first seed; retop check names the images)"
+    if not any(row.num_without_leaks for row in leaking):
+        return [
+            f"All {leaking[0].metrics.n:,} {split} images have copies among the images of other splits, so the "
+            f"accuracies say nothing of new images {where}."
+        ]
     named = "; ".join(
-        f"{row.name} {100 * row.metrics.accuracy.value:.1f} % with them, {100 * row.without_leaks.value:.1f} % "
-        f"({100 * row.without_leaks.low:.1f} to {100 * row.without_leaks.high:.1f}) without"
+        f"{row.name} {100 * row.metrics.accuracy.value:.1f} % with them (n = {row.metrics.n:,}), "
+        f"{100 * row.without_leaks.value:.1f} % ({100 * row.without_leaks.low:.1f} to "
+        f"{100 * row.without_leaks.high:.1f}) without (n = {row.num_without_leaks:,})"
         for row in leaking
         if row.without_leaks is not None
     )
-    split = leaking[0].metrics.split
     return [
         f"Some {split} images have copies among the images of other splits, so the accuracies may flatter: {named} "
-        f"(first seed; retop check names the images)."
+        f"{where}."
     ]
 
 

@@ -193,7 +193,9 @@ def read_split_file(file: str) -> pa.Table:
 
 def _read_rows(file: Path) -> list[dict[str, str | None]]:
     with file.open(encoding="utf-8-sig", newline="") as opened:
-        reader = csv.DictReader(opened)
+        header = opened.readline()
+        opened.seek(0)
+        reader = csv.DictReader(opened, delimiter=max(",;\t", key=header.count))
         names = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = names
         if "path" not in names:

@@ -269,9 +269,15 @@ def _take_again(table: pa.Table, file: str, listener: Listener) -> pa.Table:
     if said["split"].null_count not in (0, said.num_rows) or said["fold"].null_count not in (0, said.num_rows):
         raise UsageError(f"--split-file {file}: some images have a split or a fold and some have none; fill them in")
     said = said.select(["path", "split", "fold"]).append_column("known", [pa.array(said["content"].to_pylist())])
-    joined = table.drop_columns(["split"]).join(said, "path", join_type="inner")
+    asked = table.drop_columns(["split"])
+    joined = asked.join(said, "path", join_type="inner")
     if joined.num_rows == 0:
-        raise UsageError(f"--split-file {file} names no image of the data; it was made for another folder")
+        joined = asked.join(_named_as_now(said, table), "path", join_type="inner")
+    if joined.num_rows == 0:
+        raise UsageError(
+            f"--split-file {file} names no image of the data: it says {said['path'][0].as_py()!r}, and images here are "
+            f"named like {table['path'][0].as_py()!r}"
+        )
     lost_folds = set(said["fold"].to_pylist()) - set(joined["fold"].to_pylist())
     if lost_folds:
         raise UsageError(f"--split-file {file}: no image of fold {min(lost_folds)} is in the data, or can be read")
@@ -286,6 +292,15 @@ def _take_again(table: pa.Table, file: str, listener: Listener) -> pa.Table:
         if number:
             listener(Notice("warning", f"{count(number, 'image is', 'images are')} {what}"))
     return joined.drop_columns(["known"])
+
+
+def _named_as_now(said: pa.Table, table: pa.Table) -> pa.Table:
+    """A split file whose images lie in an archive that had another name: what stands inside of it counts."""
+    inside = {path.rpartition("::")[2]: path for path in table["path"].to_pylist()}
+    if len(inside) < table.num_rows:
+        return said
+    paths = [inside.get(path.rpartition("::")[2], path) for path in said["path"].to_pylist()]
+    return said.set_column(said.schema.get_field_index("path"), "path", pa.array(paths, pa.string()))
 
 
 def _refuse_partly_split(source: ImageSource, table: pa.Table) -> None:

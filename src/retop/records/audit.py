@@ -32,7 +32,7 @@ class AuditRecord:
 
 
 def leaked_test_images(record: AuditRecord) -> frozenset[str]:
-    """Test images of which there are copies, exact or near, among the images that training sees.
+    """Test images of which there are copies, exact or near, in train or validation.
 
     Args:
         record: of the audit.

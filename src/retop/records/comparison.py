@@ -57,8 +57,11 @@ class ComparisonRow:
     """Whether a backbone's recipe is not the comparison's; never of a baseline, which has one of its own."""
 
     without_leaks: Interval | None = None
-    """Fraction right of the ranked images without those that the audit found copies of among the others, first seed,
-    with its Wilson interval; None where there are none."""
+    """Fraction right of the ranked images without those that the audit found copies of in other splits, first seed,
+    with its Wilson interval; None where there are no such copies, or nothing else."""
+
+    num_without_leaks: int | None = None
+    """Images that `without_leaks` speaks of; 0 where all have copies, None where none has."""
 
 
 @dataclass(frozen=True)

@@ -153,3 +153,14 @@ def test_ranking_on_validation_uses_validation_metrics() -> None:
     (row,), _ = rank([contender("a", split="validation")], Recipe())
     assert row.metrics.split == "validation"
     assert answers(np.ones(4, dtype=bool)).split == "test"
+
+
+@pytest.mark.parametrize(("num_leaked", "value", "left"), [(0, None, None), (4, 4 / 6, 6), (10, None, 0)])
+def test_copies_are_taken_out_and_what_is_left_is_counted(
+    num_leaked: int, value: float | None, left: int | None
+) -> None:
+    one = contender("a", right=first_right(8, 10))
+    (row,), _ = rank([one], Recipe(), frozenset(one.predictions[0].paths[:num_leaked]))
+    assert (row.without_leaks and row.without_leaks.value) == value
+    assert row.num_without_leaks == left
+    assert row.metrics.accuracy.value == 0.8

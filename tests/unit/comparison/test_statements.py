@@ -7,6 +7,7 @@ import pytest
 
 from example_records import comparison_record, contender, data_record
 from retop.comparison.statements import describe
+from retop.evaluation import wilson_interval
 from retop.records import FailedRun
 
 
@@ -23,6 +24,17 @@ def test_ten_images_are_said_to_show_little() -> None:
     assert "10 test images are few: 90 % right (vgg16) means between 60 % and 98 %." in said
     assert "established at the earliest by 6 images (60 % of them)" in said
     assert "No difference is established" in said
+
+
+def test_test_images_that_are_all_copies_are_said_to_show_nothing() -> None:
+    one = contender("a", right=first_right(9, 10))
+    record = comparison_record([one])
+    for left, told in ((0, "All 10 test images have copies"), (4, "90.0 % with them (n = 10), 75.0 % (30.1 to 95.4)")):
+        kept = wilson_interval(3, left) if left else None
+        rows = tuple(replace(row, without_leaks=kept, num_without_leaks=left) for row in record.rows)
+        said = " ".join(describe(rows, record.pairs, record.data, record.recommended))
+        assert told in said
+        assert ("without (n = 4)" in said) == bool(left)
 
 
 def test_four_images_can_establish_nothing() -> None:

@@ -16,7 +16,7 @@ from retop.recipe import DataRecipe
 from retop.records import read_split, write_split
 
 from .pictures import write_classes
-from .places import some_images, write_table
+from .places import some_images, write_table, write_zip
 
 FRACTIONS = (0.7, 0.15, 0.15)
 
@@ -179,6 +179,29 @@ def test_a_split_file_of_a_person_is_taken_and_what_it_lacks_is_said(tmp_path):
     assert "2 images are not in the split file" in said and "1 image is named by the split file" in said
     (tmp_path / "split.csv").write_text("path,split\na/0.png,holdout\n")
     with pytest.raises(UsageError, match="'holdout' is none of train"):
+        open_dataset(tmp_path / "data", DataRecipe(split_file=str(tmp_path / "split.csv")))
+
+
+def test_a_split_file_is_taken_though_its_archive_has_another_name(tmp_path):
+    write_zip(tmp_path / "photos.zip", some_images(per_class=9))
+    data = open_dataset(tmp_path / "photos.zip", DataRecipe())
+    write_split(tmp_path / "split.parquet", data.split_table())
+    (tmp_path / "photos.zip").rename(tmp_path / "renamed.zip")
+    recipe = DataRecipe(split_seed=7, split_file=str(tmp_path / "split.parquet"))
+    again = open_dataset(tmp_path / "renamed.zip", recipe)
+    assert again.split_table()["split"] == data.split_table()["split"]
+    assert again.record.fingerprint == data.record.fingerprint
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_split_file_of_a_spreadsheet_is_taken(tmp_path, separator):
+    write_classes(tmp_path / "data", {"a": 3, "b": 3})
+    rows = [separator.join((f"{'ab'[n // 3]}/{n}.png", ("train", "val", "test")[n % 3])) for n in range(6)]
+    (tmp_path / "split.csv").write_text("\n".join([f"\ufeffpath{separator}split", *rows]), encoding="utf-8")
+    data = open_dataset(tmp_path / "data", DataRecipe(split_file=str(tmp_path / "split.csv")))
+    assert [len(images) for images in (data.train, data.validation, data.test)] == [2, 2, 2]
+    (tmp_path / "split.csv").write_text("path,split\nelsewhere/0.png,train\n")
+    with pytest.raises(UsageError, match=r"names no image of the data: it says 'elsewhere/0.png'.* like '[ab]/0.png'"):
         open_dataset(tmp_path / "data", DataRecipe(split_file=str(tmp_path / "split.csv")))
 
 
