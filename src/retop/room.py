@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 SYSTEM = Path("/")
 # What a control group of version 1 says when it has no limit; version 2 says "max".
 UNLIMITED = 2**62
@@ -43,6 +41,8 @@ def memory_room(system: Path = SYSTEM) -> MemoryRoom:
 
 
 def _rooms(system: Path) -> Iterator[MemoryRoom]:
+    import psutil
+
     memory = psutil.virtual_memory()
     yield MemoryRoom(int(memory.available), int(memory.total), "the memory of this machine")
     for folder, usage, limits, cached in _groups(system):

@@ -7,15 +7,17 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 
 class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the operations of convolutions and matrix products; a multiply-add counts as two."""
 
     def __init__(self) -> None:
+        from torch.utils.flop_counter import flop_registry
+
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops = 0
+        self._formulas = flop_registry
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -25,7 +27,7 @@ class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             # What torch does here on meta tensors takes most of the time of describing a network.
             return torch.empty_like(args[0]), args[0].new_empty(0), args[0].new_empty(0)
         output = func(*args, **(kwargs or {}))
-        if formula := flop_registry.get(func._overloadpacket):
+        if formula := self._formulas.get(func._overloadpacket):
             self.flops += int(formula(*args, **(kwargs or {}), out_val=output))
         return output
 

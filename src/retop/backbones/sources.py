@@ -19,6 +19,9 @@ from retop.room import memory_room
 LARGEST_CONFIG = 8 * 2**20
 """Bytes of a config.json, from whomever: timm's have a few thousand."""
 
+_SMALL_BYTES = 64 * 2**20
+"""Weights of at most so many are read without asking how much memory is left."""
+
 _WEIGHTS_NAME = "model.safetensors"
 _PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")
 
@@ -225,8 +228,8 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _record(source: Any, file: Path, config: dict[str, Any], shown: Path | None = None) -> WeightsRecord:
     # Before the hash: a file with holes can be larger than any disk.
-    size, room = file.stat().st_size, memory_room()
-    if size > room.left_bytes:
+    size = file.stat().st_size
+    if size > _SMALL_BYTES and size > (room := memory_room()).left_bytes:
         raise WeightsError(f"{file} has {size:,} bytes, and {room}. Free some, or take a smaller network")
     texts = [str(config[key]) if config.get(key) else None for key in ("license", "description")]
     return WeightsRecord(source, str((shown or file).resolve()), None, hash_file(file), texts[0], texts[1])

@@ -1,6 +1,8 @@
 """The networks of half a million parameters, and the weights that come with the package."""
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -128,3 +130,12 @@ def test_weights_without_a_classifier_do_not_ask_for_one(name: str) -> None:
         network.state_dict()[key := next(iter(network.state_dict()))],
         build_backbone(name).network.state_dict()[key],
     )
+
+
+def test_building_one_waits_for_nothing_that_it_does_not_need() -> None:
+    code = (
+        "import sys, torch, timm; from retop.backbones import build_backbone; build_backbone('pocket_vgg'); "
+        "sys.exit(', '.join({'pyarrow', 'psutil', 'sklearn', 'scipy', 'lightning_fabric'} & set(sys.modules)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
