@@ -1,6 +1,5 @@
 """From the name a user gives to timm's architecture and its description of the weights."""
 
-import difflib
 from typing import Any
 
 import timm
@@ -48,6 +47,8 @@ def plain_config(config: Any) -> dict[str, Any]:
 
 
 def _unknown(name: str) -> UnknownBackboneError:
+    import difflib
+
     short = [entry.name for entry in known_backbones()]
     stem = name.partition(".")[0]
     close = difflib.get_close_matches(stem, short, n=2) + difflib.get_close_matches(stem, timm.list_models(), n=4)

@@ -374,3 +374,10 @@ def test_folders_are_listed_one_at_a_time_in_the_order_of_sorted_paths(tmp_path)
 )  # fmt: skip
 def test_extensions_are_those_of_the_standard_library(name, extension):
     assert extension_of(name) == extension == os.path.splitext(name)[1].lower()  # noqa: PTH122
+
+
+@pytest.mark.parametrize("name", ["shards.tar.gz", "shards.tgz", "photos.tar.zst"])
+def test_a_compressed_archive_is_refused_with_the_way_out(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x1f\x8b" + bytes(100))
+    with pytest.raises(DataError, match=r"is compressed.*unpack it to \.tar"):
+        open_source(tmp_path / name)

@@ -93,6 +93,10 @@ def _open_file(given: str, file: Path, columns: Mapping[str, str]) -> ImageSourc
         return TarSource(given, file, (file,), columns)
     if file.suffix.lower() in (".csv", ".tsv", ".txt"):
         return TableSource(given, file, columns)
+    if file.suffix.lower() in (".gz", ".tgz", ".bz2", ".xz", ".zst"):
+        raise DataError(
+            f"{given} is compressed, so no image of it can be read without all before it; unpack it to .tar"
+        )
     raise DataError(f"{given} is a file that cannot be read as data; give {SUPPORTED}")
 
 
