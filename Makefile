@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo wheel pretrain test test-slow test-gpu test-browser check bench bench-gpu bench-data bench-diagnosis reliability \
+.PHONY: demo wheel pretrain test test-slow test-gpu test-browser check bench bench-gpu bench-data bench-startup bench-diagnosis reliability \
 	reliability-images docs clean
 
 $(READY): pyproject.toml constraints.txt
@@ -68,6 +68,9 @@ bench-diagnosis: $(READY)
 bench-data: $(READY)
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/data_decoding.py
+
+bench-startup: $(READY)
+	$(BIN)/python benchmarks/startup.py
 
 reliability-images: $(READY)
 	$(BIN)/python benchmarks/reliability/images.py

@@ -266,6 +266,20 @@ def test_train_takes_one_network(inside: Command, photos: Path) -> None:
         assert "--backbone takes one network; received 'pocket_resnet,pocket_inception'" in refused.stderr
 
 
+def test_python_runs_the_package_as_the_command(retop: Retop) -> None:
+    called = subprocess.run(
+        [sys.executable, "-m", "retop", "backbones", "nonsense"],
+        env=retop.environment, text=True, capture_output=True, check=False, timeout=TIMEOUT_SECONDS,
+    )  # fmt: skip
+    installed = retop("backbones", "nonsense")
+    assert (called.returncode, called.stdout, called.stderr) == (
+        installed.returncode,
+        installed.stdout,
+        installed.stderr,
+    )
+    assert "no backbone is called 'nonsense'" in called.stderr
+
+
 def test_every_exit_code_is_in_the_help(inside: Command) -> None:
     printed = " ".join(inside("--help").stdout.split())
     assert all(code in printed for code in ("0 done; 1 a defect of retop; 2", "130"))

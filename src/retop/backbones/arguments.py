@@ -6,14 +6,12 @@ fourth power of a number, before any parameter exists that could be counted. So 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from retop.errors import WeightsError
 
 
-@dataclass(frozen=True)
-class Allowed:
+class Allowed(NamedTuple):
     """What one argument may be.
 
     Attributes:

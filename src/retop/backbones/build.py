@@ -78,7 +78,7 @@ def build_backbone(
     """
     source = find_source(name, weights, seed=seed, offline=offline).resized(image_size)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         network = create_network(source.architecture, source.model_args)
     if source.file is not None:
         load_weights(network, source.file, classifiers=partial(_classifier_keys, source))

@@ -12,8 +12,9 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from retop.backbones.checksums import Pin, enforce_pin, hash_file, read_pin
+from retop.backbones.checksums import hash_file
 from retop.backbones.connecting import CONNECT_SECONDS, FetchedWeights, answer_within, not_available
+from retop.backbones.pins import Pin, enforce_pin, read_pin
 from retop.errors import WeightsError
 from retop.places import cache_folder
 

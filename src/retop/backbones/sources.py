@@ -11,10 +11,8 @@ from retop.backbones.catalogue import find_entry
 from retop.backbones.checksums import hash_file
 from retop.backbones.embedded import find_embedded
 from retop.backbones.naming import resolve_name
-from retop.backbones.weights import fetch_weights
 from retop.errors import UnknownBackboneError, UsageError, WeightsError
 from retop.records import WeightsRecord
-from retop.room import memory_room
 
 LARGEST_CONFIG = 8 * 2**20
 """Bytes of a config.json, from whomever: timm's have a few thousand."""
@@ -145,6 +143,9 @@ def _without_claims(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_hub(name: str, offline: bool) -> WeightsSource:
+    # What reaches out is not loaded for networks that are here.
+    from retop.backbones.weights import fetch_weights
+
     architecture, config = resolve_name(name)
     fetched = fetch_weights(name, config, offline=offline)
     record = WeightsRecord(
@@ -229,10 +230,18 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _record(source: Any, file: Path, config: dict[str, Any], shown: Path | None = None) -> WeightsRecord:
     # Before the hash: a file with holes can be larger than any disk.
     size = file.stat().st_size
-    if size > _SMALL_BYTES and size > (room := memory_room()).left_bytes:
-        raise WeightsError(f"{file} has {size:,} bytes, and {room}. Free some, or take a smaller network")
+    if size > _SMALL_BYTES:
+        _check_room(file, size)
     texts = [str(config[key]) if config.get(key) else None for key in ("license", "description")]
     return WeightsRecord(source, str((shown or file).resolve()), None, hash_file(file), texts[0], texts[1])
+
+
+def _check_room(file: Path, size: int) -> None:
+    from retop.room import memory_room
+
+    room = memory_room()
+    if size > room.left_bytes:
+        raise WeightsError(f"{file} has {size:,} bytes, and {room}. Free some, or take a smaller network")
 
 
 def _pickled(path: Path) -> WeightsError:

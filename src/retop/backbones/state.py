@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from retop.errors import WeightsError
 
+# Files of at most so many bytes are read at once; mapping a file costs 20 microseconds for each tensor.
+_SMALL_BYTES = 4 * 2**20
 # Inception's and GoogLeNet's auxiliary classifiers, which only their original training used.
-_USUAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _AUXILIARY_PREFIXES = ("AuxLogits.", "aux1.", "aux2.")
 
 
@@ -30,6 +31,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         WeightsError: the file is missing, unreadable or not safetensors.
     """
     try:
+        if path.stat().st_size <= _SMALL_BYTES:
+            return safetensors.torch.load(path.read_bytes())
         return safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise WeightsError(
@@ -90,14 +93,18 @@ def _compare(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
         for name in common
         if found[name].shape != wanted[name].shape
     ]
-    # One call for most of them, for small networks have hundreds of tensors.
-    quick = [name for name in common if found[name].dtype in _USUAL and found[name].numel()]
-    sound = bool(torch.nn.utils.get_total_norm([found[name] for name in quick], math.inf).isfinite())
-    looked_at = sorted(set(common) - set(quick)) if sound else common
-    broken = [name for name in looked_at if not torch.isfinite(found[name]).all()]
+    broken = [name for name in common if not _is_finite(found[name])]
     kinds = {"missing": missing, "not part of it": extra, "of another shape": misshaped, "not finite": broken}
     return [
         f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
         for kind, names in kinds.items()
         if names
     ]
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point() or not tensor.numel():
+        return bool(torch.isfinite(tensor).all())
+    # One pass without a copy, in which a NaN carries over; of 8 bits torch can tell nothing.
+    extremes = torch.aminmax(tensor.float() if tensor.element_size() == 1 else tensor)
+    return all(math.isfinite(float(value)) for value in extremes)

@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from retop.backbones.checksums import Pin, enforce_pin, hash_file, read_pin
+from retop.backbones.checksums import hash_file
 from retop.backbones.connecting import CONNECT_SECONDS, FetchedWeights, answer_within, not_available
 from retop.backbones.downloads import fetch_from_url
+from retop.backbones.pins import Pin, enforce_pin, read_pin
 from retop.errors import WeightsError
 
 

@@ -19,8 +19,9 @@ import torch
 
 from retop.backbones import ImageNetwork, build_backbone
 from retop.backbones.build import create_network
-from retop.backbones.checksums import pins_file
 from retop.backbones.downloads import fetch_from_url
+from retop.backbones.pins import pins_file
+from retop.backbones.state import read_tensors
 from retop.errors import UnknownBackboneError, UsageError, WeightsError
 
 
@@ -104,6 +105,36 @@ def test_weights_that_do_not_fit_are_refused_by_name(folder: Path, changes: dict
     rewrite(folder, **fixed)
     with pytest.raises(WeightsError, match=message):
         build_backbone("test_resnet", folder)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e5m2, torch.float8_e4m3fn]
+)
+def test_one_number_that_is_none_is_found_in_every_precision(folder: Path, dtype: torch.dtype) -> None:
+    weight = safetensors.torch.load_file(folder / "model.safetensors")["conv1.0.weight"].to(dtype)
+    rewrite(folder, conv1__0__weight=weight)
+    build_backbone("test_resnet", folder)
+    # The last of these kinds has no infinity.
+    for value in (float("nan"), float("inf"), -float("inf"))[: 1 if dtype == torch.float8_e4m3fn else 3]:
+        weight.view(-1)[5] = value
+        rewrite(folder, conv1__0__weight=weight)
+        with pytest.raises(WeightsError, match=r"1 not finite \(conv1\.0\.weight\)"):
+            build_backbone("test_resnet", folder)
+
+
+def test_a_file_is_read_alike_at_once_and_mapped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder / "model.safetensors"
+    at_once = read_tensors(path)
+    monkeypatch.setattr("retop.backbones.state._SMALL_BYTES", 0)
+    mapped = read_tensors(path)
+    assert at_once.keys() == mapped.keys()
+    assert all(torch.equal(at_once[name], mapped[name]) for name in mapped)
+
+
+def test_building_with_random_weights_moves_no_generator(folder: Path) -> None:
+    before = torch.get_rng_state()
+    build_backbone("test_resnet", "random", seed=7)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_damaged_file_is_refused(folder: Path) -> None:
