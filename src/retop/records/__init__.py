@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         SuspectedLabel,
     )
     from retop.records.metrics import CalibratedMetrics, ClassMetrics, Interval, Metrics, MissedImage, SeedSummary
-    from retop.records.network import GroupRecord, NetworkRecord, Preprocessing, WeightsRecord
+    from retop.records.network import GroupRecord, NetworkRecord
     from retop.records.plan import STORED_PARTS, PlannedPart, PlannedRun, PlanRecord
     from retop.records.predictions import (
         PREDICTIONS_SCHEMA,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from retop.records.split import SPLIT, SPLIT_SCHEMA, read_split, recorded_contents, write_split
     from retop.records.storing import read_record, write_record
     from retop.records.trained import MODEL_FOLDER_VERSION, TrainedRecord, problem_of_classes
+    from retop.records.weights import Preprocessing, WeightsRecord
 
 _HOMES = {
     "Acceptance": "calibration",
@@ -87,7 +88,7 @@ _HOMES = {
     "PlannedPart": "plan",
     "PlannedRun": "plan",
     "Predictions": "predictions",
-    "Preprocessing": "network",
+    "Preprocessing": "weights",
     "RunRecord": "run",
     "SPLIT": "split",
     "SPLIT_SCHEMA": "split",
@@ -102,7 +103,7 @@ _HOMES = {
     "TimingRecord": "run",
     "TrainedRecord": "trained",
     "UnreadableImage": "run",
-    "WeightsRecord": "network",
+    "WeightsRecord": "weights",
     "kind_of_folder": "finished",
     "leaked_test_images": "audit",
     "merge_predictions": "predictions",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from retop.errors import SchemaError
 from retop.recipe import HeadRecipe
 from retop.records.calibration import Calibration
-from retop.records.network import Preprocessing, WeightsRecord
+from retop.records.weights import Preprocessing, WeightsRecord
 
 MODEL_FOLDER_VERSION = 2
 MOST_CLASSES = 100_000
