@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from retop.evaluation.numerals import count, percent, percent_range, seconds, short, size
-from retop.records import ComparisonRecord, ComparisonRow, GroupRecord, Metrics, PlanRecord
+from retop.records import ComparisonRecord, ComparisonRow, GroupRecord, Metrics, PlanRecord, describe_shares
 from retop.terminal import printable
 
 if TYPE_CHECKING:
@@ -59,8 +59,10 @@ def plan_table(plan: PlanRecord) -> RenderableType:
     unknown = " + ?" if any(part.seconds is None for part in plan.parts) else ""
     total = seconds(sum(part.seconds or 0.0 for part in plan.parts)) + unknown
     table.add_row("all", "", "", total, size(sum(part.disk_bytes for part in plan.parts)), style="bold")
-    note = f"At most {size(plan.memory_bytes)} of memory; the store may take {size(plan.disk_free_bytes)} of disk."
-    return Group(table, Padding(note, (0, 0, 0, 1)))
+    notes = [f"At most {size(plan.memory_bytes)} of memory; the store may take {size(plan.disk_free_bytes)} of disk."]
+    if plan.class_shares:
+        notes.append(printable(describe_shares(plan.class_shares)))
+    return Group(table, *(Padding(Text(note), (0, 0, 0, 1)) for note in notes))
 
 
 def groups_table(name: str, groups: Sequence[GroupRecord], boundary: str | None = None) -> RenderableType:

@@ -12,7 +12,7 @@ from retop.errors import DivergedError, MemoryRunError, RetopError
 from retop.events import Notice, PartAdvanced, PartFinished, PartStarted
 from retop.pipeline import RunFolder, RunRequest, Setting
 from retop.pipeline.plan import Earlier, RunPlanner
-from retop.records import PlannedPart, PlannedRun, PlanRecord
+from retop.records import PlannedPart, PlannedRun, PlanRecord, shares_of
 
 
 def make_plan(request: ComparisonRequest, dataset: Dataset, setting: Setting, folder: Path | None = None) -> PlanRecord:
@@ -66,6 +66,7 @@ def make_plan(request: ComparisonRequest, dataset: Dataset, setting: Setting, fo
         parts=tuple(parts),
         memory_bytes=memory_bytes,
         disk_free_bytes=max(0, setting.store.limit_bytes - setting.store.used_bytes()) if setting.store else 0,
+        class_shares=shares_of(request.recipe, dataset.record),
     )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         read_finished_run,
     )
     from retop.records.heatmap import HeatMap, HeatMapRecord
+    from retop.records.imbalance import ClassShare, class_shares, describe_shares, shares_of
     from retop.records.isolation import (
         BATCH_STATISTICS,
         DepthResult,
@@ -63,6 +64,7 @@ _HOMES = {
     "CalibratedMetrics": "metrics",
     "Calibration": "calibration",
     "ClassMetrics": "metrics",
+    "ClassShare": "imbalance",
     "ComparisonRecord": "comparison",
     "ComparisonRow": "comparison",
     "DataRecord": "run",
@@ -104,6 +106,8 @@ _HOMES = {
     "TrainedRecord": "trained",
     "UnreadableImage": "run",
     "WeightsRecord": "weights",
+    "class_shares": "imbalance",
+    "describe_shares": "imbalance",
     "kind_of_folder": "finished",
     "leaked_test_images": "audit",
     "merge_predictions": "predictions",
@@ -115,6 +119,7 @@ _HOMES = {
     "read_record": "storing",
     "read_split": "split",
     "recorded_contents": "split",
+    "shares_of": "imbalance",
     "write_predictions": "predictions",
     "write_record": "storing",
     "write_split": "split",
@@ -133,6 +138,7 @@ __all__ = [
     "CalibratedMetrics",
     "Calibration",
     "ClassMetrics",
+    "ClassShare",
     "ComparisonRecord",
     "ComparisonRow",
     "DataRecord",
@@ -169,6 +175,8 @@ __all__ = [
     "TrainedRecord",
     "UnreadableImage",
     "WeightsRecord",
+    "class_shares",
+    "describe_shares",
     "kind_of_folder",
     "leaked_test_images",
     "merge_predictions",
@@ -180,6 +188,7 @@ __all__ = [
     "read_record",
     "read_split",
     "recorded_contents",
+    "shares_of",
     "write_predictions",
     "write_record",
     "write_split",

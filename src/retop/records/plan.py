@@ -5,6 +5,7 @@ from typing import Any
 
 from retop.recipe import Recipe
 from retop.records.html_table import html_table
+from retop.records.imbalance import ClassShare, describe_shares
 
 PLAN_VERSION = 1
 STORED_PARTS = ("prefix", "features")
@@ -86,11 +87,17 @@ class PlanRecord:
     """Arguments of `retop.compare` that began it, with which `retop resume` goes on; empty where it was begun
     otherwise."""
 
+    class_shares: tuple[ClassShare, ...] = ()
+    """What each class counts in training by the comparison's recipe, with folds in the first of them; empty where
+    classes of different sizes are not corrected for."""
+
     version: int = PLAN_VERSION
     """Version of this record."""
 
     def _repr_html_(self) -> str:
         caption = f"At most {self.memory_bytes / 2**30:.1f} GiB of memory; seconds are estimates"
+        if self.class_shares:
+            caption += f". {describe_shares(self.class_shares)}"
         rows = [
             (part.run, part.part, part.how_often, "?" if part.seconds is None else f"{part.seconds:,.0f}",
              f"{part.disk_bytes / 2**20:,.0f}")

@@ -11,6 +11,7 @@ from retop.errors import RunError
 from retop.recipe import Recipe
 from retop.records import (
     AuditRecord,
+    ClassShare,
     ComparisonRecord,
     ComparisonRow,
     DataRecord,
@@ -22,10 +23,12 @@ from retop.records import (
     Metrics,
     PairedComparison,
     Predictions,
+    describe_shares,
     kind_of_folder,
     read_finished_comparison,
     read_finished_run,
     read_record,
+    shares_of,
 )
 from retop.report.answered import AnswerFacts, answer_facts, sample_images
 from retop.report.confidence import ConfidenceFacts, confidence_facts
@@ -107,6 +110,12 @@ class ComparisonFacts:
 
     divided: str
     """How its images were divided, in words."""
+
+    class_shares: tuple[ClassShare, ...]
+    """What each class counts in training; empty where classes of different sizes are not corrected for."""
+
+    imbalance: str
+    """The same in a sentence; empty for none."""
 
     samples: dict[str, tuple[str, ...]]
     """Paths of a few images of every class."""
@@ -203,6 +212,7 @@ def comparison_facts(comparison: FinishedComparison) -> ComparisonFacts:
     """
     record = comparison.record
     ranked = next((answers[0] for row in record.rows if (answers := comparison.answers_of(row))), None)
+    shares = shares_of(record.recipe, record.data)
     return ComparisonFacts(
         name=record.name,
         asked=asked(record),
@@ -216,6 +226,8 @@ def comparison_facts(comparison: FinishedComparison) -> ComparisonFacts:
         contenders=tuple(_contender(row, comparison) for row in record.rows),
         data=record.data,
         divided=_divided(record.data),
+        class_shares=shares,
+        imbalance=describe_shares(shares),
         samples=sample_images(ranked, SAMPLES_PER_CLASS) if ranked else {},
         cost=cost_facts([run.record for run in comparison.runs], comparison.plan),
         recipe=record.recipe,

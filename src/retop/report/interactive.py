@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from retop.evaluation.numerals import count, percent, percent_range, points
-from retop.records import DataRecord, Metrics, PairedComparison
+from retop.records import ClassShare, DataRecord, Metrics, PairedComparison
 from retop.report.cost import CostFacts
 from retop.report.facts import RankingFacts
 from retop.report.page_figure import POINTS, SERIES, PageFigure, Trace, error_bars, layout_of, plain
@@ -124,11 +124,12 @@ def difference_figure(pairs: Sequence[PairedComparison], name: str, focus: str) 
     )  # fmt: skip
 
 
-def class_figure(data: DataRecord, name: str) -> PageFigure:
-    """Images of every class in every split.
+def class_figure(data: DataRecord, shares: Sequence[ClassShare], name: str) -> PageFigure:
+    """Images of every class in every split; in the numbers also what it counts in training.
 
     Args:
         data: of the comparison.
+        shares: of all classes; none where nothing is corrected.
         name: of the figure.
     """
     traces = [
@@ -148,11 +149,18 @@ def class_figure(data: DataRecord, name: str) -> PageFigure:
         name,
         "Images per class and split",
         "One bar per class.",
-        ("class", *(split.name for split in data.splits)),
-        tuple((label, *(split.per_class[place] for split in data.splits)) for place, label in enumerate(data.classes)),
+        ("class", *(split.name for split in data.splits), *(("weight", "drawn an epoch") if shares else ())),
+        tuple(
+            (label, *(split.per_class[place] for split in data.splits), *_counted(shares[place : place + 1]))
+            for place, label in enumerate(data.classes)
+        ),
         min(1400, 130 + 22 * len(data.classes)),
         {"data": traces, "layout": layout},
     )
+
+
+def _counted(shares: Sequence[ClassShare]) -> tuple[float, ...]:
+    return tuple(number for share in shares for number in (share.weight, share.drawn))
 
 
 def score_figure(metrics: Metrics, contender: str, name: str) -> PageFigure:

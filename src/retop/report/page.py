@@ -80,7 +80,7 @@ def comparison_view(facts: ComparisonFacts, key: str) -> ComparisonView:
         overlays=overlay_figures(firsts, f"{key}-all") if len(firsts) > 1 else (),
         contenders=contenders,
         coverage=coverage_figure(confidences, f"{key}-coverage") if confidences else None,
-        classes=class_figure(facts.data, f"{key}-classes"),
+        classes=class_figure(facts.data, facts.class_shares, f"{key}-classes"),
         cost=cost_figure(facts.cost, f"{key}-cost"),
         recipe_text=json.dumps(to_plain(facts.recipe), indent=1, ensure_ascii=False),
     )

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from retop.errors import UsageError
 from retop.recipe import ImbalanceRecipe
+from retop.records import class_shares
 
 
 def class_weights(
@@ -30,22 +30,8 @@ def class_weights(
     """
     if recipe.class_weights == "none":
         return None
-    counts_k = np.bincount(labels_n, minlength=len(classes)).astype(np.float64)
-    if recipe.class_weights == "balanced":
-        weights_k = 1 / np.maximum(counts_k, 1)
-    else:
-        _check_names(recipe.class_weights, classes)
-        weights_k = np.array([recipe.class_weights[name] for name in classes])
-    return torch.from_numpy(weights_k * counts_k.sum() / (weights_k @ counts_k)).float()
-
-
-def _check_names(given: dict[str, float], classes: Sequence[str]) -> None:
-    wrong = [f"{name!r} has no weight" for name in classes if name not in given]
-    wrong += [f"there is no class {name!r}" for name in sorted(given.keys() - set(classes))]
-    if wrong:
-        raise UsageError(
-            f"the class weights (--class-weights, imbalance.class_weights) do not fit the classes: {'; '.join(wrong)}"
-        )
+    shares = class_shares(recipe, classes, np.bincount(labels_n, minlength=len(classes)).tolist())
+    return torch.tensor([share.weight for share in shares], dtype=torch.float64).float()
 
 
 def describe_imbalance(recipe: ImbalanceRecipe) -> str:

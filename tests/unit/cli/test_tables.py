@@ -7,8 +7,8 @@ from rich.console import Console, RenderableType
 
 from example_records import GROUPS, comparison_record, contender
 from retop.cli.tables import comparison_table, groups_table, metrics_table, misses_table, plan_table
-from retop.recipe import Recipe
-from retop.records import PlannedPart, PlanRecord
+from retop.recipe import ImbalanceRecipe, Recipe
+from retop.records import PlannedPart, PlanRecord, class_shares
 
 
 def shown(table: RenderableType, width: int = 100) -> str:
@@ -111,3 +111,24 @@ def test_plan_adds_up_and_admits_what_it_does_not_know() -> None:
     text = shown(plan_table(PlanRecord("ab", Recipe(), (), parts, 2**31, 2**40)))
     assert "100 s + ?" in text
     assert "2.0 GiB of memory" in text
+
+
+def test_a_plan_says_what_each_class_counts_and_of_many_the_first_and_the_last() -> None:
+    def planned(imbalance: ImbalanceRecipe, images: dict[str, int]) -> str:
+        shares = class_shares(imbalance, list(images), list(images.values()))
+        return " ".join(shown(plan_table(PlanRecord("ab", Recipe(), (), (), 0, 0, class_shares=shares))).split())
+
+    few = {"[red]owl\n": 1, "cat": 9}
+    assert r"mean over the training images): cat: 0.556, [red]owl\n: 5." in planned(ImbalanceRecipe("balanced"), few)
+    assert "Weights" not in planned(ImbalanceRecipe(), few)
+    many = {f"c{number:02}": number for number in range(1, 12)}
+    assert planned(ImbalanceRecipe("balanced"), many).endswith(
+        "of 11 classes the smallest are c11: 0.545, c10: 0.6, c09: 0.667; the largest are c03: 2, c02: 3, c01: 6."
+    )
+    assert planned(ImbalanceRecipe(sampling="balanced"), many).endswith(
+        "draws each image of the smallest class, c01 (n = 1), 6 times and each of the largest, c11 (n = 11), 0.545 "
+        "times: 11 times as often."
+    )
+    assert planned(ImbalanceRecipe(sampling="balanced"), {"a": 5, "b": 5}).endswith(
+        "it gives all of them the same weight."
+    )

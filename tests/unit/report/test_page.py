@@ -18,6 +18,7 @@ from plotly import graph_objects
 from example_records import contender, write_comparison
 from images import write_shapes
 from retop.errors import RunError
+from retop.recipe import ImbalanceRecipe
 from retop.records import ComparisonRecord, Finding, read_record, write_record
 from retop.report import report_facts, write_report
 from retop.report.contents import comparison_facts, open_folder
@@ -110,6 +111,52 @@ def test_what_the_audit_found_is_told_in_sentences_and_beside_the_data(folder: P
     assert "2 images lie in two. Leave them out." in render_markdown(facts)
     data = render_page(facts, opened).split(">Data</h2>")[1].split(">Networks</h2>")[0]
     assert "The audit found near copies across splits" in data
+
+
+@pytest.mark.parametrize(
+    ("imbalance", "images", "said", "columns"),
+    [
+        (
+            ImbalanceRecipe("balanced"),
+            (900, 100),
+            "Weights of the classes in the loss (1 in the mean over the training images): cat: 0.556, dog: 5.",
+            [("cat", 900, 0.556, 1.0), ("dog", 100, 5.0, 1.0)],
+        ),
+        (
+            ImbalanceRecipe({"cat": 3.0, "dog": 1.0}),
+            (500, 500),
+            "Weights of the classes in the loss (1 in the mean over the training images): dog: 0.5, cat: 1.5.",
+            [("cat", 500, 1.5, 1.0), ("dog", 500, 0.5, 1.0)],
+        ),
+        (
+            ImbalanceRecipe(sampling="balanced"),
+            (900, 100),
+            "Balanced sampling: in the mean an epoch draws each image of the smallest class, dog (n = 100), 5 times and "
+            "each of the largest, cat (n = 900), 0.556 times: 9 times as often.",
+            [("cat", 900, 1.0, 0.556), ("dog", 100, 1.0, 5.0)],
+        ),
+        (ImbalanceRecipe(), (900, 100), "", [("cat", 900), ("dog", 100)]),
+    ],
+)
+def test_what_each_class_counts_in_training_stands_beside_the_data(
+    folder: Path, imbalance: ImbalanceRecipe, images: tuple[int, int], said: str, columns: list[tuple[Any, ...]]
+) -> None:
+    record = read_record(ComparisonRecord, folder / "comparison.json")
+    train, *others = record.data.splits
+    data = replace(record.data, splits=(replace(train, per_class=images), *others))
+    write_record(
+        folder / "comparison.json", replace(record, data=data, recipe=replace(record.recipe, imbalance=imbalance))
+    )
+    facts, opened = report_facts([folder])
+    assert facts.comparisons[0].imbalance == said
+    text, page = render_markdown(facts), render_page(facts, opened)
+    data_section = page.split(">Data</h2>")[1].split(">Networks</h2>")[0]
+    assert (f"<p>{said}</p>" in data_section) == bool(said)
+    assert (said in text, "### Data" in text) == (True, bool(said))
+    numbers = next(figure for figure in page_figures(facts) if figure.name == "photos-classes")
+    shown = [name not in ("validation", "test") for name in numbers.columns]
+    rows = [[round(value, 3) if isinstance(value, float) else value for value in row] for row in numbers.rows]
+    assert [tuple(value for value, kept in zip(row, shown, strict=True) if kept) for row in rows] == columns
 
 
 def test_facts_as_data(folder: Path) -> None:

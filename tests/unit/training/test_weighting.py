@@ -15,6 +15,7 @@ from retop.errors import RecipeError, UsageError
 from retop.events import ignore
 from retop.pipeline.request import Kind
 from retop.recipe import DataRecipe, ImbalanceRecipe, Recipe, StageRecipe, apply_settings
+from retop.records import PlanRecord, class_shares
 from retop.training.order import balanced_order
 from retop.training.step import training_loss
 from retop.training.weighting import class_weights
@@ -109,13 +110,26 @@ def _outcome(run: Path, kind: Kind) -> torch.Tensor:
     return torch.tensor([epoch.train_loss for epoch in saved_epochs(run) if epoch.train_loss is not None])
 
 
-def test_a_plan_says_that_classes_are_weighted_and_refuses_weights_that_do_not_fit(shapes_folder: Path) -> None:
-    def planned(weights: object) -> dict[str, str]:
-        settings = {"imbalance.class_weights": weights}
-        record = plan(shapes_folder, ["pocket_resnet"], baselines=["probe"], settings=settings, listener=ignore)
-        return {f"{part.run} {part.part}": part.how_often for part in record.parts}
+def test_an_epoch_draws_as_often_as_the_plan_says() -> None:
+    shares = class_shares(ImbalanceRecipe(sampling="balanced"), "abc", np.bincount(LABELS).tolist())
+    orders = np.concatenate([balanced_order(0, 1, epoch, LABELS) for epoch in range(300)])
+    drawn = np.bincount(LABELS[orders]) / 300 / np.bincount(LABELS)
+    assert [share.drawn for share in shares] == pytest.approx(drawn, rel=0.02)
+    assert [share.images for share in shares] == np.bincount(LABELS).tolist()
 
-    said = planned("balanced")
+
+def test_a_plan_says_that_classes_are_weighted_and_refuses_weights_that_do_not_fit(shapes_folder: Path) -> None:
+    def planned(weights: object) -> PlanRecord:
+        settings = {"imbalance.class_weights": weights}
+        return plan(shapes_folder, ["pocket_resnet"], baselines=["probe"], settings=settings, listener=ignore)
+
+    record = planned("balanced")
+    said = {f"{part.run} {part.part}": part.how_often for part in record.parts}
+    assert [(share.label, round(share.weight, 3)) for share in record.class_shares] == [
+        (name, 1.0) for name in ("disc", "square", "stripes")
+    ]
+    assert planned("none").class_shares == ()
+    assert "Classes count alike in training" in record._repr_html_()
     for part in ("pocket_resnet-0 stage 1", "pocket_resnet-0 stage 2", "probe-pocket_resnet-0 stage 1"):
         assert said[part].endswith("classes weighted")
     with pytest.raises(UsageError, match=r"do not fit the classes: .*'disc' has no weight.*there is no class 'owl'"):
