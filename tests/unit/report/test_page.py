@@ -131,8 +131,8 @@ def test_what_the_audit_found_is_told_in_sentences_and_beside_the_data(folder: P
         (
             ImbalanceRecipe(sampling="balanced"),
             (900, 100),
-            "Balanced sampling: in the mean an epoch draws each image of the smallest class, dog (n = 100), 5 times and "
-            "each of the largest, cat (n = 900), 0.556 times: 9 times as often.",
+            "Balanced sampling: in the mean an epoch draws each image of the smallest class, dog (n = 100), 5 times "
+            "and each of the largest, cat (n = 900), 0.556 times: 9 times as often.",
             [("cat", 900, 1.0, 0.556), ("dog", 100, 1.0, 5.0)],
         ),
         (ImbalanceRecipe(), (900, 100), "", [("cat", 900), ("dog", 100)]),
