@@ -36,6 +36,8 @@ SOURCES = [
         Rule(f"files and folders of tools are ignored: {name}", "sources/names.py", f'        "{name.lower()}",\n', "", f"test_source.py::test_every_name_of_a_tool_is_ignored[{name}]")
         for name in ("__MACOSX", "Thumbs.db", "desktop.ini", "__pycache__", "@eaDir", "$RECYCLE.BIN", "lost+found", "System Volume Information", r"Icon\r")
     ),
+    Rule("an archive whose names all lead out of it is refused by name", "sources/layout.py", "    if leftovers.leading_out.count:\n        raise", "    if False:\n        raise", "test_tables.py::test_names_that_lead_out_of_an_archive_are_told_with_the_way_out[write_zip-zip]"),
+    Rule("names that lead out of an archive are said", "sources/layout.py", "    if leftovers.leading_out.count:\n        listener", "    if False:\n        listener", "test_tables.py::test_names_that_lead_out_of_an_archive_are_told_with_the_way_out[write_tar-tar]"),
     Rule("... in archives too", "sources/layout.py", "        if is_tool_name(part):\n", "        if False:\n", "test_source.py::test_archives_ignore_what_folders_ignore"),
     Rule("... and reported", "sources/folders.py", "leftovers.tool_names[name] += 1", "pass", "test_audit.py::test_what_is_ignored_is_listed"),
     Rule("what cannot be a picture by its extension is ignored and counted", "sources/folders.py", "elif is_other_file(extension):\n            leftovers.by_kind", "elif False:\n            leftovers.by_kind", "test_source.py::test_files_that_are_clearly_no_images_are_counted_in_one_notice"),

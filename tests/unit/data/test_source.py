@@ -208,6 +208,8 @@ def test_an_address_without_its_package_names_the_package():
 
 def test_an_empty_folder_is_refused(tmp_path):
     assert "is empty" in refused(tmp_path)
+    (tmp_path / ".photos" / "cat").mkdir(parents=True)
+    assert "only what is hidden or belongs to tools (.photos)" in refused(tmp_path)
 
 
 def test_images_directly_in_the_folder_are_refused(tmp_path):

@@ -167,6 +167,27 @@ def test_names_in_archives_never_reach_the_disk(tmp_path):
     assert sorted(tmp_path.parent.rglob("*")) == before
 
 
+@pytest.mark.parametrize(("write", "form"), [(write_zip, "zip"), (write_tar, "tar")])
+def test_names_that_lead_out_of_an_archive_are_told_with_the_way_out(tmp_path, write, form):
+    def packed(lead):
+        return {lead(name): content for name, content in given.items()}
+
+    given = IMAGES if form == "zip" else {name: content for name, (_, content) in IMAGES.items()}
+    for lead in (lambda name: f"../{name}", lambda name: f"a/../../{name}"):
+        said = refused(write(tmp_path / f"all.{form}", packed(lead)))
+        assert f"{len(IMAGES)} names lead out of the archive ({lead(min(IMAGES))}, " in said
+        assert "pack it again from inside the folder" in said and "empty" not in said
+    events = []
+    some = packed(lambda name: f"../{name}" if name.startswith("cat/") else name)
+    listing = open_source(write(tmp_path / f"some.{form}", some)).scan(events.append)
+    assert set(listing.table["label"].to_pylist()) == {"dog", "birds/owl"}
+    assert listing.leftovers.leading_out.count == 4
+    (warning,) = notices(events)
+    assert warning.startswith("4 names lead out of the archive (../cat/") and warning.endswith("they are ignored")
+    whole = open_source(write(tmp_path / f"absolute.{form}", packed(lambda name: f"/photos/{name}"))).scan(ignore)
+    assert set(whole.table["label"].to_pylist()) == {"cat", "dog", "birds/owl"}
+
+
 def test_samples_without_a_label_are_said(tmp_path):
     (tmp_path / "s").mkdir()
     write_tar(tmp_path / "s/a.tar", {"1.png": encoded(picture(1)), "1.cls": b"x", "2.png": encoded(picture(2))})

@@ -82,6 +82,9 @@ def find_left_out(leftovers: Leftovers) -> Iterator[Finding]:
         f"{count(leftovers.outside_classes.count, 'file has', 'files have')} no class ({leftovers.outside_classes})"
         if leftovers.outside_classes.count
         else "",
+        f"{count(leftovers.leading_out.count, 'name leads', 'names lead')} out of the archive ({leftovers.leading_out})"
+        if leftovers.leading_out.count
+        else "",
         f"{count(leftovers.closed_folders.count, 'folder')} cannot be opened ({leftovers.closed_folders})"
         if leftovers.closed_folders.count
         else "",
@@ -98,6 +101,7 @@ def find_left_out(leftovers: Leftovers) -> Iterator[Finding]:
                 "kinds": dict(leftovers.by_kind),
                 "tools": dict(leftovers.tool_names),
                 "outside": list(leftovers.outside_classes.names),
+                "leading out": list(leftovers.leading_out.names),
                 "closed": list(leftovers.closed_folders.names),
                 "beside": list(leftovers.beside),
             },

@@ -49,7 +49,7 @@ class FolderSource:
             folders, files, tools = _list_folder(root)
         except OSError as error:
             raise DataError(f"{self.location} cannot be listed: {error.strerror or error}") from error
-        refuse_missing_classes(self.location, folders, files)
+        refuse_missing_classes(self.location, folders, files, Leftovers(tool_names=Counter(tools)))
         splits = find_splits(self.location, folders, lambda folder: _has_folders(root / folder))
         if not splits:
             _refuse_wrapped(self.location, root, folders)

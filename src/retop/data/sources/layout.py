@@ -59,7 +59,7 @@ def arrange(
     tops = sorted({folder.removeprefix(root).partition("/")[0] for folder in holders if _below(folder, root)})
     within = {folder.removeprefix(root).rpartition("/")[0] for folder in holders if _below(folder, root)}
     files = [member.path for member in kept if "/" not in member.path.removeprefix(root)]
-    refuse_missing_classes(location, tops, files)
+    refuse_missing_classes(location, tops, files, leftovers)
     splits = find_splits(location, tops, within.__contains__)
     named = {folder: split for split, folder in splits}
     leftovers.beside = tuple(top for top in tops if splits and top not in named)
@@ -104,7 +104,7 @@ def find_splits(
     return tuple((split, group[0]) for split, group in found.items() if group)
 
 
-def refuse_missing_classes(location: str, folders: Sequence[str], files: Sequence[str]) -> None:
+def refuse_missing_classes(location: str, folders: Sequence[str], files: Sequence[str], leftovers: Leftovers) -> None:
     """Refuse a place without any folder.
 
     Raises:
@@ -112,10 +112,18 @@ def refuse_missing_classes(location: str, folders: Sequence[str], files: Sequenc
     """
     if folders:
         return
+    if leftovers.leading_out.count:
+        raise DataError(f"{location} holds no class folders: {_lead_out(leftovers)}")
     if files:
         raise DataError(
             f"{location} holds {count(len(files), 'file')} ({few(files)}) but no class folders; put the images of each "
             f"class into a folder with the class's name, or give a table with the columns path and label"
+        )
+    if leftovers.tool_names:
+        names = few(list(leftovers.tool_names))
+        raise DataError(
+            f"{location} holds no class folders, only what is hidden or belongs to tools ({names}); rename it if it "
+            f"holds the images"
         )
     raise DataError(f"{location} is empty: it should hold one folder per class, or train/ and validation/ with those")
 
@@ -151,6 +159,8 @@ def report(location: str, leftovers: Leftovers, listener: Listener) -> None:
                 f"{leftovers.outside_classes}; move what is an image into the folder of its class",
             )
         )
+    if leftovers.leading_out.count:
+        listener(Notice("warning", f"{_lead_out(leftovers)}; until then they are ignored"))
     if leftovers.closed_folders.count:
         listener(
             Notice(
@@ -170,8 +180,19 @@ def report(location: str, leftovers: Leftovers, listener: Listener) -> None:
         )
 
 
+def _lead_out(leftovers: Leftovers) -> str:
+    names = leftovers.leading_out
+    return (
+        f"{count(names.count, 'name leads', 'names lead')} out of the archive ({names}); pack it again from inside the "
+        f"folder that holds the class folders"
+    )
+
+
 def _is_ours(path: str, leftovers: Leftovers) -> bool:
-    for part in path.split("/"):
+    if ".." in (parts := path.split("/")):
+        leftovers.leading_out.add(path)
+        return False
+    for part in parts:
         if is_tool_name(part):
             leftovers.tool_names[part] += 1
             return False

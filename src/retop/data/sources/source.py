@@ -65,6 +65,9 @@ class Leftovers:
     outside_classes: Examples = field(default_factory=Examples)
     """Files that lie outside class folders."""
 
+    leading_out: Examples = field(default_factory=Examples)
+    """Names in an archive that lead out of it (``../cat/1.jpg``)."""
+
     closed_folders: Examples = field(default_factory=Examples)
     """Folders that cannot be opened."""
 
