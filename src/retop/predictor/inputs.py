@@ -2,17 +2,21 @@
 
 import csv
 import glob
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from itertools import takewhile
 from pathlib import Path
 
 from retop.data.lists import Unwanted
 from retop.data.sources import find_image_files
+from retop.data.sources.embedded import holds_images
 from retop.data.sources.names import shown
+from retop.data.sources.tables import delimiter_of
 from retop.errors import DataError, UsageError
 
 STANDARD_INPUT = "-"
 TABLES = (".csv", ".tsv", ".parquet")
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 PATH_COLUMNS = ("path", "file", "filename", "image", "image_path")
 
 
@@ -39,7 +43,8 @@ def find_inputs(
 
     Raises:
         DataError: a folder holds no image, a pattern fits nothing, or a table has no column of paths.
-        UsageError: the folder of pictures lies among the images, so that they would be images of the next command.
+        UsageError: an archive or Parquet with images inside was named, or the folder of pictures lies among the
+            images, so that they would be images of the next command.
     """
     for name in named:
         base = f"{_base(name)}/"
@@ -78,6 +83,8 @@ def _inputs_of(name: str, recursive: bool, lines: Iterable[str], apart: Path | N
         if apart is not None and any(Path(file).resolve().parent == apart.resolve() for file in found):
             raise _among(apart, name)
         yield from found
+    elif path.suffix.lower() in ARCHIVES and _holds(path.is_file):
+        raise _inside(path, "unpack it and give the folder")
     else:
         yield name
 
@@ -97,6 +104,14 @@ def _among(apart: Path, name: str) -> UsageError:
     )
 
 
+def _inside(path: Path, way_out: str) -> UsageError:
+    return UsageError(
+        f"{path} has the images inside, and predict reads files, folders, patterns, tables with a column of paths, or "
+        f"a list on standard input: {way_out}. Where it has labels, retop evaluate MODEL {shlex.quote(str(path))} "
+        f"measures the model on it as it is"
+    )
+
+
 def _read_table(path: Path) -> Iterator[str]:
     """Paths of a table; relative ones belong to the table's folder where they exist there."""
     for text in _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path):
@@ -107,7 +122,9 @@ def _read_table(path: Path) -> Iterator[str]:
 def _read_csv(path: Path) -> Iterator[str]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+            header = file.readline()
+            file.seek(0)
+            rows = csv.DictReader(file, delimiter=delimiter_of(path, header))
             column = _path_column(path, rows.fieldnames or ())
             yield from (row[column] for row in rows if row[column])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -120,7 +137,10 @@ def _read_parquet(path: Path) -> Iterator[str]:
 
     try:
         with pq.ParquetFile(path) as file:
-            column = _path_column(path, file.schema_arrow.names)
+            names = file.schema_arrow.names
+            if not {name.lower() for name in names} & set(PATH_COLUMNS[:3]) and holds_images(path):
+                raise _inside(path, "write the images into files and give their folder")
+            column = _path_column(path, names)
             kind = file.schema_arrow.field(column).type
             if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)):
                 raise DataError(f"the column {column} of the table {path} holds {kind}, not paths")

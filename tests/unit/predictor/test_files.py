@@ -61,8 +61,29 @@ def test_names_that_no_system_takes_are_rows_with_a_reason(predictor: Predictor,
 def test_a_column_of_images_instead_of_paths_is_refused_by_name(tmp_path: Path) -> None:
     table = pa.table({"image": [{"bytes": b"x", "path": "a.jpg"}]})
     pq.write_table(table, tmp_path / "images.parquet")
-    with pytest.raises(DataError, match=r"column image .* holds struct"):
+    with pytest.raises(
+        UsageError, match=r"images\.parquet has the images inside.* retop evaluate MODEL .*images\.parquet"
+    ):
         list(find_inputs([str(tmp_path / "images.parquet")], False, []))
+    pq.write_table(table.append_column("file", [["a.jpg"]]), tmp_path / "both.parquet")
+    assert list(find_inputs([str(tmp_path / "both.parquet")], False, [])) == ["a.jpg"]
+    pq.write_table(pa.table({"image": [1]}), tmp_path / "numbers.parquet")
+    with pytest.raises(DataError, match=r"column image .* holds int64, not paths"):
+        list(find_inputs([str(tmp_path / "numbers.parquet")], False, []))
+
+
+@pytest.mark.parametrize("name", ["photos.zip", "shard-000.tar", "photos.tar.gz"])
+def test_an_archive_is_refused_with_the_way_out(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK\x03\x04")
+    with pytest.raises(UsageError, match=rf"{name} has the images inside.* unpack it and give the folder"):
+        list(find_inputs([str(tmp_path / name)], False, []))
+    assert list(find_inputs([f"no-{name}"], False, [])) == [f"no-{name}"]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_tables_of_paths_are_read_as_spreadsheets_write_them(tmp_path: Path, separator: str) -> None:
+    (tmp_path / "t.csv").write_text(f"path{separator}number\na.jpg{separator}1\n", encoding="utf-8-sig")
+    assert list(find_inputs([str(tmp_path / "t.csv")], False, [])) == ["a.jpg"]
 
 
 def test_inputs_that_name_nothing_say_so(photos: Path, tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def _read(file: Path) -> pa.Table:
         if opened.read(4) == b"PAR1":
             return pq.ParquetFile(file).read()
     header = _header(file)
-    parse = csv.ParseOptions(delimiter=_delimiter(file, header), newlines_in_values=True)
+    parse = csv.ParseOptions(delimiter=delimiter_of(file, header), newlines_in_values=True)
     # Everything is text: a class "007" is not 7, and a class "NA" is not nothing.
     names = csv.open_csv(file, parse_options=parse).schema.names
     convert = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
@@ -220,7 +220,8 @@ def _header(file: Path) -> str:
     return line
 
 
-def _delimiter(file: Path, header: str) -> str:
+def delimiter_of(file: Path, header: str) -> str:
+    """What separates the columns of a table: a comma, semicolon or tab, by its header and the name of its file."""
     if file.suffix.lower() == ".tsv" or ("\t" in header and "," not in header):
         return "\t"
     return ";" if ";" in header and "," not in header else ","
