@@ -114,11 +114,12 @@ def document(noticed: int, today: datetime.date) -> str:
 def main() -> int:
     """Take all rules away, one at a time."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="text of the rules to try")
+    parser.add_argument("--only", action="append", help="text of the rules to try; may be given several times")
     parser.add_argument("--section", choices=RULES, action="append", help="a section; may be given several times")
     given = parser.parse_args()
     chosen = [rule for name, group in RULES.items() if name in (given.section or RULES) for rule in group]
-    rules = [rule for rule in chosen if given.only.casefold() in rule.says.casefold()]
+    only = [text.casefold() for text in given.only or [""]]
+    rules = [rule for rule in chosen if any(text in rule.says.casefold() for text in only)]
     unnoticed = []
     os.environ["OMP_NUM_THREADS"] = "1"
     PROCESSES.set_forkserver_preload(LOADED_ONCE)
