@@ -63,7 +63,7 @@ def build_backbone(
         name: a short name of the catalogue, or any timm name, with or without tag.
         weights: None for the hub, or for the package where it has them; ``"random"``; a folder with one timm-form
             sub-folder per backbone, named as the backbone or its architecture; one such folder; or a
-            ``.safetensors`` file.
+            ``.safetensors`` file, which a ``config.json`` of the same architecture beside it describes.
         seed: determines random weights.
         offline: never touch the network; take hub weights from the cache alone.
         image_size: height and width of the input, in pixels; None is what the weights were trained with.

@@ -110,9 +110,7 @@ def find_source(name: str, weights: str | Path | None, *, seed: int = 0, offline
     if path.suffix in _PICKLES:
         raise _pickled(path)
     if path.is_file():
-        architecture, config = resolve_name(name)
-        config = _without_claims(config)
-        return WeightsSource(architecture, {}, config, path, _record("file", path, config))
+        return _from_file(name, path)
     raise WeightsError(
         f"--weights {weights} (weights=...) is neither a folder nor a .safetensors file; "
         f"give an existing one, 'random', or leave it out for the hub"
@@ -174,19 +172,39 @@ def _from_folder(name: str, root: Path) -> WeightsSource:
             f"{folder / 'config.json'} names the architecture {architecture!r}, which timm does not have"
         )
     _check_asked_for(name, folder, architecture)
+    model_args, merged, description = _described(folder / "config.json", config, architecture)
+    return WeightsSource(architecture, model_args, merged, file, _record("folder", file, description, folder))
+
+
+def _from_file(name: str, file: Path) -> WeightsSource:
+    """A config.json beside the file counts where it is of the same architecture; else the catalogue does."""
+    architecture, known = resolve_name(name)
+    beside = file.with_name("config.json")
+    config = _read_config(beside) if beside.is_file() else {}
+    if config.get("architecture") != architecture:
+        known = _without_claims(known)
+        return WeightsSource(architecture, {}, known, file, _record("file", file, known))
+    model_args, merged, description = _described(beside, config, architecture)
+    return WeightsSource(architecture, model_args, merged, file, _record("file", file, description))
+
+
+def _described(
+    path: Path, config: dict[str, Any], architecture: str
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Arguments, timm's description with what the config changes in it, and the config's own description."""
     model_args, description = config.get("model_args") or {}, config.get("pretrained_cfg") or {}
     if not isinstance(model_args, dict) or not isinstance(description, dict):
-        raise WeightsError(f"model_args and pretrained_cfg in {folder / 'config.json'} must be mappings")
+        raise WeightsError(f"model_args and pretrained_cfg in {path} must be mappings")
     merged = resolve_name(architecture)[1] | description
     for key in ("hf_hub_id", "url", "source", "file"):
         merged.pop(key, None)
-    return WeightsSource(architecture, model_args, merged, file, _record("folder", file, description, folder))
+    return model_args, merged, description
 
 
 def _choose_folder(name: str, root: Path) -> Path:
     entry = find_entry(name)
-    names = [name, *([entry.timm_name, entry.architecture] if entry else [name.partition(".")[0]])]
-    for candidate in (*(root / each for each in dict.fromkeys(names) if Path(each).name == each), root):
+    names = list(dict.fromkeys((name, *([entry.timm_name, entry.architecture] if entry else [name.partition(".")[0]]))))
+    for candidate in (*(root / each for each in names if Path(each).name == each), root):
         if (candidate / "config.json").is_file():
             return candidate
     pickled = [item for item in sorted(root.iterdir()) if item.suffix in _PICKLES]

@@ -123,8 +123,8 @@ WeightsOption = Annotated[
     typer.Option(
         "--weights",
         metavar="W",
-        help="A folder with one timm-form sub-folder per backbone, one such folder, a .safetensors file, or 'random'. "
-        "Without it: the hub.",
+        help="A folder with one timm-form sub-folder per backbone, one such folder, a .safetensors file (a "
+        "config.json of the same network beside it counts), or 'random'. Without it: the hub.",
     ),
 ]
 RecipeOption = Annotated[

@@ -72,6 +72,23 @@ def test_config_in_the_folder_overrides_the_catalogue(folder: Path) -> None:
     json.dumps(backbone.pretrained_cfg)
 
 
+def test_config_beside_a_weights_file_counts_where_it_is_of_the_same_network(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    write_config(
+        folder,
+        architecture="test_resnet",
+        model_args={"drop_rate": 0.25},
+        pretrained_cfg={"input_size": [3, 96, 64], "mean": [0.25, 0.25, 0.25], "license": "mit"},
+    )
+    in_folder, alone = build_backbone("test_resnet", folder), build_backbone("test_resnet", file)
+    assert alone.preprocessing == in_folder.preprocessing
+    assert alone.preprocessing.mean == (0.25, 0.25, 0.25)
+    assert alone.model_args == in_folder.model_args == {"drop_rate": 0.25}
+    assert (alone.weights.source, alone.weights.license) == ("file", "mit")
+    write_config(folder, architecture="test_vit", pretrained_cfg={"mean": [0.25, 0.25, 0.25]})
+    assert build_backbone("test_resnet", file).preprocessing.mean != (0.25, 0.25, 0.25)
+
+
 def test_any_name_can_be_given_to_a_folder(folder: Path) -> None:
     folder.rename(folder.parent / "birds")
     assert build_backbone("birds", folder.parent).architecture == "test_resnet"
@@ -184,6 +201,12 @@ def test_files_of_any_size_are_refused_without_being_read(folder: Path) -> None:
 def test_missing_backbone_in_a_folder_names_what_is_there(folder: Path) -> None:
     with pytest.raises(WeightsError, match=r"no weights of 'vgg16'.*it has test_resnet"):
         build_backbone("vgg16", folder.parent)
+
+
+def test_a_place_that_was_looked_at_is_named_once(folder: Path) -> None:
+    looked_for = r"looked for resnet50/config\.json, resnet50\.tv_in1k/config\.json and config\.json"
+    with pytest.raises(WeightsError, match=looked_for):
+        build_backbone("resnet50", folder.parent)
 
 
 def test_single_folder_of_another_network_is_refused(folder: Path) -> None:
