@@ -36,8 +36,6 @@ SOURCES = [
         Rule(f"files and folders of tools are ignored: {name}", "sources/names.py", f'        "{name.lower()}",\n', "", f"test_source.py::test_every_name_of_a_tool_is_ignored[{name}]")
         for name in ("__MACOSX", "Thumbs.db", "desktop.ini", "__pycache__", "@eaDir", "$RECYCLE.BIN", "lost+found", "System Volume Information", r"Icon\r")
     ),
-    Rule("an archive whose names all lead out of it is refused by name", "sources/layout.py", "    if leftovers.leading_out.count:\n        raise", "    if False:\n        raise", "test_tables.py::test_names_that_lead_out_of_an_archive_are_told_with_the_way_out[write_zip-zip]"),
-    Rule("names that lead out of an archive are said", "sources/layout.py", "    if leftovers.leading_out.count:\n        listener", "    if False:\n        listener", "test_tables.py::test_names_that_lead_out_of_an_archive_are_told_with_the_way_out[write_tar-tar]"),
     Rule("... in archives too", "sources/layout.py", "        if is_tool_name(part):\n", "        if False:\n", "test_source.py::test_archives_ignore_what_folders_ignore"),
     Rule("... and reported", "sources/folders.py", "leftovers.tool_names[name] += 1", "pass", "test_audit.py::test_what_is_ignored_is_listed"),
     Rule("what cannot be a picture by its extension is ignored and counted", "sources/folders.py", "elif is_other_file(extension):\n            leftovers.by_kind", "elif False:\n            leftovers.by_kind", "test_source.py::test_files_that_are_clearly_no_images_are_counted_in_one_notice"),
@@ -53,6 +51,7 @@ SOURCES = [
     Rule("paths of a table are relative to it", "sources/tables.py", "            self._file.parent / path, path,", "            path, path,", "test_conformance.py::test_every_image_is_listed_once_with_its_label_and_read_as_it_is"),
     Rule("labels stay text (`007`, `NA`)", "sources/tables.py", "column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False", "", "test_tables.py::test_labels_stay_text"),
     Rule("`--columns` names columns", "sources/tables.py", "name = columns.get(role, role)\n        if table", "name = role\n        if table", "test_tables.py::test_columns_can_be_named"),
+    Rule("columns whose names differ from their roles in case alone", "sources/tables.py", "role if role in names or len(alike) != 1 else alike[0]", "role", "test_tables.py::test_columns_whose_names_differ_in_case_alone_are_what_they_are_called"),
     Rule("column `split` makes the split", "sources/tables.py", "known = SPLIT_NAMES.get(split.strip().casefold()) if split else None", "known = None", "test_tables.py::test_columns_can_be_named"),
     Rule("a row without path or label is refused", "sources/tables.py", "if not path or not label or not label.strip():", "if False:", "test_tables.py::test_what_is_wrong_with_a_table_is_named"),
     Rule("an unknown split is refused", "sources/tables.py", "if split and split.strip() and known is None:", "if False:", "test_tables.py::test_what_is_wrong_with_a_table_is_named"),
@@ -68,6 +67,8 @@ SOURCES = [
     Rule("a row of Parquet without an image is unreadable", "sources/embedded.py", "if buffer is None:", "if False:", "test_tables.py::test_a_row_without_an_image_is_unreadable"),
     Rule("unpacked Parquet is used again only as long as size and time are the same", "sources/embedded.py", "{status.st_size}\\n{status.st_mtime_ns}", "", "test_tables.py::test_parquet_that_is_replaced_is_unpacked_again"),
     Rule("a folder around everything in an archive is looked through", "sources/layout.py", "        root = inner\n", "        return root\n", "test_conformance.py::test_every_image_is_listed_once_with_its_label_and_read_as_it_is"),
+    Rule("an archive whose names all lead out of it is refused by name", "sources/layout.py", "    if leftovers.leading_out.count:\n        raise", "    if False:\n        raise", "test_tables.py::test_names_that_lead_out_of_an_archive_are_told_with_the_way_out[write_zip-zip]"),
+    Rule("names that lead out of an archive are said", "sources/layout.py", "    if leftovers.leading_out.count:\n        listener", "    if False:\n        listener", "test_tables.py::test_names_that_lead_out_of_an_archive_are_told_with_the_way_out[write_tar-tar]"),
     Rule("members of a ZIP may begin with ./ and have backslashes", "sources/archives.py", "return \"/\".join(part for part in plain.split(\"/\") if part not in (\"\", \".\")) +", "return name +", "test_tables.py::test_members_may_have_backslashes_and_begin_with_a_slash_or_a_dot"),
     Rule("label of a sample: the text of .cls", "sources/shards.py", 'if label is None and ".cls" in said:', "if False:", "test_conformance.py::test_every_image_is_listed_once_with_its_label_and_read_as_it_is"),
     Rule("label of a sample: the key of .json", "sources/shards.py", 'document = json.loads(said[".json"]) if ".json" in said else {}', "document = {}", "test_conformance.py::test_every_image_is_listed_once_with_its_label_and_read_as_it_is"),

@@ -64,6 +64,22 @@ def test_columns_can_be_named(tmp_path):
     assert open_source(file, names).scan(ignore).split_by == "table"
 
 
+def test_columns_whose_names_differ_in_case_alone_are_what_they_are_called(tmp_path):
+    file = table(tmp_path, "Path;LABEL;Split;Group\na.png;cat;train;1\nb.png;dog;val;2\n")
+    for named in ({}, {"path": "Path", "label": "LABEL"}):
+        listing = open_source(file, named).scan(ignore)
+        assert listing.split_by == "table" and listing.table["group"].to_pylist() == ["1", "2"]
+    exact = table(tmp_path, "path,Label,label,SPLIT,Split\na.png,x,cat,train,val\n")
+    assert [(row["label"], row["split"]) for row in rows(exact)] == [("cat", None)]
+    images = [{"bytes": encoded(picture(n)), "path": None} for n in range(2)]
+    inside = pa.table({"Image": images, "Label": ["cat", "dog"], "Split": ["train", "val"]})
+    pq.write_table(inside, tmp_path / "x.parquet")
+    assert [(row["label"], row["split"]) for row in rows(tmp_path / "x.parquet")] == [
+        ("cat", "train"),
+        ("dog", "validation"),
+    ]
+
+
 def test_what_is_wrong_with_a_table_is_named(tmp_path):
     assert "has no column 'label'; its columns are 'path', 'kind'" in refused(table(tmp_path, "path,kind\na.png,x\n"))
     assert "has no column 'x'" in refused(table(tmp_path, "path,label\na.png,x\n"), {"group": "x"})

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from retop.data.decoding import BYTES_LIMIT
 from retop.data.sources.names import SPLIT_NAMES, name_below, split_named, splits_of_files
 from retop.data.sources.source import Leftovers, Listing, Rows, SplitBy
-from retop.data.sources.tables import split_by_table
+from retop.data.sources.tables import column_of, split_by_table
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Listener, PartAdvanced, PartFinished, PartStarted, ignore
 from retop.places import cache_folder
@@ -178,7 +178,7 @@ def find_columns(schema: pa.Schema, given: Mapping[str, str], where: str) -> _Co
         DataError: there is no column of images or of labels, or not the one that was named.
     """
     image = _image_column(schema, given)
-    label = given.get("label", "label")
+    label = column_of("label", given, schema.names)
     for role, column in (("image", image), ("label", label)):
         if column is None or column not in schema.names:
             raise DataError(
@@ -190,7 +190,7 @@ def find_columns(schema: pa.Schema, given: Mapping[str, str], where: str) -> _Co
             raise DataError(
                 f"{where} has {schema.names.count(column)} columns {column!r}; keep one, or rename the others"
             )
-    others = {role: given.get(role, role) for role in ("split", "group")}
+    others = {role: column_of(role, given, schema.names) for role in ("split", "group")}
     found = {role: name if name in schema.names else None for role, name in others.items()}
     for role in given.keys() & found.keys():
         if found[role] is None:

@@ -125,6 +125,18 @@ def split_by_table(listing: pa.Table) -> SplitBy:
     return "table" if "validation" in pc.unique(listing["split"]).to_pylist() else "retop"
 
 
+def column_of(role: str, given: Mapping[str, str], names: Sequence[str]) -> str:
+    """The column that was named for a role; else that of its name, or the only one that differs from it in case alone.
+
+    Args:
+        role: one of `ROLES`.
+        given: column name by role.
+        names: of the columns that are there.
+    """
+    alike = [name for name in names if name.casefold() == role]
+    return given.get(role, role if role in names or len(alike) != 1 else alike[0])
+
+
 def read_columns(file: Path, location: str, columns: Mapping[str, str]) -> pa.Table:
     """Read path, label, split and group of a table, as text.
 
@@ -150,7 +162,7 @@ def read_columns(file: Path, location: str, columns: Mapping[str, str]) -> pa.Ta
         raise DataError(f"{location} cannot be read as a table: {reason}") from error
     chosen = {}
     for role in ROLES[:4]:
-        name = columns.get(role, role)
+        name = column_of(role, columns, table.column_names)
         if table.column_names.count(name) > 1:
             raise DataError(
                 f"{location} has {table.column_names.count(name)} columns {name!r}; keep one, or rename the others"
@@ -172,7 +184,7 @@ def _no_column(
             f"{location} begins with the row {', '.join(names)}, and not with the names of its columns; write "
             f"{','.join(ROLES[: len(names)])} above it"
         )
-    needed = [other for other in ("path", "label") if columns.get(other, other) not in names]
+    needed = [other for other in ("path", "label") if column_of(other, columns, names) not in names]
     way = ",".join(f"{other}=NAME" for other in needed or [role])
     return (
         f"{location} has no column {name!r}; its columns are {', '.join(map(repr, names))}. Say which is which with "
