@@ -108,7 +108,14 @@ def _as_yaml(key: str, value: Any) -> str:
 def _read_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     try:
         # Whole numbers of any library, but no text and no fractions.
-        return tuple(map(operator.index, seeds if isinstance(seeds, Iterable) else range(operator.index(seeds))))
+        if isinstance(seeds, Iterable):
+            return tuple(map(operator.index, seeds))
+        if (number := operator.index(seeds)) > 0:
+            return tuple(range(number))
+        raise UsageError(
+            f"seeds is how many, at least 1; received {number}. A list says which, one with a comma behind it: "
+            f"--seeds 0,3,7 or --seeds 5, (seeds=[5])"
+        )
     except TypeError as error:
         raise UsageError(
             f"seeds must be a whole number (how many) or a list of them (which) (--seeds); received {seeds!r}"

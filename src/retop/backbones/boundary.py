@@ -46,8 +46,8 @@ def choose_boundary(backbone: Backbone, thaw: str) -> Boundary:
         count = int(thaw)
     else:
         raise UsageError(
-            f"--thaw {thaw} (thaw={thaw!r}) is not possible for {backbone.name}: give last, all, none, a number from "
-            f"0 to {len(groups)}, or one of its groups: {', '.join(names)}"
+            f"--thaw {thaw} (settings={{'thaw': {thaw!r}}}) is not possible for {backbone.name}: give last, all, none, "
+            f"a number from 0 to {len(groups)}, or one of its groups: {', '.join(names)}"
         )
     thawed = groups[len(groups) - count :]
     parameters = frozenset(

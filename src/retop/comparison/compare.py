@@ -137,7 +137,7 @@ def _read_plan(folder: Path, request: ComparisonRequest, dataset: Dataset, setti
 
 def _other(folder: Path, changed: Sequence[str]) -> str:
     return (
-        f"{folder} holds another comparison: {', '.join(changed)}. Undo the change to go on, or choose another folder "
+        f"{folder} holds another comparison: {'; '.join(changed)}. Undo the change to go on, or choose another folder "
         f"with --out (out=)"
     )
 
@@ -207,7 +207,8 @@ def _differences(before: PlanRecord, data_fingerprint: str, runs: Sequence[Plann
     old, new = ({run.name: run for run in planned} for planned in (before.runs, runs))
     if old.keys() != new.keys():
         found.append(f"its runs are {', '.join(old)}")
-    for name in old.keys() & new.keys():
+    runs_of_change: dict[str, list[str]] = {}
+    for name in (each for each in old if each in new):
         if old[name].weights_sha256 is None:
             old[name] = replace(old[name], weights_sha256=new[name].weights_sha256)
         if not old[name].network:
@@ -217,8 +218,8 @@ def _differences(before: PlanRecord, data_fingerprint: str, runs: Sequence[Plann
             old[name] = replace(old[name], weights=new[name].weights)
         changed = differences(to_plain(old[name]), to_plain(new[name]))
         if changed:
-            found.append(f"{name}: {'; '.join(changed)}")
-    return found
+            runs_of_change.setdefault(", ".join(changed), []).append(name)
+    return found + [f"of {', '.join(names)}, {change}" for change, names in runs_of_change.items()]
 
 
 def _finish(run: RunRequest, dataset: Dataset, setting: Setting, folder: Path, plan: PlanRecord) -> FinishedRun:

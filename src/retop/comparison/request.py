@@ -101,7 +101,7 @@ class ComparisonRequest:
             )
 
     def _recipe_of(self, backbone: str, recipe: Recipe) -> Recipe:
-        return apply_settings(recipe, {key: value for name, key, value in self.overrides if name == backbone})
+        return apply_settings(recipe, {key: value for name, key, value in self.overrides if name == backbone}, backbone)
 
 
 def _flat(document: dict[str, Any], above: str = "") -> dict[str, Any]:

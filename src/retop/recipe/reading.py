@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -47,12 +48,13 @@ def load_recipe(name_or_path: str | Path = "default") -> Recipe:
     return _build(_merged(to_plain(Recipe()), document, origin, ""), origin)
 
 
-def apply_settings(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
+def apply_settings(recipe: Recipe, changes: Mapping[str, str], backbone: str | None = None) -> Recipe:
     """Change values of a recipe, as ``--set key=value`` does; all together, so that their order does not matter.
 
     Args:
         recipe: the recipe to start from; its own values are checked too, for Python does not check their types.
         changes: new values as YAML text by dotted path, e.g. ``{"stage2.learning_rate": "0.01"}``.
+        backbone: the one that they are for, which errors name; None for all.
 
     Returns:
         The changed recipe.
@@ -61,9 +63,10 @@ def apply_settings(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
         RecipeError: a key does not exist, a value is refused, or the changed recipe contradicts itself.
     """
     document = to_plain(recipe)
+    above = f"{backbone}." if backbone else ""
     for key, value in sorted(changes.items(), key=lambda change: change[0].endswith("min_steps")):
-        document = _merged(document, _nested(key, value), f"--set {key}={value}", "")
-    return _build(document, " ".join(f"--set {key}={value}" for key, value in changes.items()) or "the recipe")
+        document = _merged(document, _nested(key, value), f"--set {above}{key}={value}", "")
+    return _build(document, "the recipe", {key: f"--set {above}{key}={value}" for key, value in changes.items()})
 
 
 def _nested(key: str, value: str) -> dict[str, Any]:
@@ -132,11 +135,13 @@ def _shares(text: str, origin: str) -> list[Any]:
     return [_number_or_text(part) for part in parts]
 
 
-def _build(document: dict[str, Any], origin: str) -> Recipe:
+def _build(document: dict[str, Any], origin: str, settings: Mapping[str, str] = MappingProxyType({})) -> Recipe:
     thaw = document.get("thaw")
     if isinstance(thaw, int | float) and not isinstance(thaw, bool):
         document = document | {"thaw": f"{thaw:.15g}"}
     try:
         return from_plain(Recipe, document)
     except (SchemaError, RecipeError) as error:
-        raise RecipeError(f"{origin}: {error}") from error
+        # Of many settings only those that the error speaks of; of none that it names, all.
+        blamed = [text for key, text in settings.items() if key in str(error)] or settings.values()
+        raise RecipeError(f"{' '.join(blamed) or origin}: {error}") from error

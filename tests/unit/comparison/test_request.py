@@ -78,6 +78,16 @@ def test_contradictions_are_refused(changes: dict[str, object], message: str) ->
         request(**changes)
 
 
+def test_no_seeds_are_told_from_seed_0() -> None:
+    with pytest.raises(UsageError, match=r"how many, at least 1; received 0\. .*--seeds 5, \(seeds=\[5\]\)"):
+        build_request(["a"], None, "default", None, 0, ())
+
+
+def test_a_wrong_setting_of_one_backbone_is_named_with_it() -> None:
+    with pytest.raises(RecipeError, match=r"^--set a\.views\.preset=none: "):
+        build_request(["a", "b"], None, "default", {"stage1.epochs": 2, "a.views.preset": "none"}, 1, ()).runs()
+
+
 def test_settings_are_python_values_or_text() -> None:
     settings = {
         "data.split": (0.5, 0.25, 0.25),

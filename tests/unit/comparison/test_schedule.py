@@ -167,6 +167,15 @@ def test_a_folder_of_another_comparison_is_refused_before_anything_is_planned(
     assert not (tmp_path / "c").exists()
 
 
+def test_runs_that_differ_alike_are_named_together(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    one = request(small_weights, seeds=(0, 1), thaw="last")
+    others = tuple(replace(run, recipe=replace(run.recipe, thaw="all")) for run in planned_runs(one))
+    claim_folder(tmp_path / "a", PlanRecord(shapes.record.fingerprint, one.recipe, others, (), 0, 0))
+    told = r"another comparison: of test_resnet-0, test_resnet-1, recipe\.thaw was all and is last\. Undo"
+    with pytest.raises(RunExistsError, match=told):
+        check_folder(tmp_path / "a", one, shapes, small_setting(one.recipe, None))
+
+
 def test_results_among_the_images_are_refused(
     small_weights: Path, shapes: Dataset, shapes_folder: Path, tmp_path: Path
 ) -> None:

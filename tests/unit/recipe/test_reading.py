@@ -54,6 +54,16 @@ def test_an_unknown_key_among_several_is_named_alone() -> None:
         apply_settings(Recipe(), {"views.count": "2", "stage2.epoch": "3"})
 
 
+def test_of_several_settings_those_that_are_wrong_are_named() -> None:
+    changes = {"stage1.epochs": "2", "views.count": "0"}
+    with pytest.raises(RecipeError, match=r"^--set views\.count=0: views\.count must be between"):
+        apply_settings(Recipe(), changes)
+    with pytest.raises(RecipeError, match=r"^--set vgg16\.views\.count=0: views\.count must be between"):
+        apply_settings(Recipe(), changes, "vgg16")
+    with pytest.raises(RecipeError, match=r"^--set vgg16\.views\.number=0: unknown key views\.number"):
+        apply_settings(Recipe(), {"views.number": "0"}, "vgg16")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
