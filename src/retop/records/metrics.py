@@ -115,6 +115,11 @@ class Metrics:
     calibrated: CalibratedMetrics | None = None
     """The same after temperature; None where the model has none."""
 
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by for the probabilities that the model gives."""
+        return 1.0 if self.calibrated is None else self.calibrated.temperature
+
     def _repr_html_(self) -> str:
         accuracy = self.accuracy
         caption = (

@@ -86,17 +86,18 @@ class AnswerFacts:
         return tuple(cell for cell in self.cells if cell.label != cell.predicted)
 
 
-def answer_facts(name: str, predictions: Predictions) -> AnswerFacts:
+def answer_facts(name: str, predictions: Predictions, temperature: float = 1.0) -> AnswerFacts:
     """Find the images that tell most about a model.
 
     Args:
         name: of the backbone or baseline.
         predictions: of N images; at least one, and at least two classes.
+        temperature: of the model.
 
     Returns:
         The facts; images of equal standing in the order of their paths.
     """
-    images = _answers(predictions)
+    images = _answers(predictions, temperature)
     missed = [image for image in images if image.predicted != image.label]
     doubtful = [image for image in images if _margin(image) < DOUBTFUL_MARGIN]
     return AnswerFacts(
@@ -129,8 +130,8 @@ def sample_images(predictions: Predictions, per_class: int) -> dict[str, tuple[s
     return chosen
 
 
-def _answers(predictions: Predictions) -> list[AnsweredImage]:
-    probability_nk = np.exp(log_softmax(predictions.logits_nk))
+def _answers(predictions: Predictions, temperature: float) -> list[AnsweredImage]:
+    probability_nk = np.exp(log_softmax(predictions.logits_nk, temperature))
     order_nk = np.argsort(-predictions.logits_nk, axis=1, kind="stable")
     classes = predictions.classes
     return [

@@ -59,17 +59,18 @@ class ConfidenceFacts:
     """Smallest confidence among those answers."""
 
 
-def confidence_facts(name: str, predictions: Predictions) -> ConfidenceFacts:
+def confidence_facts(name: str, predictions: Predictions, temperature: float = 1.0) -> ConfidenceFacts:
     """Compute the facts of reliability diagram and coverage curve.
 
     Args:
         name: of the backbone or baseline.
         predictions: of N images; at least one.
+        temperature: of the model.
 
     Returns:
         The facts. Coverage has a point where the confidence changes: answers of equal confidence are given together.
     """
-    confidence_n = np.exp(log_softmax(predictions.logits_nk).max(axis=1))
+    confidence_n = np.exp(log_softmax(predictions.logits_nk, temperature).max(axis=1))
     right_n = right_answers(predictions)
     coverage, accuracy, threshold = _coverage(confidence_n, right_n)
     return ConfidenceFacts(

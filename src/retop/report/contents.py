@@ -247,8 +247,8 @@ def _contender(row: ComparisonRow, comparison: FinishedComparison) -> ContenderF
         curves=tuple(one for one in curves if one is not None),
         confusion=confusion_facts(row.name, row.metrics),
         metrics=row.metrics,
-        answers=None if answers is None else answer_facts(row.name, answers),
-        confidence=None if answers is None else confidence_facts(row.name, answers),
+        answers=None if answers is None else answer_facts(row.name, answers, row.metrics.temperature),
+        confidence=None if answers is None else confidence_facts(row.name, answers, row.metrics.temperature),
         network=network_facts(row.name, runs[0].record),
         warnings=tuple(dict.fromkeys(warning for run in runs for warning in run.record.warnings)),
     )

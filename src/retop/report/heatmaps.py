@@ -46,7 +46,7 @@ def make_heatmaps(comparison: FinishedComparison, data: Path | None = None) -> N
     """
     for row in comparison.record.rows:
         for answers in comparison.answers_of(row)[:1]:
-            facts = answer_facts(row.name, answers)
+            facts = answer_facts(row.name, answers, row.metrics.temperature)
             explained = {image.path: image.predicted for image in (*facts.worst, *facts.doubtful)}
             # Of folds each has a model of its own, and tests images of its own.
             for run in comparison.seeds_of(row)[0]:

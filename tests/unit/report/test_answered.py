@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from example_records import GROUPS, answers, contender
+from retop.evaluation import measure
 from retop.recipe import Recipe
 from retop.records import PlannedPart, PlanRecord, Predictions
 from retop.report.answered import answer_facts, sample_images
@@ -29,6 +30,15 @@ def test_worst_are_the_most_confident_errors_and_doubtful_the_closest_races() ->
     assert (facts.doubtful[0].predicted, facts.doubtful[0].runner_up) == ("cat", "dog")
     assert facts.doubtful[0].confidence == pytest.approx(0.45)
     assert facts.num_missed == 2
+
+
+def test_probabilities_are_those_the_model_gives_after_its_temperature() -> None:
+    cold, hot = answer_facts("a", FEW, 0.5), answer_facts("a", FEW, 2.0)
+    assert [image.confidence for image in cold.worst] == pytest.approx([0.81 / 0.815, 0.2025 / 0.385])
+    assert [image.path for image in hot.doubtful] == ["test/1.png", "test/0.png"]
+    given = measure(FEW, "float32", 2.0)
+    assert [image.confidence for image in hot.worst] == pytest.approx([image.confidence for image in given.missed])
+    assert confidence_facts("a", FEW, 2.0).threshold[-1] == pytest.approx(hot.worst[-1].confidence)
 
 
 def test_cells_hold_every_image_once_and_errors_come_first() -> None:
