@@ -113,10 +113,10 @@ def _inside(path: Path, way_out: str) -> UsageError:
 
 
 def _read_table(path: Path) -> Iterator[str]:
-    """Paths of a table; relative ones belong to the table's folder where they exist there."""
+    """Paths of a table; relative ones, also with backslashes, belong to the table's folder where they exist there."""
     for text in _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path):
-        beside = path.parent / text
-        yield str(beside) if not Path(text).is_absolute() and _holds(beside.exists) else text
+        beside = (path.parent / name for name in (text, text.replace("\\", "/")) if not Path(name).is_absolute())
+        yield next((str(place) for place in beside if _holds(place.exists)), text)
 
 
 def _read_csv(path: Path) -> Iterator[str]:

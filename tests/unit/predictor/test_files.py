@@ -86,6 +86,14 @@ def test_tables_of_paths_are_read_as_spreadsheets_write_them(tmp_path: Path, sep
     assert list(find_inputs([str(tmp_path / "t.csv")], False, [])) == ["a.jpg"]
 
 
+def test_a_table_of_windows_names_the_files_beside_it(photos: Path, tmp_path: Path) -> None:
+    name = Path(next(find_inputs([str(photos)], True, []))).relative_to(photos)
+    table = photos / "list.csv"
+    table.write_text(f"path\n{str(name).replace('/', chr(92))}\nno\\such.jpg\n")
+    assert list(find_inputs([str(table)], True, [])) == [str(photos / name), "no\\such.jpg"]
+    table.unlink()
+
+
 def test_inputs_that_name_nothing_say_so(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--recursive"):
         list(find_inputs([str(photos)], False, []))
