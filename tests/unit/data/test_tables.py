@@ -213,6 +213,21 @@ def test_samples_without_a_label_are_said(tmp_path):
     assert "1 image of" in said and "no label" in said
 
 
+def test_the_key_of_the_label_is_found_whatever_its_case_or_asked_for(tmp_path):
+    def shard(document):
+        image = encoded(picture(1))
+        return write_tar(tmp_path / "x.tar", {"1.jpg": image, "1.json": document})
+
+    (row,) = rows(shard(b'{"Label": "cat", "GROUP": 7}'))
+    assert (row["label"], row["group"]) == ("cat", "7")
+    said = refused(shard(b'{"species": "cat", "site": 7}'))
+    assert "key of its JSON ('site', 'species') is the label with --columns label=KEY" in said
+    (row,) = rows(tmp_path / "x.tar", {"label": "species"})
+    assert row["label"] == "cat"
+    for nothing in (b"[1]", b"{", b"{}"):
+        assert "put key.cls, or key.json with a label, beside each image" in refused(shard(nothing))
+
+
 def test_tiny_imagenet_is_a_source(shared):
     source = open_source(shared / "data/tiny_imagenet/train.parquet")
     listing = source.scan(ignore)

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from retop.data.decoding import BYTES_LIMIT
 from retop.data.sources.layout import Member, arrange
 from retop.data.sources.names import extension_of, is_other_file, is_tool_name, name_below, splits_of_files
 from retop.data.sources.source import Leftovers, Listing, Rows, few, reading_names
+from retop.data.sources.tables import column_of
 from retop.errors import DataError, UnreadableImageError
 from retop.evaluation.numerals import count, word
 from retop.events import Listener, Notice
@@ -154,7 +156,7 @@ class TarSource:
                 Notice("note", f"Beside the image of a sample, {self.location} has others, which are ignored: {kinds}")
             )
         if not len(rows):
-            raise DataError(f"{self.location} holds no labelled image; put key.cls or key.json beside each image")
+            raise DataError(f"{self.location} holds no labelled image; {_label_wanted(samples)}")
         return Listing(rows.table(), "folders" if "validation" in splits.values() else "retop", leftovers)
 
     def _labelled(self, samples: Mapping[str, _Sample], leftovers: Leftovers) -> Iterator[tuple[str, str, str | None]]:
@@ -194,14 +196,26 @@ def is_tar(file: Path) -> bool:
     return head[257:262] == b"ustar" or (os.fspath(file).endswith(".tar") and bool(head))
 
 
-def _read_said(said: Mapping[str, bytes], columns: Mapping[str, str]) -> tuple[str | None, str | None]:
+def _label_wanted(samples: Mapping[str, _Sample]) -> str:
+    keys = next((tuple(known) for one in samples.values() if (known := _document(one.said))), None)
+    if keys is None:
+        return "put key.cls, or key.json with a label, beside each image"
+    return f"say which key of its JSON ({few([repr(key) for key in keys])}) is the label with --columns label=KEY"
+
+
+def _document(said: Mapping[str, bytes]) -> dict[str, Any]:
+    """What the JSON of a sample says; nothing where it is none."""
     try:
-        document = json.loads(said[".json"]) if ".json" in said else {}
-        document = document if isinstance(document, dict) else {}
+        document = json.loads(said.get(".json", b"{}"))
     except ValueError:
-        document = {}
-    label = document.get(columns.get("label", "label"))
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _read_said(said: Mapping[str, bytes], columns: Mapping[str, str]) -> tuple[str | None, str | None]:
+    document = _document(said)
+    label = document.get(column_of("label", columns, tuple(document)))
     if label is None and ".cls" in said:
         label = said[".cls"].decode("utf-8", "replace").strip()
-    group = document.get(columns.get("group", "group"))
+    group = document.get(column_of("group", columns, tuple(document)))
     return (None if label in (None, "") else str(label)), (None if group is None else str(group))
