@@ -45,6 +45,13 @@ def _home(module: str) -> list[str]:
     return [found[0].parent.name, module]
 
 
+def test_every_target_of_the_makefile_is_in_the_table_of_contributing() -> None:
+    phony = re.search(r"^\.PHONY: (.*?[^\\])$", (CHECKOUT / "Makefile").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    assert phony is not None
+    table = (CHECKOUT / "CONTRIBUTING.md").read_text("utf-8")
+    assert [name for name in phony[1].replace("\\\n", " ").split() if f"| `make {name}` |" not in table] == []
+
+
 def test_links_lead_to_files() -> None:
     pages = [*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").glob("*.md")]
     dead = [

@@ -14,6 +14,8 @@ import retop.recipe
 import retop.records
 import retop.records.plan
 from retop.artifact.config import write_config
+from retop.pipeline import RunFolder
+from retop.training.tracking import MLFLOW, TENSORBOARD
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROOTS = ("RunRecord", "EpochRecord", "ComparisonRecord", "PlanRecord", "AuditRecord", "HeatMapRecord", "TrainedRecord")
@@ -44,6 +46,14 @@ def test_check_refuses_a_stale_document_and_names_it(
     assert "recipes.md" in capsys.readouterr().err
     page.unlink()
     assert generator.main(["--check"], tmp_path) == 1
+
+
+def test_the_tree_names_everything_that_a_comparison_can_leave() -> None:
+    tree = (CHECKOUT / "docs" / "records.md").read_text("utf-8").split("```")[1]
+    run = RunFolder(Path())
+    files = (run.run, run.epochs, run.predictions, run.checkpoints, run.model)
+    missing = [name for name in (*(file.name for file in files), TENSORBOARD, MLFLOW) if f"  {name}" not in tree]
+    assert missing == []
 
 
 def test_every_field_on_disk_has_a_docstring(generator: ModuleType) -> None:

@@ -159,9 +159,9 @@ def prepare(request: RunRequest, dataset: Dataset, setting: Setting) -> Prepared
             needed = rows * split.bytes_per_image(setting.runtime.stored)
             needed += feature_bytes if request.recipe.stage1.epochs > 0 else 0
             if not setting.store.fits(needed):
-                source, reason = "features", _too_small("activations", needed, setting.store.limit_bytes)
+                source, reason = "features", _too_small(request, "activations", needed, setting.store.limit_bytes)
         if source == "features" and not setting.store.fits(feature_bytes):
-            source, reason = "images", _too_small("features", feature_bytes, setting.store.limit_bytes)
+            source, reason = "images", _too_small(request, "features", feature_bytes, setting.store.limit_bytes)
     return PreparedRun(
         lengthened(request, source, len(dataset.train)),
         backbone,
@@ -175,10 +175,12 @@ def prepare(request: RunRequest, dataset: Dataset, setting: Setting) -> Prepared
     )
 
 
-def _too_small(what: str, needed: int, limit: int) -> str:
+def _too_small(request: RunRequest, what: Literal["activations", "features"], needed: int, limit: int) -> str:
+    fewer = "fewer views (--views 1), " if request.recipe.views.count > 1 else ""
+    later = "a later boundary (--thaw), " if what == "activations" else ""
     return (
-        f"the {what} would take {size(needed)} and the store may hold {size(limit)}; fewer views (--views 1), a later "
-        f"boundary (--thaw), a higher limit (--cache-limit GIB) or more disk (--cache DIR) would do"
+        f"the {what} would take {size(needed)} and the store may hold {size(limit)}; {fewer}{later}a higher limit "
+        f"(--cache-limit GIB) or more disk (--cache DIR) would do"
     )
 
 

@@ -95,7 +95,7 @@ class RunFolder:
 
     @property
     def run(self) -> Path:
-        """run.json, written last: its presence says that the run is over."""
+        """run.json, written after all that lies beside it, figures aside: its presence says that the run is over."""
         return self.path / "run.json"
 
     @property

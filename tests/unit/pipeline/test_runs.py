@@ -66,25 +66,38 @@ def test_a_full_store_keeps_what_the_run_will_read(small_weights: Path, shapes: 
 def test_what_does_not_fit_trains_without_a_store_and_says_so(
     small_weights: Path, shapes: Dataset, tmp_path: Path
 ) -> None:
-    record = run_small(tmp_path / "a", shapes, weights=small_weights, store=ActivationStore(limit_bytes=2**17))
+    settings, store = {"views.preset": "standard", "views.count": 2}, ActivationStore(limit_bytes=2**17)
+    record = run_small(tmp_path / "a", shapes, weights=small_weights, store=store, settings=settings)
     assert record.network.loop == "whole"
     assert "and the store may hold 128 KiB" in str(record.network.loop_reason)
     assert "--views" in record.warnings[0]
+    assert "--thaw" in record.warnings[0]
 
 
-@pytest.mark.parametrize("settings", [{"thaw": "none"}, {}])
+@pytest.mark.parametrize("thaw", ["none", "last"])
 def test_features_that_do_not_fit_are_not_stored(
-    small_weights: Path, shapes: Dataset, tmp_path: Path, settings: dict[str, object]
+    small_weights: Path, shapes: Dataset, tmp_path: Path, thaw: str
 ) -> None:
+    settings = {"thaw": thaw, "views.preset": "standard", "views.count": 2}
     store = ActivationStore(limit_bytes=1000)
     record = run_small(tmp_path / "a", shapes, weights=small_weights, store=store, settings=settings)
     assert store.used_bytes() == 0
     assert record.network.loop == "whole"
     assert record.precision["stored"] == "nothing stored"
     assert "the features would take" in str(record.network.loop_reason)
-    assert all(way in record.warnings[0] for way in ("--views", "--thaw", "--cache-limit", "--cache DIR"))
+    assert all(way in record.warnings[0] for way in ("--views", "--cache-limit", "--cache DIR"))
+    # Features are as large at every boundary.
+    assert "--thaw" not in record.warnings[0]
     uncached = run_small(tmp_path / "b", shapes, weights=small_weights, store=None, settings=settings)
     assert record.validation.log_loss == uncached.validation.log_loss
+
+
+def test_fewer_views_than_one_are_not_advised(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
+    settings = {"views.preset": "none", "views.count": 1}
+    store = ActivationStore(limit_bytes=1000)
+    record = run_small(tmp_path / "a", shapes, weights=small_weights, store=store, settings=settings)
+    assert "--cache-limit" in record.warnings[0]
+    assert "--views" not in record.warnings[0]
 
 
 def test_a_store_that_is_switched_off_is_no_warning(small_weights: Path, shapes: Dataset, tmp_path: Path) -> None:
