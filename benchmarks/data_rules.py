@@ -37,7 +37,7 @@ SOURCES = [
         for name in ("__MACOSX", "Thumbs.db", "desktop.ini", "__pycache__", "@eaDir", "$RECYCLE.BIN", "lost+found", "System Volume Information", r"Icon\r")
     ),
     Rule("... in archives too", "sources/layout.py", "        if is_tool_name(part):\n", "        if False:\n", "test_source.py::test_archives_ignore_what_folders_ignore"),
-    Rule("... and reported", "sources/folders.py", "leftovers.tool_names[name] += 1", "pass", "test_audit.py::test_what_is_ignored_is_listed"),
+    Rule("... and reported", "sources/folders.py", "leftovers.tool_names[tool_kind(name)] += 1", "pass", "test_audit.py::test_what_is_ignored_is_listed"),
     Rule("what cannot be a picture by its extension is ignored and counted", "sources/folders.py", "elif is_other_file(extension):\n            leftovers.by_kind", "elif False:\n            leftovers.by_kind", "test_source.py::test_files_that_are_clearly_no_images_are_counted_in_one_notice"),
     Rule("every other extension is opened: content decides", "sources/names.py", "return extension in _OTHER_FILES", "return extension not in ('.jpg', '.png')", "test_source.py::test_names_do_not_decide_what_an_image_is"),
     Rule("pipes and devices are ignored", "sources/folders.py", 'if not stat.S_ISREG(status.st_mode):\n            leftovers', "if False:\n            leftovers", "test_source.py::test_loops_pipes_and_broken_links_do_no_harm"),

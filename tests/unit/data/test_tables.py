@@ -19,7 +19,7 @@ from retop.places import cache_folder
 from retop.recipe import DataRecipe
 
 from .pictures import encoded, picture, write_classes
-from .places import some_images, write_embedded, write_shards, write_table, write_tar, write_zip
+from .places import some_images, write_embedded, write_folder, write_shards, write_table, write_tar, write_zip
 
 IMAGES = some_images()
 
@@ -202,6 +202,16 @@ def test_names_that_lead_out_of_an_archive_are_told_with_the_way_out(tmp_path, w
     assert warning.startswith("4 names lead out of the archive (../cat/") and warning.endswith("they are ignored")
     whole = open_source(write(tmp_path / f"absolute.{form}", packed(lambda name: f"/photos/{name}"))).scan(ignore)
     assert set(whole.table["label"].to_pylist()) == {"cat", "dog", "birds/owl"}
+
+
+def test_the_files_that_macos_writes_beside_others_are_counted_together(tmp_path):
+    members = {name: content for name, (_, content) in IMAGES.items()}
+    beside = {f"{name.rpartition('/')[0]}/._{name.rpartition('/')[2]}": b"x" for name in members}
+    packed = write_tar(tmp_path / "x.tar", members | beside)
+    folder = write_folder(tmp_path / "x", IMAGES | {name: ("", content) for name, content in beside.items()})
+    for place in (packed, folder):
+        listing = open_source(place).scan(ignore)
+        assert listing.leftovers.tool_names == {"._*": len(IMAGES)} and len(listing.table) == len(IMAGES)
 
 
 def test_samples_without_a_label_are_said(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from retop.data.decoding import BYTES_LIMIT
 from retop.data.sources.layout import find_splits, finish, refuse_missing_classes
-from retop.data.sources.names import class_name, extension_of, is_other_file, is_tool_name, shown
+from retop.data.sources.names import class_name, extension_of, is_other_file, is_tool_name, shown, tool_kind
 from retop.data.sources.source import ROWS_PER_BATCH, Leftovers, Listing, Rows
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Listener
@@ -99,7 +99,7 @@ class FolderSource:
                     for entry in self._take_plain(entries, path, label, split, rows) if plain else entries:
                         name = shown(entry.name)
                         if is_tool_name(name):
-                            leftovers.tool_names[name] += 1
+                            leftovers.tool_names[tool_kind(name)] += 1
                         elif _is_folder(entry):
                             below = class_name(f"{label}/{name}" if label else name)
                             pending.append((entry.path, f"{path}/{name}" if path else name, below, inside))

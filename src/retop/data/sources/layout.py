@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from retop.data.sources.names import SPLIT_NAMES, class_name, extension_of, is_other_file, is_tool_name
+from retop.data.sources.names import SPLIT_NAMES, class_name, extension_of, is_other_file, is_tool_name, tool_kind
 from retop.data.sources.source import Leftovers, Listing, Rows, few
 from retop.errors import DataError
 from retop.evaluation.numerals import count, word
@@ -194,7 +194,7 @@ def _is_ours(path: str, leftovers: Leftovers) -> bool:
         return False
     for part in parts:
         if is_tool_name(part):
-            leftovers.tool_names[part] += 1
+            leftovers.tool_names[tool_kind(part)] += 1
             return False
     return bool(path)
 

@@ -44,6 +44,11 @@ def is_tool_name(name: str) -> bool:
     return name.startswith(".") or name.casefold() in _TOOL_NAMES
 
 
+def tool_kind(name: str) -> str:
+    """How the name of a tool is counted: macOS writes a ``._photo.jpg`` beside every file."""
+    return "._*" if name.startswith("._") else name
+
+
 def extension_of(name: str) -> str:
     """The last extension of a name or path, lower case, with its dot; none for a hidden file without another dot."""
     # A million names: the standard library takes three to fifteen times as long.
