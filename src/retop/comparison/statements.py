@@ -159,9 +159,10 @@ def _order(rows: Sequence[ComparisonRow], pairs: Sequence[PairedComparison]) -> 
     if not pairs:
         return []
     if not established:
+        all_rows = "both rows" if len(rows) == 2 else f"all {len(rows)} rows"
         closest = min(pairs, key=lambda pair: (pair.p_holm, pair.p, -abs(pair.difference.value)))
         return [
-            f"No difference is established on these {count(n, f'{split} image')}: all {len(rows)} rows are tied. The "
+            f"No difference is established on these {count(n, f'{split} image')}: {all_rows} are tied. The "
             f"clearest, {closest.first} against {closest.second}, is {_interval(closest.difference, n)} "
             f"({p_value(closest.p_holm)} after Holm's correction)."
         ]

@@ -9,7 +9,7 @@ from torch import nn
 
 from retop.activations.key import EntryKey
 from retop.data import Dataset
-from retop.evaluation.numerals import size
+from retop.evaluation.numerals import count, size
 from retop.events import Notice
 from retop.pipeline.memory_need import fit_into_memory
 from retop.pipeline.prepared import (
@@ -179,10 +179,14 @@ class RunPlanner:
             # Without a store, centre and size of the features take one more pass.
             if from_images and self._request.recipe.head.kind == "linear":
                 seconds += self._num_train * self._rates.feature_seconds()
-            parts.append(self._stage_part(1, f"{attempts} x {stage1.epochs} epochs at most", seconds, from_images))
+            parts.append(
+                self._stage_part(1, f"{attempts} x {count(stage1.epochs, 'epoch')} at most", seconds, from_images)
+            )
         if self._prepared.trains_late_layers:
             from_images = self._prepared.source not in ("activations", "pixels")
-            parts.append(self._stage_part(2, f"{stage2.epochs} epochs at most", self._stage_seconds(2), from_images))
+            parts.append(
+                self._stage_part(2, f"{count(stage2.epochs, 'epoch')} at most", self._stage_seconds(2), from_images)
+            )
         return parts
 
     def _stage_part(self, stage: int, epochs: str, seconds: float, from_images: bool) -> PlannedPart:

@@ -151,6 +151,12 @@ def test_the_record_of_a_comparison_names_when_it_began(small_weights: Path, sha
     assert began.isoformat() <= compared.environment.started <= run.environment.started
 
 
+def test_one_epoch_is_planned_in_the_singular(small_weights: Path, shapes: Dataset) -> None:
+    parts = planned(request(small_weights, stage1__epochs="1", stage2__epochs="1"), shapes, ActivationStore())
+    assert parts["test_resnet-0", "stage 1"].how_often == "1 x 1 epoch at most"
+    assert parts["test_resnet-0", "stage 2"].how_often == "1 epoch at most"
+
+
 def test_a_folder_of_another_comparison_is_refused_before_anything_is_planned(
     small_weights: Path, shapes: Dataset, tmp_path: Path
 ) -> None:

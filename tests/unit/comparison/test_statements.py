@@ -23,7 +23,7 @@ def test_ten_images_are_said_to_show_little() -> None:
     said = text(contender("vgg16", right=first_right(9, 10)), contender("resnet50", right=first_right(8, 10)))
     assert "10 test images are few: 90 % right (vgg16) means between 60 % and 98 %." in said
     assert "established at the earliest by 6 images (60 % of them)" in said
-    assert "No difference is established" in said
+    assert "No difference is established on these 10 test images: both rows are tied." in said
 
 
 def test_test_images_that_are_all_copies_are_said_to_show_nothing() -> None:
