@@ -184,7 +184,7 @@ def run_child(
         if done:
             return os.waitstatus_to_exitcode(status)
         board.watch(child)
-        if wish.part and board.part == wish.part and board.spent[wish.part] >= wish.seconds:
+        if wish.part and board.part == wish.part and board.spent.get(wish.part, 0.0) >= wish.seconds:
             os.kill(child, signal.SIGKILL)
         time.sleep(0.001)
 
