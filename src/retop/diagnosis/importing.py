@@ -213,7 +213,8 @@ def _stages(columns: Columns) -> list[Literal[1, 2]]:
 
 def _fractions(values: Sequence[float | None], name: str) -> list[float | None]:
     """Accuracies or confidences as fractions; a column with one above 1.5 is in percent."""
-    known = [value for value in map(_finite, values) if value is not None]
+    numbers = [_finite(value) for value in values]
+    known = [value for value in numbers if value is not None]
     percent = any(value > 1.5 for value in known)
     # What was rounded, or computed in float32, may lie a little above.
     if known and not 0 <= min(known) <= max(known) <= (100.1 if percent else 1.001):
@@ -221,7 +222,7 @@ def _fractions(values: Sequence[float | None], name: str) -> list[float | None]:
             f"the column of {name.replace('_', ' ')} goes from {min(known):g} to {max(known):g}; give fractions from 0 "
             f"to 1, or percent from 0 to 100"
         )
-    return [None if value is None else min(1.0, value / 100 if percent else value) for value in values]
+    return [None if value is None else min(1.0, value / 100 if percent else value) for value in numbers]
 
 
 def _no_numbers(columns: Columns) -> tuple[tuple[str, int], ...]:

@@ -165,6 +165,24 @@ def test_nan_that_stands_for_nothing_measured_is_no_finding(tmp_path: Path, text
     assert evidence.epochs[-1].validation_accuracy == pytest.approx(0.7)
 
 
+def test_accuracies_that_are_no_numbers_are_not_taken_for_certainty(tmp_path: Path) -> None:
+    text = "epoch,accuracy,val_accuracy\n1,nan,nan\n2,nan,0.5\n3,0.6,0.55\n"
+    evidence = import_history(table(tmp_path / "history.csv", text))
+    assert [one.validation_accuracy for one in evidence.epochs] == [0.5, 0.55]
+    assert [one.train_accuracy for one in evidence.epochs] == [None, 0.6]
+    with pytest.raises(RunError, match="no epoch was read"):
+        import_history(table(tmp_path / "lost.csv", "epoch,val_accuracy\n1,nan\n2,nan\n"))
+
+
+def test_a_confidence_that_is_no_number_counts_as_one_not_given(tmp_path: Path) -> None:
+    rows = ("cat,cat,{}\n", "dog,cat,0.7\n")
+    without, nan = (
+        read_answers(table(tmp_path / "answers.csv", f"label,predicted,confidence\n{rows[0].format(said)}{rows[1]}"))
+        for said in ("", "nan")
+    )
+    np.testing.assert_array_equal(nan[0].logits_nk, without[0].logits_nk)
+
+
 def test_no_validation_loss_is_made_up_where_a_history_has_none(tmp_path: Path) -> None:
     right = [0.6, 0.9, 0.88, 0.86, 0.84, 0.82, 0.80, 0.78]
     rows = "".join(f"{n},{0.7 / (n + 1)},{0.6 + 0.05 * n},{one}\n" for n, one in enumerate(right))
