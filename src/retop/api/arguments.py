@@ -5,6 +5,7 @@ import json
 import math
 import operator
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -191,4 +192,8 @@ def repeatable_arguments(arguments: dict[str, Any], request: ComparisonRequest) 
 
 
 def _command() -> str:
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """What was typed, as a shell takes it again."""
+    script = Path(sys.argv[0])
+    # Of "python -m PACKAGE" only the file is known.
+    begin = ["python", "-m", script.parent.name] if script.name == "__main__.py" else [script.name]
+    return shlex.join([*begin, *sys.argv[1:]])
