@@ -1,5 +1,7 @@
-"""Frames between a process and those that decode for it: a length in 8 bytes (big-endian) and so many bytes."""
+"""Frames between a process and those that work for it: a length in 8 bytes (big-endian) and so many bytes."""
 
+import subprocess
+from contextlib import suppress
 from typing import IO
 
 LENGTH_BYTES = 8
@@ -21,3 +23,14 @@ def write_frame(stream: IO[bytes], *parts: bytes) -> None:
     for part in parts:
         stream.write(part)
     stream.flush()
+
+
+def end_process(process: "subprocess.Popen[bytes]") -> None:
+    """End a process that works for this one, whatever it does."""
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        # What was still to be written to a dead process is lost, as it should be.
+        with suppress(OSError):
+            if stream is not None:
+                stream.close()

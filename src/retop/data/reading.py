@@ -14,7 +14,7 @@ from queue import SimpleQueue
 
 import pyarrow as pa
 
-from retop.data.frames import read_frame, write_frame
+from retop.data.frames import end_process, read_frame, write_frame
 from retop.data.inspector import FACTS, inspect_contents, pack
 from retop.data.sources import ImageSource
 from retop.errors import UnreadableImageError
@@ -114,7 +114,7 @@ class Inspectors:
             frame = _answer(process, *pack(contents, decode))
         finally:
             if process.poll() is not None:
-                _end(process)
+                end_process(process)
                 process = self._start()
                 _answer(process)
             self._idle.put(process)
@@ -129,7 +129,7 @@ class Inspectors:
     def close(self) -> None:
         """End the processes."""
         while not self._idle.empty():
-            _end(self._idle.get())
+            end_process(self._idle.get())
 
     def _start(self) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
@@ -214,13 +214,3 @@ def _answer(process: "subprocess.Popen[bytes]", *parts: bytes) -> bytes | None:
         process.kill()
         process.wait()
     return frame
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.kill()
-    process.wait()
-    for stream in (process.stdin, process.stdout):
-        # What was still to be written to a dead process is lost, as it should be.
-        with suppress(OSError):
-            if stream is not None:
-                stream.close()

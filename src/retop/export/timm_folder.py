@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import timm
 from safetensors.torch import load_file, save
 
-from retop.data.frames import read_frame, write_frame
+from retop.data.frames import end_process, read_frame, write_frame
 from retop.errors import ExportError
 from retop.export.parity import ExportedPart
 from retop.predictor import Predictor
@@ -69,10 +69,9 @@ def open_timm(folder: Path, predictor: Predictor) -> Iterator[ExportedPart]:
     """
     prepared = predictor.trained.preprocessing
     command = [sys.executable, "-c", _PLAIN, str(folder), str(prepared.height), str(prepared.width)]
-    with (
-        tempfile.TemporaryFile() as errors,
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors) as process,
-    ):
+    with tempfile.TemporaryFile() as errors, ExitStack() as stack:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+        stack.callback(end_process, process)
         pipes: Any = process
 
         def read() -> npt.NDArray[np.floating]:

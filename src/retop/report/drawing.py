@@ -10,6 +10,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 
+from retop.data.frames import end_process
 from retop.data.reading import available_cores
 from retop.events import Listener, PartAdvanced, PartFinished, PartStarted, ignore
 from retop.records import ComparisonRecord, read_record
@@ -71,16 +72,17 @@ def _second_process(left: "SimpleQueue[Path]", listener: Listener) -> Iterator[N
     if left.qsize() < WORTH_A_PROCESS or available_cores() < 2:
         yield
         return
-    with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        feeder = Thread(target=_feed, args=(process, left, listener), daemon=True)
-        feeder.start()
-        try:
-            yield
-        except BaseException:
-            process.kill()
-            raise
-        finally:
-            feeder.join()
+    process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    feeder = Thread(target=_feed, args=(process, left, listener), daemon=True)
+    feeder.start()
+    try:
+        yield
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        feeder.join()
+        end_process(process)
 
 
 def _feed(process: "subprocess.Popen[bytes]", left: "SimpleQueue[Path]", listener: Listener) -> None:

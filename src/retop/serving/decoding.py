@@ -13,7 +13,7 @@ from threading import Lock, Timer
 import numpy as np
 import numpy.typing as npt
 
-from retop.data.frames import read_frame, write_frame
+from retop.data.frames import end_process, read_frame, write_frame
 from retop.errors import ServingError, UnreadableImageError
 from retop.records import Preprocessing
 from retop.schema import to_plain
@@ -175,12 +175,4 @@ class _Decoder:
 
     def end(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                try:
-                    stream.close()
-                except OSError:
-                    # What was still to be written to a dead process is lost, as it should be.
-                    continue
+        end_process(self._process)

@@ -258,6 +258,20 @@ def test_what_timm_alone_cannot_load_is_refused(predictor: Predictor, tmp_path: 
     assert not (tmp_path / "other").exists()
 
 
+def test_a_process_of_timm_that_dies_later_is_refused_too(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from retop.export import timm_folder
+
+    dies = "import os, sys; os.close(0); sys.stdout.buffer.write(bytes(8)); sys.stdout.flush(); sys.exit('no memory')"
+    monkeypatch.setattr(timm_folder, "_PLAIN", dies)
+    with (
+        pytest.raises(ExportError, match=r"cannot run this folder: no memory; use --format"),
+        timm_folder.open_timm(tmp_path, predictor) as part,
+    ):
+        part.answer(np.zeros((1, 3, 64, 64), np.uint8))
+
+
 def test_openvino_answers_alike(
     predictor: Predictor, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 import sys
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -54,6 +56,24 @@ def test_every_figure_is_drawn_once_with_and_without_the_second_process(
     # One that only says that it has drawn is believed, once.
     assert len(missing) == (2 if "print('drawn'" in command[-1] else 0)
     assert together == {name: content for name, content in alone.items() if name not in missing}
+
+
+def test_a_second_process_that_is_gone_before_it_is_asked_costs_no_figure(
+    alone: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(Thread):
+        """A feeder that starts when the process is over: its first line finds a broken pipe."""
+
+        def __init__(self, args: tuple[Any, ...], **keywords: Any) -> None:
+            args[0].wait()
+            super().__init__(args=args, **keywords)
+
+    write_probes(tmp_path, 3)
+    monkeypatch.setattr(drawing, "COMMAND", (sys.executable, "-c", ""))
+    monkeypatch.setattr(drawing, "Thread", Late)
+    monkeypatch.setattr(drawing, "available_cores", lambda: 2)
+    write_all_figures(tmp_path)
+    assert pictures(tmp_path) == alone
 
 
 def test_an_error_here_ends_the_second_process_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
