@@ -10,6 +10,7 @@ import torch
 from retop.errors import MemoryRunError, UsageError
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+PrecisionName = Literal["auto", "fp32", "bf16"]
 # In errors of torch's allocator, of the C++ library, and of the system, which also refuses maps and stacks of threads.
 NO_MEMORY = ("DefaultCPUAllocator", "bad_alloc", "Cannot allocate memory", "can't start new thread")
 

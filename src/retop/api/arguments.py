@@ -16,7 +16,7 @@ from typing import Any
 from retop.activations import ActivationStore
 from retop.comparison import ComparisonRequest
 from retop.comparison.request import Baseline
-from retop.device import DeviceName
+from retop.device import DeviceName, PrecisionName
 from retop.errors import RetopError, UsageError
 from retop.events import Listener
 from retop.pipeline import Setting, is_held
@@ -27,6 +27,8 @@ from retop.schema import to_plain
 from retop.training import choose_runtime
 
 RUNS = Path("runs")
+NOT_REPEATED = ("out", "listener", "on_plan", "epochs", "thaw", "views", "precision")
+"""Arguments of `compare` that a plan does not keep: those of one call alone, and those that its recipe has."""
 
 
 def settings_as_yaml(settings: Mapping[str, Any] | None) -> dict[str, str]:
@@ -36,6 +38,31 @@ def settings_as_yaml(settings: Mapping[str, Any] | None) -> dict[str, str]:
         UsageError: a value is none that a recipe can hold.
     """
     return {key: _as_yaml(key, value) for key, value in (settings or {}).items()}
+
+
+def with_short_forms(
+    settings: Mapping[str, Any] | None,
+    epochs: tuple[int, int] | None,
+    thaw: str | int | None,
+    views: int | None,
+    precision: PrecisionName | None,
+) -> dict[str, Any]:
+    """Settings together with those that have an argument of their own; what `settings` says wins.
+
+    Raises:
+        UsageError: epochs are not two numbers.
+    """
+    short = {"thaw": thaw, "views.count": views, "precision": precision}
+    if epochs is not None:
+        try:
+            head, late = map(operator.index, epochs)
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"epochs takes two numbers, of the head and of the late layers: (10, 10) (--epochs 10,10); received "
+                f"{epochs!r}"
+            ) from error
+        short |= {"stage1.epochs": head, "stage2.epochs": late}
+    return {key: value for key, value in short.items() if value is not None} | dict(settings or {})
 
 
 def build_request(
@@ -177,9 +204,8 @@ def _name(data: str | Path) -> str:
 
 def repeatable_arguments(arguments: dict[str, Any], request: ComparisonRequest) -> dict[str, Any]:
     """Arguments of `compare` as JSON can hold them, with which it can be called again from anywhere."""
-    kept = {name: value for name, value in arguments.items() if name not in ("out", "listener", "on_plan")}
+    kept = {name: value for name, value in arguments.items() if name not in NOT_REPEATED}
     kept |= {"backbones": request.backbones, "seeds": request.seeds, "baselines": request.baselines}
-    # What was set for all backbones is in the recipe.
     kept["recipe"] = request.recipe
     kept["settings"] = {f"{backbone}.{key}": value for backbone, key, value in request.overrides}
     for name, value in kept.items():

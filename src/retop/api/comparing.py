@@ -6,14 +6,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from retop.api.arguments import build_request, build_setting, default_folder, interrupted_folder, repeatable_arguments
+from retop.api.arguments import (
+    build_request,
+    build_setting,
+    default_folder,
+    interrupted_folder,
+    repeatable_arguments,
+    with_short_forms,
+)
 from retop.api.notices import warn
 from retop.comparison import compare_backbones, make_plan
 from retop.comparison.compare import AUDIT, PLAN, check_folder, claim_folder
 from retop.comparison.request import Baseline, ComparisonRequest
 from retop.data import Dataset, open_dataset
 from retop.data.audit import audit_dataset, say_findings
-from retop.device import DeviceName
+from retop.device import DeviceName, PrecisionName
 from retop.errors import DamagedError, OutputError, RetopError, RunError, SchemaError, UsageError
 from retop.events import Listener, Notice
 from retop.pipeline import Setting, only_process_in, refuse_if_held
@@ -67,6 +74,10 @@ def compare(
     weights: str | Path | None = None,
     recipe: str | Path | Recipe = "default",
     settings: Mapping[str, Any] | None = None,
+    epochs: tuple[int, int] | None = None,
+    thaw: str | int | None = None,
+    views: int | None = None,
+    precision: PrecisionName | None = None,
     seeds: int | Sequence[int] = 1,
     baselines: Sequence[Baseline] = (),
     out: str | Path | None = None,
@@ -87,6 +98,12 @@ def compare(
         recipe: a preset's name, a YAML file, or a recipe.
         settings: changes to the recipe, ``{"stage2.epochs": 5}``; with a backbone's name in front for that one alone,
             ``{"vgg16.thaw": "block4"}``.
+        epochs: of the head, and of the late layers; short for the settings ``stage1.epochs`` and ``stage2.epochs``,
+            which win.
+        thaw: where stage 2 begins to train: ``"last"``, a number of groups from the end, a group's name, ``"all"``,
+            ``"none"``; short for the setting ``thaw``.
+        views: per training image, 1 for no augmentation; short for ``views.count``.
+        precision: of training, ``"auto"``, ``"fp32"``, ``"bf16"``; short for ``precision``.
         seeds: how many, or which.
         baselines: ``"probe"``, ``"scratch"``.
         out: folder of the comparison; None for ``runs/<data>-<time>``. An interrupted comparison goes on in its
@@ -109,6 +126,7 @@ def compare(
         StoppedError: Ctrl-C or SIGTERM; everything is saved, and `resume` goes on.
     """
     arguments = dict(locals())
+    settings = with_short_forms(settings, epochs, thaw, views, precision)
     request = build_request(backbones, weights, recipe, settings, seeds, baselines)
     setting = build_setting(request.recipe, device, cache, cache_limit_bytes, listener)
     setting = replace(setting, log=check_trackers(log))

@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from retop.api.arguments import build_request, build_setting
+from retop.api.arguments import build_request, build_setting, with_short_forms
 from retop.api.notices import warn
 from retop.comparison import make_plan
 from retop.comparison.request import Baseline
 from retop.data import open_dataset
 from retop.data.audit import audit_dataset, say_findings
-from retop.device import DeviceName
+from retop.device import DeviceName, PrecisionName
 from retop.errors import UnreadableImageError
 from retop.events import Listener
 from retop.recipe import Recipe
@@ -25,6 +25,10 @@ def plan(
     weights: str | Path | None = None,
     recipe: str | Path | Recipe = "default",
     settings: Mapping[str, Any] | None = None,
+    epochs: tuple[int, int] | None = None,
+    thaw: str | int | None = None,
+    views: int | None = None,
+    precision: PrecisionName | None = None,
     seeds: int | Sequence[int] = 1,
     baselines: Sequence[Baseline] = (),
     device: DeviceName = "auto",
@@ -43,6 +47,10 @@ def plan(
         weights: see `compare`.
         recipe: see `compare`.
         settings: see `compare`.
+        epochs: see `compare`.
+        thaw: see `compare`.
+        views: see `compare`.
+        precision: see `compare`.
         seeds: see `compare`.
         baselines: see `compare`.
         device: see `compare`.
@@ -56,6 +64,7 @@ def plan(
     Raises:
         RetopError: as `compare`.
     """
+    settings = with_short_forms(settings, epochs, thaw, views, precision)
     request = build_request(backbones, weights, recipe, settings, seeds, baselines)
     setting = build_setting(request.recipe, device, cache, cache_limit_bytes, listener)
     dataset = open_dataset(data, request.recipe.data, listener, decode=False)

@@ -7,7 +7,7 @@ from typing import Any
 from retop.api.comparing import Comparison, compare
 from retop.api.notices import warn
 from retop.comparison.request import Baseline
-from retop.device import DeviceName
+from retop.device import DeviceName, PrecisionName
 from retop.events import Listener
 from retop.recipe import Recipe
 from retop.records import PlanRecord
@@ -21,6 +21,10 @@ def train(
     weights: str | Path | None = None,
     recipe: str | Path | Recipe = "default",
     settings: Mapping[str, Any] | None = None,
+    epochs: tuple[int, int] | None = None,
+    thaw: str | int | None = None,
+    views: int | None = None,
+    precision: PrecisionName | None = None,
     seeds: int | Sequence[int] = 1,
     baselines: Sequence[Baseline] = (),
     out: str | Path | None = None,
@@ -39,6 +43,10 @@ def train(
         weights: see `compare`.
         recipe: see `compare`.
         settings: see `compare`.
+        epochs: see `compare`.
+        thaw: see `compare`.
+        views: see `compare`.
+        precision: see `compare`.
         seeds: see `compare`.
         baselines: see `compare`.
         out: see `compare`.
@@ -61,6 +69,10 @@ def train(
         weights=weights,
         recipe=recipe,
         settings=settings,
+        epochs=epochs,
+        thaw=thaw,
+        views=views,
+        precision=precision,
         seeds=seeds,
         baselines=baselines,
         out=out,

@@ -4,7 +4,7 @@ from importlib import resources
 
 import jinja2
 
-from retop.backbones import Backbone
+from retop.backbones import Backbone, has_plain_timm
 from retop.evaluation import wilson_interval
 from retop.evaluation.numerals import percent, percent_range
 from retop.records import TrainedRecord
@@ -21,7 +21,9 @@ def write_card(backbone: Backbone, trained: TrainedRecord) -> str:
     """
     template = (resources.files("retop.artifact") / "card.md.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(template).render(backbone=backbone, trained=trained, accuracy=_accuracy(trained))
+    text = environment.from_string(template)
+    of_timm = has_plain_timm(backbone.architecture)
+    return text.render(backbone=backbone, of_timm=of_timm, trained=trained, accuracy=_accuracy(trained))
 
 
 def _accuracy(trained: TrainedRecord) -> str:

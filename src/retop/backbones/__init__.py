@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from retop.backbones.boundary import Boundary, choose_boundary, freeze, set_batch_norm_mode
     from retop.backbones.build import Backbone, build_backbone
     from retop.backbones.groups import BackboneDescription, describe_backbone, describe_groups
+    from retop.backbones.naming import has_plain_timm
     from retop.backbones.network import ImageNetwork
     from retop.backbones.splitting import Crossing, SplitNetwork, split_network
 
@@ -28,6 +29,7 @@ _HOMES = {
     "describe_backbone": "groups",
     "describe_groups": "groups",
     "freeze": "boundary",
+    "has_plain_timm": "naming",
     "set_batch_norm_mode": "boundary",
     "split_network": "splitting",
 }
@@ -48,6 +50,7 @@ __all__ = [
     "embedded_backbones",
     "find_embedded",
     "freeze",
+    "has_plain_timm",
     "known_backbones",
     "set_batch_norm_mode",
     "split_network",

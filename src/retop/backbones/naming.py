@@ -39,6 +39,11 @@ def resolve_name(name: str) -> tuple[str, dict[str, Any]]:
     return architecture, plain_config(timm.get_pretrained_cfg(timm_name))
 
 
+def has_plain_timm(architecture: str) -> bool:
+    """Whether an architecture is timm's own, not one that another package adds to its list."""
+    return bool(timm.is_model(architecture)) and timm.model_entrypoint(architecture).__module__.startswith("timm.")
+
+
 def plain_config(config: Any) -> dict[str, Any]:
     """A `PretrainedCfg` of timm as JSON can hold it, without empty entries."""
     plain = {} if config is None else config.to_dict(remove_source=False, remove_null=True)

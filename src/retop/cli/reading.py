@@ -7,34 +7,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from retop.cli.options import Precision
 from retop.errors import UsageError
 
 
-def read_settings(
-    assignments: list[str] | None,
-    epochs: str | None,
-    thaw: str | None,
-    views: int | None,
-    precision: Precision | None,
-) -> dict[str, str]:
-    """Recipe changes from options; ``--set`` comes last and wins.
+def read_epochs(epochs: str | None) -> tuple[int, int] | None:
+    """Epochs of the head and of the late layers.
 
     Raises:
-        UsageError: an option cannot be read.
+        UsageError: they are not two numbers.
+    """
+    if epochs is None:
+        return None
+    head, comma, late = epochs.partition(",")
+    if not comma or not head.strip().isdecimal() or not late.strip().isdecimal():
+        raise UsageError(f"--epochs takes two numbers, HEAD,LATE, e.g. 10,10; received {epochs!r}")
+    return int(head), int(late)
+
+
+def read_settings(assignments: list[str] | None) -> dict[str, str]:
+    """Recipe changes from ``--set``.
+
+    Raises:
+        UsageError: one cannot be read.
     """
     settings: dict[str, str] = {}
-    if epochs is not None:
-        head, comma, late = epochs.partition(",")
-        if not comma or not head.strip().isdecimal() or not late.strip().isdecimal():
-            raise UsageError(f"--epochs takes two numbers, HEAD,LATE, e.g. 10,10; received {epochs!r}")
-        settings |= {"stage1.epochs": head, "stage2.epochs": late}
-    if thaw is not None:
-        settings["thaw"] = thaw
-    if views is not None:
-        settings["views.count"] = str(views)
-    if precision is not None:
-        settings["precision"] = precision.value
     for assignment in assignments or []:
         key, equals, value = assignment.partition("=")
         if not equals:

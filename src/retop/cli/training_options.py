@@ -31,7 +31,15 @@ from retop.cli.options import (
     ViewsOption,
     WeightsOption,
 )
-from retop.cli.reading import limit_bytes, read_cache, read_data_settings, read_names, read_seeds, read_settings
+from retop.cli.reading import (
+    limit_bytes,
+    read_cache,
+    read_data_settings,
+    read_epochs,
+    read_names,
+    read_seeds,
+    read_settings,
+)
 
 P = ParamSpec("P")
 
@@ -73,6 +81,10 @@ class TrainingOptions:
             "weights": self.weights,
             "recipe": self.recipe,
             "settings": self._settings(),
+            "epochs": read_epochs(self.epochs),
+            "thaw": self.thaw,
+            "views": self.views,
+            "precision": self.precision and self.precision.value,
             "seeds": read_seeds(self.seeds),
             "baselines": read_names(self.baseline),
             "device": self.device.value,
@@ -91,7 +103,7 @@ class TrainingOptions:
             self.columns,
             self.class_weights,
         )
-        return about_data | read_settings(self.set_, self.epochs, self.thaw, self.views, self.precision)
+        return about_data | read_settings(self.set_)
 
 
 def takes_training_options(command: Callable[Concatenate[TrainingOptions, P], None]) -> Callable[..., None]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import yaml
 
 from retop.artifact.config import read_config, seal
+from retop.backbones import has_plain_timm
 from retop.errors import ExportError, UsageError
-from retop.export.timm_folder import has_plain_timm
 from retop.predictor import Predictor
 
 _TIMM = """

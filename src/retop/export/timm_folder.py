@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import timm
 from safetensors.torch import load_file, save
 
+from retop.backbones import has_plain_timm
 from retop.data.frames import end_process, read_frame, write_frame
 from retop.errors import ExportError
 from retop.export.parity import ExportedPart
@@ -132,8 +132,3 @@ def _card(predictor: Predictor) -> str:
         temperature=predictor.temperature,
         refusal=refusal if threshold > 0 else "this model has no threshold either",
     )
-
-
-def has_plain_timm(architecture: str) -> bool:
-    """Whether an architecture is timm's own, not one that another package adds to its list."""
-    return bool(timm.is_model(architecture)) and timm.model_entrypoint(architecture).__module__.startswith("timm.")

@@ -120,12 +120,13 @@ class FrozenPart:
         if store is None or split is None:
             raise RunError("features were asked for without activations; this is a defect of retop")
         frozen = self._prepared.frozen_suffix(split, self._setting.runtime)
-        about = f"{self._prepared.backbone.name} features"
+        name = self._prepared.backbone.name
+        of = [f"{name} features, {images.split}" for images in (self._dataset.train, self._dataset.validation)]
         total = sum(len(view.entry) for views in activations for view in views)
         with self._part("features", total, store) as shown:
             return [
                 [store_features(store, view, frozen, about, shown, self._setting.listener) for view in views]
-                for views in activations
+                for about, views in zip(of, activations, strict=True)
             ]
 
     @contextmanager

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -12,9 +11,7 @@ from torch import nn
 
 from retop.activations.fill import FrozenComputation
 from retop.activations.key import weights_digest
-from retop.device import DeviceName, choose_device, full_float32, in_parts_that_fit
-
-PrecisionName = Literal["auto", "fp32", "bf16"]
+from retop.device import DeviceName, PrecisionName, choose_device, full_float32, in_parts_that_fit
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 from images import write_shapes
 from retop.activations import ActivationStore
 from retop.api import compare, plan, train
-from retop.api.arguments import build_request, build_setting
+from retop.api.arguments import build_request, build_setting, repeatable_arguments, with_short_forms
 from retop.api.notices import warn
 from retop.comparison import ComparisonRequest
 from retop.errors import RecipeError, RetopError, UsageError
@@ -196,7 +196,27 @@ def test_without_a_listener_warnings_are_python_warnings() -> None:
     warn(Notice("note", "nothing to worry about"))
 
 
-def test_train_takes_what_compare_takes() -> None:
-    of_train, of_compare = (inspect.signature(function).parameters for function in (train, compare))
-    assert list(of_train)[2:] == list(of_compare)[2:]
-    assert all(of_train[name] == of_compare[name] for name in list(of_compare)[2:])
+def test_train_and_plan_take_what_compare_takes() -> None:
+    of_train, of_plan, of_compare = (inspect.signature(function).parameters for function in (train, plan, compare))
+    assert list(of_train.values())[2:] == list(of_compare.values())[2:]
+    written = ("out", "log", "on_plan")
+    assert list(of_plan.values()) == [each for name, each in of_compare.items() if name not in written]
+
+
+def test_arguments_that_are_short_for_settings_mean_the_same_and_settings_win() -> None:
+    settings = {"stage1.epochs": 2, "stage2.epochs": 3, "thaw": 2, "views.count": 1, "precision": "fp32"}
+    short = with_short_forms(None, (2, 3), 2, 1, "fp32")
+    built = build_request(["a"], None, "default", short, 1, ())
+    assert built == build_request(["a"], None, "default", settings, 1, ())
+    # As --set wins over --epochs.
+    assert with_short_forms(settings, (5, 6), "all", 4, "bf16") == settings
+    assert with_short_forms({"a.thaw": 1}, None, None, None, None) == {"a.thaw": 1}
+    # A plan keeps them in its recipe, and only there.
+    arguments = {"data": "photos", "settings": None, "epochs": (2, 3), "thaw": 2, "views": 1, "precision": "fp32"}
+    assert repeatable_arguments(arguments, built).keys().isdisjoint({"epochs", "thaw", "views", "precision"})
+
+
+@pytest.mark.parametrize("epochs", [5, (5,), (1, 2, 3), "5,5", (1.5, 2)])
+def test_epochs_are_two_whole_numbers(epochs: object) -> None:
+    with pytest.raises(UsageError, match=r"epochs takes two numbers.*--epochs 10,10.*received"):
+        with_short_forms(None, epochs, None, None, None)  # type: ignore[arg-type]

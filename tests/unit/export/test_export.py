@@ -237,7 +237,8 @@ def test_other_formats_answer_alike(predictor: Predictor, tmp_path: Path, kind: 
 
 def test_what_timm_alone_cannot_load_is_refused(predictor: Predictor, tmp_path: Path) -> None:
     """In a process that knows no network of ours."""
-    from retop.export.timm_folder import has_plain_timm, open_timm, write_timm
+    from retop.backbones import has_plain_timm
+    from retop.export.timm_folder import open_timm, write_timm
 
     assert not has_plain_timm("pocket_resnet")
     assert has_plain_timm("resnet50")
