@@ -64,7 +64,7 @@ def import_history(
         path: a JSON object of lists (Keras `History.history`), or a CSV table with a header (Keras CSVLogger,
             Lightning CSVLogger, fastai, Ultralytics results.csv, or columns of such names), values separated by
             commas, semicolons, tabs, bars or spaces, with decimal points or commas; or a table with a row for each
-            value and the columns epoch, name and value. Epochs that begin again below are stage 2.
+            value and the columns epoch, name and value. Epochs that begin again are stage 2.
         num_train: training images; 0 where unknown.
         num_validation: validation images; 0 where unknown. Without it nothing can be told from noise.
         num_classes: K; 0 where unknown.
@@ -206,8 +206,13 @@ def _stages(columns: Columns) -> list[Literal[1, 2]]:
     pairs = enumerate(zip(columns.get("epoch", ()), accuracies, strict=False))
     number = {place: one for place, (one, right) in pairs if one is not None and _finite(right) is not None}
     again = [now for before, now in pairwise(number) if number[now] < number[before]]
+    twice = len(number) - len(set(number.values()))
+    # Of a first stage of one epoch (fastai's fine_tune), that epoch alone is there twice; of several validations per
+    # epoch, every one.
+    if not again and twice == 1 and len(number) > 2:
+        again = [now for before, now in list(pairwise(number))[:1] if number[now] == number[before]]
     # Where no epoch is there twice the rows are only in another order.
-    last = again[-1] if again and len(set(number.values())) < len(number) else n
+    last = again[-1] if again and twice else n
     return [2 if place >= last else 1 for place in range(n)]
 
 

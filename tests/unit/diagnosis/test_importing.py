@@ -299,11 +299,20 @@ TWO_FITS = HEAD + "0,.5,1.5,.52,1.4\n1,.6,1.3,.58,1.2\n2,.7,1,.6,1\n0,.9,.4,.71,
     ("text", "stages", "right"),
     [
         (TWO_FITS, [1, 1, 1, 2, 2, 2], [0.52, 0.58, 0.6, 0.71, 0.7, 0.69]),
-        (HEAD + "0,.5,1.5,.52,1.4\n0,.9,.4,.71,.95\n1,.99,.1,.7,1.2\n", [1, 1, 1], [0.52, 0.71, 0.7]),
+        (HEAD + "0,.5,1.5,.52,1.4\n0,.9,.4,.71,.95\n1,.99,.1,.7,1.2\n", [1, 2, 2], [0.52, 0.71, 0.7]),
+        (HEAD + "0,.5,1.5,.52,1.4\n0,.9,.4,.6,.9\n1,.9,.4,.7,.9\n1,.9,.4,.8,.9\n", [1] * 4, [0.52, 0.6, 0.7, 0.8]),
+        (HEAD + "0,.5,1.5,.52,1.4\n0,.9,.4,.71,.95\n", [1, 1], [0.52, 0.71]),
         (TWO_FITS + "0,1,.1,.8,.9\n", [1, 1, 1, 1, 1, 1, 2], [0.52, 0.58, 0.6, 0.71, 0.7, 0.69, 0.8]),
         (HEAD + "2,.7,1,.6,1\n1,.6,1.3,.58,1.2\n0,.5,1.5,.52,1.4\n", [1, 1, 1], [0.6, 0.58, 0.52]),
     ],
-    ids=["two fits", "the first of one epoch", "three fits", "sorted backwards"],
+    ids=[
+        "two fits",
+        "the first of one epoch",
+        "two validations per epoch",
+        "nothing else",
+        "three fits",
+        "sorted backwards",
+    ],
 )
 def test_a_history_that_a_second_fit_was_appended_to_keeps_both(
     tmp_path: Path, text: str, stages: list[int], right: list[float]
