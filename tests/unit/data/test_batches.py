@@ -89,6 +89,9 @@ def test_work_stays_within_the_batches_ahead(images):
     object.__setattr__(images, "source", CountingSource(images.source))
     stream = decode_batches(images, np.arange(40), np.zeros(40, np.int64), preprocessing(), RECIPE, 4, ahead=2)
     next(stream)
+    end = time.monotonic() + 60
+    while images.source.reads < 12 and time.monotonic() < end:
+        time.sleep(0.01)
     time.sleep(0.3)
     assert images.source.reads == 12
     stream.close()
