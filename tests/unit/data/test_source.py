@@ -214,7 +214,12 @@ def test_an_empty_folder_is_refused(tmp_path):
 
 def test_images_directly_in_the_folder_are_refused(tmp_path):
     (tmp_path / "one.png").write_bytes(encoded(picture(1)))
-    assert "1 file (one.png) but no class folders" in refused(tmp_path)
+    assert "1 file (one.png) but no class folders" in (said := refused(tmp_path))
+    assert said.endswith("or give a table with the columns path and label")
+    with zipfile.ZipFile(tmp_path / "flat.zip", "w") as archive:
+        archive.write(tmp_path / "one.png", "one.png")
+    said = refused(tmp_path / "flat.zip")
+    assert said.endswith("or lay them unpacked on this machine and give a table with the columns path and label")
 
 
 def test_images_directly_in_train_are_refused(tmp_path):

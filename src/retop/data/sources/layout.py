@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from retop.data.sources.names import SPLIT_NAMES, class_name, extension_of, is_other_file, is_tool_name, tool_kind
 from retop.data.sources.source import Leftovers, Listing, Rows, few
@@ -115,9 +116,11 @@ def refuse_missing_classes(location: str, folders: Sequence[str], files: Sequenc
     if leftovers.leading_out.count:
         raise DataError(f"{location} holds no class folders: {_lead_out(leftovers)}")
     if files:
+        # A table points to files of this machine alone.
+        first = "" if Path(location).is_dir() else "lay them unpacked on this machine and "
         raise DataError(
             f"{location} holds {count(len(files), 'file')} ({few(files)}) but no class folders; put the images of each "
-            f"class into a folder with the class's name, or give a table with the columns path and label"
+            f"class into a folder with the class's name, or {first}give a table with the columns path and label"
         )
     if leftovers.tool_names:
         names = few(list(leftovers.tool_names))
