@@ -1,6 +1,7 @@
 """What the texts of options mean."""
 
 import csv
+import io
 import json
 import math
 from collections.abc import Sequence
@@ -87,8 +88,13 @@ def read_class_weights(text: str) -> str | dict[str, float]:
     try:
         content = Path(text).read_text(encoding="utf-8-sig")
         # Class names stay text: yes, no and 007 too.
-        as_csv = Path(text).suffix.lower() == ".csv"
-        pairs = _weights_of_csv(content) if as_csv else list(yaml.load(content, yaml.BaseLoader).items())
+        match Path(text).suffix.lower():
+            case ".csv":
+                pairs = _weights_of_csv(content)
+            case ".json":
+                pairs = json.loads(content, object_pairs_hook=list)
+            case _:
+                pairs = list(yaml.load(content, yaml.BaseLoader).items())
         weights = {name: float(weight) for name, weight in pairs}
         if twice := [name for name in weights if [one for one, _ in pairs].count(name) > 1]:
             raise ValueError(f"the class {twice[0]!r} stands there twice")
@@ -109,7 +115,7 @@ def _weights_of_csv(content: str) -> list[tuple[str, str]]:
         ValueError: a row has not just the two.
     """
     rows = []
-    for number, row in enumerate(csv.reader(content.splitlines()), 1):
+    for number, row in enumerate(csv.reader(io.StringIO(content)), 1):
         cells = [cell.strip() for cell in row]
         while cells and not cells[-1]:
             cells.pop()

@@ -88,6 +88,30 @@ def split_survey(survey: Survey, recipe: DataRecipe, listener: Listener = ignore
     return Dataset(survey, classes, sets["train"], sets["validation"], sets.get("test"), record)
 
 
+def check_own_split(survey: Survey, recipe: DataRecipe, listener: Listener) -> None:
+    """Say what of a recipe does nothing, or cannot be, with images that have a split of their own.
+
+    Args:
+        survey: the images.
+        recipe: how they would be split, if they had none.
+        listener: receives a notice.
+
+    Raises:
+        UsageError: they are to be divided into folds.
+    """
+    if recipe.folds is not None:
+        raise _undividable(survey.source)
+    if survey.split_by != "retop":
+        _tell_unused_split(survey.source, recipe, listener)
+
+
+def _undividable(source: ImageSource) -> UsageError:
+    return UsageError(
+        f"{source.location} has a split of its own, so it cannot be divided into folds (--folds); give the images "
+        f"without it, for instance the folder train alone"
+    )
+
+
 def _from_anywhere(location: str) -> str:
     """A location that is found again whatever the working folder: a run is reported and exported elsewhere."""
     return location if "://" in location else str(Path(location).expanduser().absolute())
@@ -245,10 +269,7 @@ def _in_folds(survey: Survey, table: pa.Table, record: DataRecord, recipe: DataR
         _refuse_different_classes(source, {f"fold {f}": images for f, images in enumerate(parts)})
     else:
         if survey.split_by != "retop" or pc.unique(table["split"]).to_pylist() != [None]:
-            raise UsageError(
-                f"{source.location} has a split of its own, so it cannot be divided into folds (--folds); give the "
-                f"images without it, for instance the folder train alone"
-            )
+            raise _undividable(source)
         everything = image_set(source, "test", table, classes)
         names = tuple(f"fold {f}" for f in range(folds))
         sides = _divide(everything, (1 / folds,) * folds, recipe.split_seed, names)

@@ -126,7 +126,8 @@ def _read_csv(path: Path) -> Iterator[str]:
             file.seek(0)
             rows = csv.DictReader(file, delimiter=delimiter_of(path, header))
             column = _path_column(path, rows.fieldnames or ())
-            yield from (row[column] for row in rows if row[column])
+            spaced = column.startswith(" ")
+            yield from (row[column].lstrip() if spaced else row[column] for row in rows if row[column])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"the table {path} cannot be read: {error}") from error
 
@@ -152,7 +153,7 @@ def _read_parquet(path: Path) -> Iterator[str]:
 
 def _path_column(path: Path, names: Iterable[str]) -> str:
     known = list(names)
-    column = next((name for wanted in PATH_COLUMNS for name in known if name.lower() == wanted), None)
+    column = next((name for wanted in PATH_COLUMNS for name in known if name.strip().lower() == wanted), None)
     if column is None:
         raise UsageError(
             f"the table {path} has no column of paths: it has {', '.join(known) or 'none'}; name one "

@@ -362,6 +362,24 @@ def test_an_option_that_does_not_fit_is_never_an_all_clear(split):
         check(split, settings={"data.split_file": str(split / "none.csv")}, listener=ignore)
 
 
+def test_an_audit_tells_what_a_run_would_of_options_that_do_not_fit_a_split(split, tmp_path):
+    with pytest.raises(UsageError, match="has a split of its own, so it cannot be divided into folds"):
+        check(split, settings={"data.folds": 3}, listener=ignore)
+    for settings, said in (
+        ({"data.split": "60/20/20"}, "data.split does nothing"),
+        ({"data.split_file": str(tmp_path / "s.csv")}, "24 images are not in the split file"),
+    ):
+        rows = [f"{side}/{name},{side}" for side in ("train", "validation") for name in _names(split / side)]
+        (tmp_path / "s.csv").write_text("\n".join(["path,split", *rows]))
+        events = []
+        check(split, settings=settings, listener=events.append)
+        assert [event.message for event in events if isinstance(event, Notice) and said in event.message]
+
+
+def _names(folder):
+    return [file.relative_to(folder).as_posix() for file in folder.glob("*/*")]
+
+
 def test_what_cannot_be_split_is_said_and_what_needs_a_split_is_not_checked(tmp_path):
     events = []
     record = check(write_classes(tmp_path, {"a": 30, "b": 1}), listener=events.append)

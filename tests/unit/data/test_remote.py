@@ -11,6 +11,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from retop.data import open_dataset, open_source
@@ -334,3 +336,19 @@ def test_what_is_fetched_whole_tells_how_much_of_it_is_there(stack, tmp_path, mo
     assert len(steps) >= 3 and sum(step.steps for step in steps) == int(num_mb)
     assert isinstance(finished, PartFinished) and finished.seconds > 0.5
     assert not parts()
+
+
+def test_a_table_beside_class_folders_of_a_server_does_not_hide_them():
+    address = write_memory(IMAGES)
+    about = BytesIO()
+    pq.write_table(pa.table({"path": ["cat/000.png"], "label": ["cat"]}), about)
+    fsspec.filesystem("memory").pipe_file("/bucket/photos/metadata.parquet", about.getvalue())
+    listing = open_source(address).scan(ignore)
+    assert len(listing.table) == len(IMAGES) and listing.leftovers.by_kind == {".parquet": 1}
+
+
+def test_a_picture_beside_shards_of_a_server_does_not_hide_them(tmp_path):
+    write_memory({"assets/logo.png": ("", encoded(picture(1)))})
+    shard = write_embedded(tmp_path / "data.parquet", IMAGES).read_bytes()
+    fsspec.filesystem("memory").pipe_file("/bucket/photos/data/train-0.parquet", shard)
+    assert len(open_source("memory://bucket/photos").scan(ignore).table) == len(IMAGES)

@@ -2,8 +2,11 @@
 
 import os
 import re
+import tarfile
+import unicodedata
 import zipfile
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -408,3 +411,100 @@ def test_without_room_for_unpacked_parquet_the_way_out_is_said(tmp_path):
     (cache_folder() / "unpacked").symlink_to("/proc/self")
     with pytest.raises(DataError, match=r"cannot be unpacked into .*unpacked: .*RETOP_CACHE"):
         open_source(place).scan(ignore)
+
+
+def test_a_file_with_two_names_is_two_images_of_a_tar_and_a_link_that_leads_nowhere_is_named(tmp_path):
+    folder = write_folder(tmp_path / "photos", IMAGES)
+    os.link(folder / "cat/000.png", folder / "cat/zz.png")
+    (folder / "dog/soft.png").symlink_to("../cat/000.png")
+    (folder / "dog/lost.png").symlink_to("nothing.png")
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.add(folder, ".")
+    survey = survey_images(tmp_path / "x.tar", DataRecipe(), ignore)
+    packed = {row["path"].removeprefix("x.tar::"): row["content"] for row in survey.readable.to_pylist()}
+    plain = {row["path"]: row["content"] for row in survey_images(folder, DataRecipe(), ignore).table.to_pylist()}
+    assert packed == plain and len(plain) == len(IMAGES) + 2
+    (lost,) = survey.unreadable
+    assert lost.path == "x.tar::dog/lost.png"
+    assert lost.reason == "a link to dog/nothing.png, which x.tar does not hold"
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [{"classes.json": b"[]"}, {"cat/about.json": b'{"x": 1}'}, {f"{n[:-4]}.json": b'{"w": 1}' for n in IMAGES}],
+)
+def test_json_files_among_class_folders_of_a_tar_are_no_labels(tmp_path, beside):
+    members = {name: content for name, (_, content) in IMAGES.items()}
+    listing = open_source(write_tar(tmp_path / "x.tar", members | beside)).scan(ignore)
+    assert {row["path"]: row["label"] for row in listing.table.to_pylist()} == {
+        f"x.tar::{name}": label for name, (label, _) in IMAGES.items()
+    }
+    assert listing.leftovers.by_kind == {".json": len(beside)}
+
+
+def test_names_in_a_tar_that_are_not_unicode_can_be_listed_and_read(tmp_path):
+    members = {f"{name[:-4]}\udcff{name[-4:]}": content for name, (_, content) in IMAGES.items()}
+    shard = tmp_path / os.fsdecode(b"\xe9.tar")
+    rows = open_source(write_tar(shard, members)).scan(ignore).table.to_pylist()
+    assert {row["label"] for row in rows} == {"cat", "dog", "birds/owl"}
+    assert {row["path"] for row in rows} >= {"\\xe9.tar::cat/000\\xff.png"}
+    source = open_source(shard)
+    assert {source.read(row["path"]) for row in rows} == set(members.values())
+
+
+def test_a_zip_whose_own_name_is_not_unicode_can_be_read_and_a_table_is_refused(tmp_path):
+    source = open_source(write_zip(tmp_path / os.fsdecode(b"\xe9.zip"), IMAGES))
+    paths = source.scan(ignore).table["path"].to_pylist()
+    assert all(path.startswith("\\xe9.zip::") and source.read(path) for path in paths)
+    for write in (write_table, lambda place, images: write_embedded(place / "x.parquet", images)):
+        file = write(tmp_path, IMAGES)
+        odd = file.rename(tmp_path / os.fsdecode(b"\xe9" + file.suffix.encode()))
+        with pytest.raises(DataError, match=r"\\xe9.* has a name that is no Unicode.*; rename it"):
+            open_source(odd)
+
+
+class _Unsaid(zipfile.ZipInfo):
+    """A member whose name is UTF-8 without the flag that says so, as macOS writes it."""
+
+    def _encodeFilenameFlags(self):
+        return self.filename.encode("cp437"), self.flag_bits
+
+
+def test_class_names_of_a_zip_that_macos_made_are_those_of_the_folder(tmp_path):
+    labels = {"cat": "caf\u00e9", "dog": "\u732b", "birds/owl": "d'or"}
+    images = {name: (labels[label], content) for name, (label, content) in IMAGES.items()}
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name, (label, content) in images.items():
+            stored = unicodedata.normalize("NFD", f"{label}/{Path(name).name}").encode()
+            archive.writestr(_Unsaid(stored.decode("cp437")), content)
+    source = open_source(tmp_path / "x.zip")
+    found = {source.read(row["path"]): row["label"] for row in source.scan(ignore).table.to_pylist()}
+    assert found == {content: label for label, content in images.values()}
+
+
+def test_names_of_the_old_code_page_stay_what_they_are(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name, (_, content) in IMAGES.items():
+            archive.writestr(_Unsaid(name.replace("cat", "B\u00e4r")), content)
+    assert {row["label"] for row in rows(tmp_path / "x.zip")} == {"B\u00e4r", "dog", "birds/owl"}
+
+
+def test_a_label_of_blanks_is_none(tmp_path):
+    images = IMAGES | {"cat/blank.png": ("  ", encoded(picture(99)))}
+    assert "rows without a label" in refused(write_embedded(tmp_path / "x.parquet", images, names=False))
+    shards = open_source(write_shards(tmp_path / "shards", images, as_json=True)).scan(ignore)
+    assert len(shards.table) == len(IMAGES) and shards.leftovers.outside_classes.count == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("label, path\nx, a.png\ny, b.png\n", None),
+        (" Path ,label ,n\na.png,x,1\nb.png,y,2\n", None),
+        ("path, of species\na.png, x\nb.png, y\n", {"label": "of species"}),
+        ("path, of species\na.png, x\nb.png, y\n", {"label": " of species"}),
+    ],
+)
+def test_blanks_around_the_names_of_columns_do_not_count(tmp_path, text, columns):
+    found = rows(table(tmp_path, text), columns)
+    assert [(row["path"], row["label"]) for row in found] == [("a.png", "x"), ("b.png", "y")]

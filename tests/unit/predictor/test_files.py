@@ -84,6 +84,8 @@ def test_an_archive_is_refused_with_the_way_out(tmp_path: Path, name: str) -> No
 def test_tables_of_paths_are_read_as_spreadsheets_write_them(tmp_path: Path, separator: str) -> None:
     (tmp_path / "t.csv").write_text(f"path{separator}number\na.jpg{separator}1\n", encoding="utf-8-sig")
     assert list(find_inputs([str(tmp_path / "t.csv")], False, [])) == ["a.jpg"]
+    (tmp_path / "t.csv").write_text(f"number{separator} path\n1{separator} a.jpg\n", encoding="utf-8")
+    assert list(find_inputs([str(tmp_path / "t.csv")], False, [])) == ["a.jpg"]
 
 
 def test_a_table_of_windows_names_the_files_beside_it(photos: Path, tmp_path: Path) -> None:

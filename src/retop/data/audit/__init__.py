@@ -27,7 +27,7 @@ from retop.data.audit.rules import (
     Rule,
 )
 from retop.data.dataset import Dataset
-from retop.data.opening import split_survey
+from retop.data.opening import check_own_split, split_survey
 from retop.data.survey import Survey
 from retop.errors import DataError
 from retop.events import Listener, Notice, ignore
@@ -62,11 +62,13 @@ def audit_survey(
     own_split = pc.unique(survey.table["split"]).to_pylist() != [None]
     if not own_split or recipe.split_file is not None:
         try:
-            return audit_dataset(split_survey(survey, recipe), embeddings)
+            return audit_dataset(split_survey(survey, recipe, listener), embeddings)
         except DataError as error:
             # What cannot be split can be audited all the same, but for what concerns splits.
             unchecked = ", ".join(rule.code for rule in _OF_SPLITS)
             listener(Notice("warning", f"A run could not split these images, so {unchecked} are not checked: {error}"))
+    else:
+        check_own_split(survey, recipe, listener)
     return _audit(survey, Examined(survey.readable.sort_by("path")), embeddings)
 
 

@@ -9,14 +9,15 @@ from threading import Lock
 
 from retop.data.decoding import BYTES_LIMIT
 from retop.data.sources.layout import Member, arrange
+from retop.data.sources.names import shown
 from retop.data.sources.source import Listing, reading_names
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Listener
 
 _FAILURES = (zipfile.BadZipFile, OSError, RuntimeError, ValueError, zlib.error, lzma.LZMAError, EOFError)
 
-_ENCRYPTED = 1
-"""Bit of a member's flags."""
+_ENCRYPTED, _IN_UTF8 = 1, 0x800
+"""Bits of a member's flags."""
 
 
 class ZipSource:
@@ -33,7 +34,7 @@ class ZipSource:
         self.location = location
         self.identity = str(file.resolve())
         self._file = file.resolve()
-        self._name = f"{file.name}::"
+        self._name = f"{shown(file.name)}::"
         self._lock = Lock()
         self._archive: zipfile.ZipFile | None = None
         # Names as they are shown; those in the archive may begin with ./ or have backslashes.
@@ -90,15 +91,25 @@ class ZipSource:
                     archive = zipfile.ZipFile(self._file)
                 except _FAILURES as error:
                     raise DataError(f"{self.location} is not a ZIP file that can be read: {error}") from error
-                self._members = {_shown(info.filename): info for info in archive.infolist()}
+                self._members = {_below(info): info for info in archive.infolist()}
                 self._archive = archive
             return self._archive
 
 
-def _shown(name: str) -> str:
+def _below(info: zipfile.ZipInfo) -> str:
     """A member's name as a path below the archive: with slashes, without those that lead nowhere."""
-    plain = name.replace("\\", "/")
+    plain = _text(info).replace("\\", "/")
     return "/".join(part for part in plain.split("/") if part not in ("", ".")) + ("/" if plain.endswith("/") else "")
+
+
+def _text(info: zipfile.ZipInfo) -> str:
+    """A member's name; macOS writes UTF-8 without saying so, which is then read as the code page of old PCs."""
+    if info.flag_bits & _IN_UTF8:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode()
+    except UnicodeError:
+        return info.filename
 
 
 def _modified_ns(info: zipfile.ZipInfo) -> int:

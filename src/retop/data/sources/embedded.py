@@ -281,7 +281,7 @@ def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
 
 def _labels(column: pa.Array, names: tuple[str, ...] | None, where: str) -> list[str]:
     values = column.to_pylist()
-    if any(value is None or value == "" for value in values):
+    if any(value is None or not str(value).strip() for value in values):
         raise DataError(f"{where}: there are rows without a label; fill them in or remove them")
     if names is not None and pa.types.is_integer(column.type):
         unknown = sorted({value for value in values if not 0 <= value < len(names)})

@@ -87,7 +87,7 @@ def splits_of_files(names: Sequence[str]) -> dict[str, str | None]:
 
 def name_below(file: Path, root: Path) -> str:
     """The path of a file below a folder, ``/`` between its parts; its name where the root is the file itself."""
-    return file.name if file == root else file.relative_to(root).as_posix()
+    return shown(file.name if file == root else file.relative_to(root).as_posix())
 
 
 def class_name(name: str) -> str:

@@ -1,13 +1,13 @@
 """The choice of the source for a location."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from retop.data.sources.archives import ZipSource
 from retop.data.sources.embedded import ParquetImages, holds_images
 from retop.data.sources.fetching import fetch
 from retop.data.sources.folders import FolderSource
-from retop.data.sources.names import is_tool_name
+from retop.data.sources.names import extension_of, is_other_file, is_tool_name, shown
 from retop.data.sources.remote import RemoteFolder, file_facts, list_files, open_address
 from retop.data.sources.shards import TarSource, is_tar
 from retop.data.sources.source import ImageSource
@@ -86,12 +86,15 @@ def _open_file(given: str, file: Path, columns: Mapping[str, str]) -> ImageSourc
     if head == b"PK\x03\x04":
         _refuse_columns(given, columns)
         return ZipSource(given, file)
+    is_text = file.suffix.lower() in (".csv", ".tsv", ".txt")
+    if (head == b"PAR1" or is_text) and shown(str(file)) != str(file):
+        raise DataError(f"{shown(given)} has a name that is no Unicode, by which no table can be opened; rename it")
     if head == b"PAR1":
         is_table = not holds_images(file) and "image" not in columns
         return TableSource(given, file, columns) if is_table else ParquetImages(given, file, (file,), columns)
     if is_tar(file):
         return TarSource(given, file, (file,), columns)
-    if file.suffix.lower() in (".csv", ".tsv", ".txt"):
+    if is_text:
         return TableSource(given, file, columns)
     if file.suffix.lower() in (".gz", ".tgz", ".bz2", ".xz", ".zst"):
         raise DataError(
@@ -113,7 +116,7 @@ def _open_remote(address: str, columns: Mapping[str, str], listener: Listener) -
         return _open_file(address, fetched / name, columns)
     listed = list_files(files, root, address, listener)
     shards = {path: facts for path, facts in listed.items() if _is_shard(path)}
-    if shards:
+    if shards and not _has_classes(listed):
         return _open_folder(address, fetch(files, shards, root, address, listener), columns)
     _refuse_columns(address, columns)
     return RemoteFolder(address, files, root, listed)
@@ -125,6 +128,12 @@ def _refuse_columns(given: str, columns: Mapping[str, str]) -> None:
             f"{given} has no columns, so {', '.join(columns)} cannot be taken from one (--columns, --group); groups of "
             f"class folders come from --group-pattern"
         )
+
+
+def _has_classes(listed: Iterable[str]) -> bool:
+    """Whether images lie in several folders beside what could be shards; one folder may hold pictures for a page."""
+    folders = {path.rpartition("/")[0] for path in listed if not is_other_file(extension_of(path))}
+    return sum(not any(map(is_tool_name, folder.split("/"))) for folder in folders - {"", "data"}) > 1
 
 
 def _is_shard(path: str) -> bool:

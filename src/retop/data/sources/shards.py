@@ -2,6 +2,7 @@
 
 import json
 import os
+import posixpath
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 
 from retop.data.decoding import BYTES_LIMIT
 from retop.data.sources.layout import Member, arrange
-from retop.data.sources.names import extension_of, is_other_file, is_tool_name, name_below, splits_of_files
+from retop.data.sources.names import extension_of, is_other_file, is_tool_name, name_below, shown, splits_of_files
 from retop.data.sources.source import Leftovers, Listing, Rows, few, reading_names
 from retop.data.sources.tables import column_of
 from retop.errors import DataError, UnreadableImageError
@@ -30,6 +31,8 @@ class _Place:
     offset: int
     size_bytes: int
     modified_ns: int
+    link: str | None = None
+    """What it is a link to, where the shard does not hold that."""
 
 
 @dataclass
@@ -69,7 +72,7 @@ class TarSource:
         with reading_names(listener):
             self._places = places = self._list(listener)
             samples = self._samples(places)
-        if any(sample.said for sample in samples.values()):
+        if self._is_webdataset(samples):
             return self._webdataset(places, samples, listener)
         members = (Member(path.partition("::")[2], p.size_bytes, p.modified_ns) for path, p in places.items())
         if len(self._files) > 1:
@@ -91,6 +94,8 @@ class TarSource:
         place = self._places.get(path)
         if place is None:
             raise UnreadableImageError(path, f"{self.location} has no such member")
+        if place.link is not None:
+            raise UnreadableImageError(path, f"a link to {place.link}, which {place.shard} does not hold")
         if place.size_bytes > BYTES_LIMIT:
             raise UnreadableImageError(path, f"{place.size_bytes:,} bytes; at most {BYTES_LIMIT:,} are read")
         try:
@@ -107,12 +112,18 @@ class TarSource:
         places: dict[str, _Place] = {}
         for name, file in self._files.items():
             modified = file.stat().st_mtime_ns
+            links: dict[str, str] = {}
             try:
                 with tarfile.open(file, "r:") as tar:
                     for member in tar:
+                        path = _below(name, member.name)
                         if member.isreg() and not member.issparse():
-                            path = member.name.removeprefix("./")
-                            places[f"{name}::{path}"] = _Place(name, member.offset_data, member.size, modified)
+                            places[path] = _Place(name, member.offset_data, member.size, modified)
+                        elif member.islnk():
+                            links[path] = _below(name, member.linkname)
+                        elif member.issym():
+                            beside = posixpath.join(posixpath.dirname(member.name), member.linkname)
+                            links[path] = _below(name, posixpath.normpath(beside))
             except (tarfile.TarError, OSError, ValueError, EOFError) as error:
                 if not any(place.shard == name for place in places.values()):
                     raise DataError(
@@ -120,6 +131,10 @@ class TarSource:
                         f"be decompressed first"
                     ) from error
                 listener(Notice("warning", f"{name} is cut short or damaged ({error}); what comes before is used"))
+            # A file that has two names in a folder is packed once, and then as a link to it.
+            for path, target in links.items():
+                lost = _Place(name, 0, 0, modified, target.partition("::")[2])
+                places.setdefault(path, places.get(target, lost))
         return places
 
     def _samples(self, places: Mapping[str, _Place]) -> dict[str, _Sample]:
@@ -135,6 +150,13 @@ class TarSource:
             elif not is_other_file(extension):
                 samples.setdefault(key, _Sample()).images.append(path)
         return samples
+
+    def _is_webdataset(self, samples: Mapping[str, _Sample]) -> bool:
+        """Whether images have labels beside them; JSON files may also lie in class folders."""
+        beside = [sample for sample in samples.values() if sample.images and sample.said]
+        if any(_read_said(sample.said, self._columns)[0] for sample in beside):
+            return True
+        return any("/" not in path.partition("::")[2] for sample in beside for path in sample.images)
 
     def _webdataset(self, places: Mapping[str, _Place], samples: Mapping[str, _Sample], listener: Listener) -> Listing:
         rows, leftovers, splits = Rows(listener), Leftovers(), splits_of_files(list(self._files))
@@ -184,6 +206,11 @@ class TarSource:
         return plain[0]
 
 
+def _below(shard: str, name: str) -> str:
+    """The path of a member; bytes of its name that are no text are written as a backslash, x and two digits."""
+    return f"{shard}::{shown(name.removeprefix('./'))}"
+
+
 def _extensions(path: str) -> str:
     """What follows the key: all of a name after its first dot."""
     return path.partition("::")[2].rpartition("/")[2].partition(".")[2]
@@ -218,4 +245,4 @@ def _read_said(said: Mapping[str, bytes], columns: Mapping[str, str]) -> tuple[s
     if label is None and ".cls" in said:
         label = said[".cls"].decode("utf-8", "replace").strip()
     group = document.get(column_of("group", columns, tuple(document)))
-    return (None if label in (None, "") else str(label)), (None if group is None else str(group))
+    return (None if label is None or not str(label).strip() else str(label)), (None if group is None else str(group))

@@ -126,15 +126,16 @@ def split_by_table(listing: pa.Table) -> SplitBy:
 
 
 def column_of(role: str, given: Mapping[str, str], names: Sequence[str]) -> str:
-    """The column that was named for a role; else that of its name, or the only one that differs from it in case alone.
+    """The column that was named for a role, else that of its name in any case; blanks around names do not count.
 
     Args:
         role: one of `ROLES`.
         given: column name by role.
         names: of the columns that are there.
     """
-    alike = [name for name in names if name.casefold() == role]
-    return given.get(role, role if role in names or len(alike) != 1 else alike[0])
+    wanted = given.get(role, role)
+    alike = [name for name in names if (name.strip() if role in given else name.strip().casefold()) == wanted]
+    return wanted if wanted in names or len(alike) != 1 else alike[0]
 
 
 def read_columns(file: Path, location: str, columns: Mapping[str, str]) -> pa.Table:
@@ -168,7 +169,9 @@ def read_columns(file: Path, location: str, columns: Mapping[str, str]) -> pa.Ta
                 f"{location} has {table.column_names.count(name)} columns {name!r}; keep one, or rename the others"
             )
         if name in table.column_names:
-            chosen[role] = _as_text(table[name], location, name)
+            text = _as_text(table[name], location, name)
+            # Whoever writes blanks behind the commas does not mean them.
+            chosen[role] = pc.utf8_ltrim_whitespace(text) if name.startswith(" ") else text
         elif role in columns or role in ("path", "label"):
             raise DataError(_no_column(location, file, table.column_names, role, name, columns))
         else:
