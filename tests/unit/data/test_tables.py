@@ -508,3 +508,22 @@ def test_a_label_of_blanks_is_none(tmp_path):
 def test_blanks_around_the_names_of_columns_do_not_count(tmp_path, text, columns):
     found = rows(table(tmp_path, text), columns)
     assert [(row["path"], row["label"]) for row in found] == [("a.png", "x"), ("b.png", "y")]
+
+
+def test_roles_and_keys_that_nothing_is_taken_from_are_refused(tmp_path):
+    embedded_images = write_embedded(tmp_path / "e/x.parquet", IMAGES)
+    shards = write_shards(tmp_path / "shards", IMAGES)
+    for place, role in (
+        (write_table(tmp_path, IMAGES), "image"),
+        (embedded_images, "path"),
+        (embedded_images.parent, "path"),
+        (shards, "split"),
+        (shards / "shard-000000.tar", "image"),
+    ):
+        with pytest.raises(UsageError, match=f"so {role} cannot be taken from one"):
+            open_source(place, {role: "x"})
+    packed = write_tar(tmp_path / "x.tar", {name: content for name, (_, content) in IMAGES.items()})
+    with pytest.raises(UsageError, match="has no columns, so label cannot be taken from one"):
+        open_source(packed, {"label": "kind"}).scan(ignore)
+    assert "no labelled image" in refused(shards, {"label": "kind"})
+    assert "no sample has a JSON file with the key 'patient'" in refused(shards, {"group": "patient"})

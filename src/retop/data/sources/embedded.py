@@ -55,6 +55,7 @@ class ParquetImages:
     """
 
     waits = False
+    roles = ("label", "split", "group", "image")
 
     def __init__(self, location: str, root: Path, files: tuple[Path, ...], columns: Mapping[str, str]) -> None:
         self.location = location

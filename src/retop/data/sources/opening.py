@@ -11,7 +11,7 @@ from retop.data.sources.names import extension_of, is_other_file, is_tool_name, 
 from retop.data.sources.remote import RemoteFolder, file_facts, list_files, open_address
 from retop.data.sources.shards import TarSource, is_tar
 from retop.data.sources.source import ImageSource
-from retop.data.sources.tables import ROLES, TableSource
+from retop.data.sources.tables import ROLES, TableSource, refuse_columns
 from retop.data.sources.web import is_web, readable
 from retop.errors import DataError, UsageError
 from retop.events import Listener, ignore
@@ -68,8 +68,9 @@ def _open_folder(given: str, folder: Path, columns: Mapping[str, str]) -> ImageS
             files = tuple(sorted(file for file in place.glob(f"*{suffix}") if not is_tool_name(file.name)))
             if files and not _has_other_folders(place, folder):
                 source = ParquetImages if suffix == ".parquet" else TarSource
+                refuse_columns(given, columns, source.roles)
                 return source(given, folder, files, columns)
-    _refuse_columns(given, columns)
+    refuse_columns(given, columns)
     return FolderSource(given, folder)
 
 
@@ -84,17 +85,19 @@ def _open_file(given: str, file: Path, columns: Mapping[str, str]) -> ImageSourc
     with file.open("rb") as opened:
         head = opened.read(4)
     if head == b"PK\x03\x04":
-        _refuse_columns(given, columns)
+        refuse_columns(given, columns)
         return ZipSource(given, file)
     is_text = file.suffix.lower() in (".csv", ".tsv", ".txt")
     if (head == b"PAR1" or is_text) and shown(str(file)) != str(file):
         raise DataError(f"{shown(given)} has a name that is no Unicode, by which no table can be opened; rename it")
-    if head == b"PAR1":
-        is_table = not holds_images(file) and "image" not in columns
-        return TableSource(given, file, columns) if is_table else ParquetImages(given, file, (file,), columns)
-    if is_tar(file):
+    if head == b"PAR1" and (holds_images(file) or "image" in columns):
+        refuse_columns(given, columns, ParquetImages.roles)
+        return ParquetImages(given, file, (file,), columns)
+    if head != b"PAR1" and is_tar(file):
+        refuse_columns(given, columns, TarSource.roles)
         return TarSource(given, file, (file,), columns)
-    if is_text:
+    if head == b"PAR1" or is_text:
+        refuse_columns(given, columns, TableSource.roles)
         return TableSource(given, file, columns)
     if file.suffix.lower() in (".gz", ".tgz", ".bz2", ".xz", ".zst"):
         raise DataError(
@@ -118,16 +121,8 @@ def _open_remote(address: str, columns: Mapping[str, str], listener: Listener) -
     shards = {path: facts for path, facts in listed.items() if _is_shard(path)}
     if shards and not _has_classes(listed):
         return _open_folder(address, fetch(files, shards, root, address, listener), columns)
-    _refuse_columns(address, columns)
+    refuse_columns(address, columns)
     return RemoteFolder(address, files, root, listed)
-
-
-def _refuse_columns(given: str, columns: Mapping[str, str]) -> None:
-    if columns:
-        raise UsageError(
-            f"{given} has no columns, so {', '.join(columns)} cannot be taken from one (--columns, --group); groups of "
-            f"class folders come from --group-pattern"
-        )
 
 
 def _has_classes(listed: Iterable[str]) -> bool:

@@ -14,7 +14,7 @@ from retop.data.decoding import BYTES_LIMIT
 from retop.data.sources.layout import Member, arrange
 from retop.data.sources.names import extension_of, is_other_file, is_tool_name, name_below, shown, splits_of_files
 from retop.data.sources.source import Leftovers, Listing, Rows, few, reading_names
-from retop.data.sources.tables import column_of
+from retop.data.sources.tables import column_of, refuse_columns
 from retop.errors import DataError, UnreadableImageError
 from retop.evaluation.numerals import count, word
 from retop.events import Listener, Notice
@@ -54,6 +54,7 @@ class TarSource:
     """
 
     waits = False
+    roles = ("label", "group")
 
     def __init__(self, location: str, root: Path, files: tuple[Path, ...], columns: Mapping[str, str]) -> None:
         self.location = location
@@ -80,6 +81,7 @@ class TarSource:
                 f"{self.location} holds {len(self._files)} tar files without labels; WebDataset shards have a file "
                 f"key.cls (or key.json with a label) beside each image"
             )
+        refuse_columns(self.location, self._columns)
         return arrange(self.location, members, (), f"{next(iter(self._files))}::", listener)
 
     def read(self, path: str) -> bytes:
@@ -179,7 +181,13 @@ class TarSource:
             )
         if not len(rows):
             raise DataError(f"{self.location} holds no labelled image; {_label_wanted(samples)}")
-        return Listing(rows.table(), "folders" if "validation" in splits.values() else "retop", leftovers)
+        listing = rows.table()
+        if "group" in self._columns and listing["group"].null_count == len(listing):
+            raise DataError(
+                f"{self.location}: no sample has a JSON file with the key {self._columns['group']!r} (--group, "
+                f"--columns group=KEY)"
+            )
+        return Listing(listing, "folders" if "validation" in splits.values() else "retop", leftovers)
 
     def _labelled(self, samples: Mapping[str, _Sample], leftovers: Leftovers) -> Iterator[tuple[str, str, str | None]]:
         for sample in samples.values():
@@ -242,7 +250,7 @@ def _document(said: Mapping[str, bytes]) -> dict[str, Any]:
 def _read_said(said: Mapping[str, bytes], columns: Mapping[str, str]) -> tuple[str | None, str | None]:
     document = _document(said)
     label = document.get(column_of("label", columns, tuple(document)))
-    if label is None and ".cls" in said:
+    if label is None and ".cls" in said and "label" not in columns:
         label = said[".cls"].decode("utf-8", "replace").strip()
     group = document.get(column_of("group", columns, tuple(document)))
     return (None if label is None or not str(label).strip() else str(label)), (None if group is None else str(group))

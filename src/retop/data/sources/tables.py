@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from retop.data.sources.folders import read_named_file
 from retop.data.sources.names import SPLIT_NAMES
 from retop.data.sources.source import Examples, Leftovers, Listing, Rows, SplitBy
-from retop.errors import DataError
+from retop.errors import DataError, UsageError
 from retop.evaluation.numerals import count, word
 from retop.events import Listener, Notice
 
@@ -31,6 +31,7 @@ class TableSource:
     """
 
     waits = False
+    roles = ROLES[:4]
 
     def __init__(self, location: str, file: Path, columns: Mapping[str, str]) -> None:
         self.location = location
@@ -123,6 +124,29 @@ class TableSource:
 def split_by_table(listing: pa.Table) -> SplitBy:
     """Whether a column makes the split."""
     return "table" if "validation" in pc.unique(listing["split"]).to_pylist() else "retop"
+
+
+def refuse_columns(location: str, columns: Mapping[str, str], taken: Sequence[str] = ()) -> None:
+    """Refuse columns that nothing would be taken from.
+
+    Args:
+        location: as messages name it.
+        columns: column name by role.
+        taken: roles that a column of the location can have.
+
+    Raises:
+        UsageError: a column is named for another role.
+    """
+    others = ", ".join(role for role in columns if role not in taken)
+    if others and taken:
+        raise UsageError(
+            f"{location} has columns for {', '.join(taken)}, so {others} cannot be taken from one (--columns, --group)"
+        )
+    if others:
+        raise UsageError(
+            f"{location} has no columns, so {others} cannot be taken from one (--columns, --group); groups of class "
+            f"folders come from --group-pattern"
+        )
 
 
 def column_of(role: str, given: Mapping[str, str], names: Sequence[str]) -> str:
