@@ -1,6 +1,8 @@
 """Every rule of the audit: planted, it is found; where nothing is planted, nothing is said."""
 
 import io
+import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -19,6 +21,7 @@ from retop.events import Notice, ignore
 from retop.recipe import DataRecipe
 from retop.records import leaked_test_images
 from retop.records.audit import captions
+from retop.schema import to_plain
 
 from .pictures import encoded, picture, write_classes
 from .places import write_embedded, write_folder
@@ -335,6 +338,13 @@ def test_the_page_holds_every_finding_and_escapes_names(split, tmp_path):
     text = (tmp_path / "page.html").read_text("utf-8")
     assert "D04" in text and "&lt;b&gt;&amp;.jpg" in text and "<b>" not in text
     assert "data:image/jpeg;base64," in text and "http" not in text.replace("http-equiv", "")
+
+
+def test_a_folder_whose_own_name_is_not_unicode_has_a_record_and_a_page(split, tmp_path):
+    odd = split.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    record = check(odd, page=tmp_path / "page.html", listener=ignore)
+    assert record.location == f"{tmp_path}/caf\\xe9" and "caf\\xe9" in (tmp_path / "page.html").read_text("utf-8")
+    assert json.loads(json.dumps(to_plain(record), ensure_ascii=False).encode())["images"] == 72
 
 
 def test_flowers_that_stand_in_two_classes_are_found_and_no_more(shared):

@@ -28,6 +28,7 @@ from retop.data.audit.rules import (
 )
 from retop.data.dataset import Dataset
 from retop.data.opening import check_own_split, split_survey
+from retop.data.sources.names import shown
 from retop.data.survey import Survey
 from retop.errors import DataError
 from retop.events import Listener, Notice, ignore
@@ -155,7 +156,7 @@ def _audit(survey: Survey, images: Examined, embeddings: Embeddings | None) -> A
         findings += find_alike_embeddings(images, *embeddings)
     unknown = _not_checked(survey, images, embeddings)
     return AuditRecord(
-        location=survey.source.location,
+        location=shown(survey.source.location),
         images=len(images),
         classes=tuple(pc.unique(images.table["label"]).sort().to_pylist()),
         findings=tuple(sorted(findings, key=lambda finding: (_GRAVITY.index(finding.severity), finding.code))),
