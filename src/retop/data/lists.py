@@ -85,7 +85,7 @@ def _form_of(header: str) -> _Form | None:
     """The form of a CSV with a column ``path``; None for anything else."""
     for delimiter in ",;\t":
         cells = next(csv.reader([header], delimiter=delimiter))
-        names = [cell.strip() for cell in cells]
+        names = [cell.strip().casefold() for cell in cells]
         if "path" in names:
             spaced = any(cell.startswith(" ") for cell in cells[1:])
             return _Form(delimiter, spaced, names.index("path"))
@@ -195,12 +195,13 @@ def _read_rows(file: Path) -> list[dict[str, str | None]]:
     with file.open(encoding="utf-8-sig", newline="") as opened:
         header = opened.readline()
         opened.seek(0)
-        reader = csv.DictReader(opened, delimiter=max(",;\t", key=header.count))
-        names = [name.strip() for name in reader.fieldnames or ()]
-        reader.fieldnames = names
+        sign = max(",;\t", key=header.count)
+        reader = csv.DictReader(opened, delimiter=sign, skipinitialspace=f"{sign} " in header)
+        said = reader.fieldnames or ()
+        reader.fieldnames = names = [name.strip().casefold() for name in said]
         if "path" not in names:
             raise UsageError(
-                f"--split-file {file} has no column 'path'; its columns are {', '.join(map(repr, names)) or 'none'}"
+                f"--split-file {file} has no column 'path'; its columns are {', '.join(map(repr, said)) or 'none'}"
             )
         return list(reader)
 

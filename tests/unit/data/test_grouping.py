@@ -205,6 +205,16 @@ def test_a_split_file_of_a_spreadsheet_is_taken(tmp_path, separator):
         open_dataset(tmp_path / "data", DataRecipe(split_file=str(tmp_path / "split.csv")))
 
 
+@pytest.mark.parametrize("form", ["Path,Split\n{path},{split}\n", "split, path\n{split}, {path}\n"])
+def test_columns_of_a_split_file_are_named_as_those_of_a_table(tmp_path, form):
+    write_classes(tmp_path / "data", {"a": 3, "b": 3})
+    header, _, row = form.partition("\n")
+    rows = [row.format(path=f"{'ab'[n // 3]}/{n}.png", split=("train", "val", "test")[n % 3]) for n in range(6)]
+    (tmp_path / "split.csv").write_text("".join([header, "\n", *rows]))
+    data = open_dataset(tmp_path / "data", DataRecipe(split_file=str(tmp_path / "split.csv")))
+    assert [len(images) for images in (data.train, data.validation, data.test)] == [2, 2, 2]
+
+
 def test_a_list_that_says_no_split_is_refused_as_a_split_file(tmp_path):
     write_classes(tmp_path / "data", {"a": 4, "b": 4})
     (tmp_path / "list.csv").write_text("path,code,reason\na/0.png,D04,copies\nb/4.png,D04,copies\n")

@@ -27,6 +27,7 @@ def test_a_list_has_one_path_a_line_and_comments_or_a_column_of_paths(tmp_path):
         ("code;path\nD01;a.jpg\nD03\n", ["a.jpg"]),
         ("code\tpath\nD01\ta;b.jpg\n", ["a;b.jpg"]),
         ("code,path\nD01, a.jpg\n", [" a.jpg"]),
+        ("Code,Path\nD01,a.jpg\n", ["a.jpg"]),
         ('code,path\nD01,"line\nbreak.jpg"\n', ["line\nbreak.jpg"]),
         ("a;path of b.jpg\nc, d.jpg\n", ["a;path of b.jpg", "c, d.jpg"]),
     ],
