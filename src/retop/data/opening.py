@@ -289,6 +289,8 @@ def _take_again(table: pa.Table, file: str, listener: Listener) -> pa.Table:
         )
     if said["split"].null_count not in (0, said.num_rows) or said["fold"].null_count not in (0, said.num_rows):
         raise UsageError(f"--split-file {file}: some images have a split or a fold and some have none; fill them in")
+    if said["split"].null_count == said["fold"].null_count == 0:
+        raise UsageError(f"--split-file {file} says a split and a fold of each image; leave one of the columns out")
     said = said.select(["path", "split", "fold"]).append_column("known", [pa.array(said["content"].to_pylist())])
     asked = table.drop_columns(["split"])
     joined = asked.join(said, "path", join_type="inner")

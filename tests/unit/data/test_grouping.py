@@ -227,6 +227,14 @@ def given_split(tmp_path, text):
     return open_dataset(tmp_path / "data", DataRecipe(split_file=str(tmp_path / "split.csv")))
 
 
+def test_a_split_file_with_splits_and_folds_is_refused(tmp_path):
+    write_classes(tmp_path / "data", {"a": 3, "b": 3})
+    rows = [f"{'ab'[n // 3]}/{n}.png,{('train', 'val', 'test')[n % 3]},{n % 3}" for n in range(6)]
+    (tmp_path / "both.csv").write_text("\n".join(["path,split,fold", *rows]))
+    with pytest.raises(UsageError, match="a split and a fold of each image"):
+        open_dataset(tmp_path / "data", DataRecipe(split_file=str(tmp_path / "both.csv")))
+
+
 def test_an_image_that_a_split_file_puts_on_two_sides_is_refused_and_a_repeated_row_counts_once(tmp_path):
     write_classes(tmp_path / "data", {"a": 4, "b": 4})
     rows = [f"{'ab'[n // 4]}/{n}.png, {('train', 'val', 'test', 'test')[n % 4]}" for n in range(8)]
