@@ -182,16 +182,21 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
     raise SchemaError(f"{where} should be {hint.__name__}, received {_shown(value)}")
 
 
+def as_unicode(text: str) -> bytes:
+    """Text as UTF-8; what is no Unicode in a name is written with a backslash, which JSON reads as it was."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write plain data or a dataclass as JSON, atomically (see `write_bytes`)."""
     text = json.dumps(to_plain(value), indent=1, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode())
+    write_bytes(path, as_unicode(text + "\n"))
 
 
 def write_json_lines(path: Path, values: Iterable[Any]) -> None:
     """Write dataclasses as JSON Lines, atomically (see `write_bytes`)."""
     lines = (json.dumps(to_plain(value), ensure_ascii=False, allow_nan=False) + "\n" for value in values)
-    write_bytes(path, "".join(lines).encode())
+    write_bytes(path, as_unicode("".join(lines)))
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:

@@ -14,7 +14,7 @@ from retop.cli.progress import ProgressDisplay
 from retop.cli.reading import read_names
 from retop.cli.training_options import TrainingOptions
 from retop.errors import OutputError, RunError, StoppedError
-from retop.schema import to_plain
+from retop.schema import as_unicode, to_plain
 from retop.stopping import ending_like_ctrl_c, leave_on_second_signal
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _run(call: "Callable[..., Comparison]", as_json: bool) -> "Comparison":
         goes_on = claimed and begun[0].is_file()
         raise OutputError(f"{error}. {claimed[0]}" if goes_on else str(error)) from error
     if as_json:
-        typer.echo(json.dumps(to_plain(comparison.record), indent=1, ensure_ascii=False))
+        typer.echo(as_unicode(json.dumps(to_plain(comparison.record), indent=1, ensure_ascii=False)))
     else:
         _show(comparison)
     if comparison.record.failed:
@@ -111,7 +111,7 @@ def print_plan(options: TrainingOptions, backbones: list[str], as_json: bool) ->
     with ProgressDisplay(Console(stderr=True)) as listener:
         plan = api.plan(backbones=backbones, **arguments, listener=listener)
     if as_json:
-        typer.echo(json.dumps(to_plain(plan), indent=1, ensure_ascii=False))
+        typer.echo(as_unicode(json.dumps(to_plain(plan), indent=1, ensure_ascii=False)))
     else:
         _show_plan(plan, Console())
 

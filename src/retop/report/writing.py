@@ -13,7 +13,7 @@ from retop.report.contents import report_facts
 from retop.report.heatmaps import make_heatmaps
 from retop.report.page import page_figures, render_markdown, render_page
 from retop.report.page_figure import PageFigure
-from retop.schema import remove_partial_files, to_plain, write_bytes
+from retop.schema import as_unicode, remove_partial_files, to_plain, write_bytes
 
 Format = Literal["html", "markdown", "json", "csv", "png", "svg"]
 FIGURES = "report-figures"
@@ -63,7 +63,7 @@ def write_report(
         else:
             text = json.dumps(to_plain(facts), indent=1, ensure_ascii=False) + "\n"
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(target, text.encode())
+        write_bytes(target, as_unicode(text))
     except OSError as error:
         raise OutputError(
             f"{target} cannot be written: {error.strerror or error}. Free some space, or choose another place with "

@@ -103,6 +103,15 @@ def test_facts_as_text(folder: Path) -> None:
     assert write_report([folder], "markdown").read_text("utf-8") == GOLDEN.read_text("utf-8")
 
 
+def test_data_in_a_folder_whose_name_is_not_unicode_is_recorded_as_it_is_and_reported(folder: Path) -> None:
+    record = read_record(ComparisonRecord, folder / "comparison.json")
+    odd = replace(record, data=replace(record.data, location="/data/caf\udce9"))
+    write_record(folder / "comparison.json", odd)
+    assert read_record(ComparisonRecord, folder / "comparison.json") == odd
+    assert r"/data/caf\udce9" in write_report([folder]).read_text("utf-8")
+    assert r"/data/caf\udce9" in write_report([folder], "json").read_text("utf-8")
+
+
 def test_what_the_audit_found_is_told_in_sentences_and_beside_the_data(folder: Path) -> None:
     facts, opened = report_facts([folder])
     audited = Finding("D06", "near copies across splits", "warning", "2 images lie in two", "", "leave them out", {})
