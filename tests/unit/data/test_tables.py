@@ -526,4 +526,7 @@ def test_roles_and_keys_that_nothing_is_taken_from_are_refused(tmp_path):
     with pytest.raises(UsageError, match="has no columns, so label cannot be taken from one"):
         open_source(packed, {"label": "kind"}).scan(ignore)
     assert "no labelled image" in refused(shards, {"label": "kind"})
+    beside = write_tar(tmp_path / "y.tar", {"a/1.png": encoded(picture(1)), "a/1.json": b'{"species": "cat"}'})
+    assert "its JSON ('species') is the label" in refused(beside, {"label": "kind"})
+    assert [row["label"] for row in rows(beside, {"label": "species"})] == ["cat"]
     assert "no sample has a JSON file with the key 'patient'" in refused(shards, {"group": "patient"})

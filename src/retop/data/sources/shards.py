@@ -158,7 +158,8 @@ class TarSource:
         beside = [sample for sample in samples.values() if sample.images and sample.said]
         if any(_read_said(sample.said, self._columns)[0] for sample in beside):
             return True
-        return any("/" not in path.partition("::")[2] for sample in beside for path in sample.images)
+        outside = any("/" not in path.partition("::")[2] for sample in beside for path in sample.images)
+        return bool(beside) and (outside or len(self._files) > 1 or bool(self._columns))
 
     def _webdataset(self, places: Mapping[str, _Place], samples: Mapping[str, _Sample], listener: Listener) -> Listing:
         rows, leftovers, splits = Rows(listener), Leftovers(), splits_of_files(list(self._files))
