@@ -28,6 +28,8 @@ class Rule(NamedTuple):
 SOURCES = [
     Rule("class folders: nested ones are joined with `/`", "sources/folders.py", 'class_name(f"{label}/{name}" if label else name)', "class_name(name)", "test_source.py::test_nested_class_folders_are_joined"),
     Rule("folders train, validation (val, valid), test make the split", "sources/names.py", '    "valid": "validation",\n', "", "test_source.py::test_split_folders_are_recognised"),
+    Rule("... and training, testing", "sources/names.py", '    "training": "train",\n', "", "test_dataset.py::test_split_folders_are_taken_as_they_are"),
+    Rule("labels that are withheld (-1) are refused with the way out", "sources/embedded.py", "withheld * (unknown[0] == -1)", "''", "test_tables.py::test_labels_that_a_dataset_withholds_are_refused_with_the_way_out"),
     Rule("a class may be called train, beside others", "sources/layout.py", 'if not any(folder in holders for folder in found["train"]) and not (only_splits and holders):', "if not split_folders:", "test_source.py::test_a_class_may_be_called_train"),
     Rule("two folders of one split are refused", "sources/layout.py", "if len(group) > 1:", "if len(group) > 9:", "test_source.py::test_two_validation_folders_are_refused"),
     Rule("a folder around train/ is refused with the right one", "sources/folders.py", "if len(folders) == 1 and _has_folders", "if len(folders) == 9 and _has_folders", "test_source.py::test_a_folder_too_many_is_refused_with_the_right_one"),

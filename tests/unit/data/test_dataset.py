@@ -65,8 +65,9 @@ def test_without_a_test_fraction_there_is_no_test(tmp_path):
     assert opened(write_classes(tmp_path, {"a": 5, "b": 5}), split=(0.8, 0.2, 0.0)).test is None
 
 
-def test_split_folders_are_taken_as_they_are(tmp_path):
-    for n, (part, count) in enumerate([("train", 4), ("val", 2), ("test", 1)]):
+@pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "val", "Testing")])
+def test_split_folders_are_taken_as_they_are(tmp_path, names):
+    for n, (part, count) in enumerate(zip(names, (4, 2, 1), strict=True)):
         write_classes(tmp_path / part, {"a": count, "b": count}, 20 * n)
     data = opened(tmp_path)
     assert data.test is not None and data.record.split_by == "folders"

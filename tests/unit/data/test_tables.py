@@ -150,6 +150,14 @@ def test_numbers_without_names_are_labels_as_they_are(tmp_path):
     assert "has no column of labels" in refused(tmp_path / "x.parquet")
 
 
+def test_labels_that_a_dataset_withholds_are_refused_with_the_way_out(tmp_path):
+    file = write_embedded(tmp_path / "test-0.parquet", IMAGES)
+    table = pq.read_table(file)
+    withheld = pa.array([-1] * len(table), pa.int64())
+    pq.write_table(table.set_column(1, "label", withheld), file)
+    assert "label -1 has no name" in refused(file) and "lay the other files into a folder of their own" in refused(file)
+
+
 def test_a_row_without_an_image_is_unreadable(tmp_path):
     file = write_embedded(tmp_path / "x.parquet", IMAGES)
     whole = pq.read_table(file)

@@ -287,7 +287,11 @@ def _labels(column: pa.Array, names: tuple[str, ...] | None, where: str) -> list
     if names is not None and pa.types.is_integer(column.type):
         unknown = sorted({value for value in values if not 0 <= value < len(names)})
         if unknown:
-            raise DataError(f"{where}: the label {unknown[0]} has no name; there are names for 0 to {len(names) - 1}")
+            withheld = "; where labels are withheld, lay the other files into a folder of their own and give that"
+            raise DataError(
+                f"{where}: the label {unknown[0]} has no name; there are names for 0 to {len(names) - 1}"
+                f"{withheld * (unknown[0] == -1)}"
+            )
         return [names[value] for value in values]
     return [str(value) for value in values]
 

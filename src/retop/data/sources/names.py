@@ -8,10 +8,12 @@ from pathlib import Path
 
 SPLIT_NAMES = {
     "train": "train",
+    "training": "train",
     "validation": "validation",
     "val": "validation",
     "valid": "validation",
     "test": "test",
+    "testing": "test",
 }
 """Names of splits, lower case, and the split that each means."""
 
