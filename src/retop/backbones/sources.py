@@ -211,10 +211,11 @@ def _choose_folder(name: str, root: Path) -> Path:
     if pickled:
         raise _pickled(pickled[0])
     present = sorted(item.parent.name for item in root.glob("*/config.json"))
+    usual = "take those that come with retop" if find_embedded(name) else "take them from the hub"
     raise WeightsError(
         f"{root} holds no weights of {name!r}: looked for {', '.join(f'{each}/config.json' for each in names)} and "
         f"config.json; it has {', '.join(present) or 'no network at all'}. Point --weights (weights=...) at a folder "
-        f"that has them, or leave it out to take them from the hub"
+        f"that has them, or leave it out to {usual}"
     )
 
 

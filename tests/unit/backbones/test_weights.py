@@ -199,8 +199,10 @@ def test_files_of_any_size_are_refused_without_being_read(folder: Path) -> None:
 
 
 def test_missing_backbone_in_a_folder_names_what_is_there(folder: Path) -> None:
-    with pytest.raises(WeightsError, match=r"no weights of 'vgg16'.*it has test_resnet"):
+    with pytest.raises(WeightsError, match=r"no weights of 'vgg16'.*it has test_resnet.*to take them from the hub"):
         build_backbone("vgg16", folder.parent)
+    with pytest.raises(WeightsError, match=r"no weights of 'pocket_vgg'.*to take those that come with retop"):
+        build_backbone("pocket_vgg", folder.parent)
 
 
 def test_a_place_that_was_looked_at_is_named_once(folder: Path) -> None:
