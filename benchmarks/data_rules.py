@@ -137,6 +137,10 @@ DECODING = [
             ("a film", '"a film or another media file, not a photo"'),
             ("ZIP", '"a ZIP archive, not an image"'),
             ("Photoshop", '"a Photoshop file"'),
+            ("JPEG 2000", '"a JPEG 2000 picture"'),
+            ("JPEG XL", '"a JPEG XL picture"'),
+            ("ICO", '"an icon (ICO)"'),
+            ("PPM", '"a PBM, PGM or PPM picture"'),
         )
     ),
     *(

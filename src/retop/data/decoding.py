@@ -70,6 +70,15 @@ _OPENERS: dict[str, _Opener] = {
 if features.check("avif"):
     _OPENERS["AVIF"] = AvifImageFile
 
+_OTHER_PICTURES = {
+    b"8BPS": "a Photoshop file",
+    b"\0\0\0\x0cjP  ": "a JPEG 2000 picture",
+    b"\0\0\1\0": "an icon (ICO)",
+    **dict.fromkeys((b"\xff\x0a", b"\0\0\0\x0cJXL "), "a JPEG XL picture"),
+    **dict.fromkeys((b"P1\n", b"P2\n", b"P3\n", b"P4\n", b"P5\n", b"P6\n"), "a PBM, PGM or PPM picture"),
+}
+"""How pictures begin that are not read, and what each is."""
+
 READABLE = f"; the formats that can be read are {', '.join(_OPENERS)}"
 """How the reason ends why a file of another format is refused."""
 
@@ -264,9 +273,7 @@ def _other_kind(content: bytes) -> str:
         return "a HEIC photo (convert it to JPEG)" if heic else "a film or another media file, not a photo"
     if head.startswith(b"PK\x03\x04"):
         return "a ZIP archive, not an image"
-    if head.startswith(b"8BPS"):
-        return "a Photoshop file"
-    return "not an image"
+    return next((kind for start, kind in _OTHER_PICTURES.items() if content.startswith(start)), "not an image")
 
 
 def _quality(image: Image.Image) -> int | None:

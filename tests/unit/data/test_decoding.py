@@ -290,8 +290,11 @@ def test_truncated_progressive_jpeg_is_noticed_at_reduced_scale():
         (b"8BPS\0\1", "Photoshop"),
         (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", "film"),
         (b"hello, world, this is text", "not an image"),
-        (encoded(picture(1), "PPM"), "not an image"),
-        (encoded(picture(1), "ICO"), "not an image"),
+        (encoded(picture(1), "PPM"), "PPM picture"),
+        (encoded(picture(1), "ICO"), "icon"),
+        (encoded(picture(1), "JPEG2000"), "JPEG 2000"),
+        (b"\xff\x0a\xfa\x1f", "JPEG XL"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (encoded(picture(1), "TGA"), "not an image"),
     ],
 )
