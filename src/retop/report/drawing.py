@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -72,17 +72,17 @@ def _second_process(left: "SimpleQueue[Path]", listener: Listener) -> Iterator[N
     if left.qsize() < WORTH_A_PROCESS or available_cores() < 2:
         yield
         return
-    process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    feeder = Thread(target=_feed, args=(process, left, listener), daemon=True)
-    feeder.start()
-    try:
-        yield
-    except BaseException:
-        process.kill()
-        raise
-    finally:
-        feeder.join()
-        end_process(process)
+    with ExitStack() as stack:
+        process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        stack.callback(end_process, process)
+        feeder = Thread(target=_feed, args=(process, left, listener), daemon=True)
+        feeder.start()
+        stack.callback(feeder.join)
+        try:
+            yield
+        except BaseException:
+            process.kill()
+            raise
 
 
 def _feed(process: "subprocess.Popen[bytes]", left: "SimpleQueue[Path]", listener: Listener) -> None:
