@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WIDE = 92
 MEDIUM = 72
+PARTS = ("prefix", "stage 1", "stage 2")
 
 
 def comparison_table(record: ComparisonRecord) -> RenderableType:
@@ -28,8 +29,8 @@ def comparison_table(record: ComparisonRecord) -> RenderableType:
         record: of the comparison.
 
     Returns:
-        A renderable; on a terminal narrower than 92 columns it keeps one column for all seconds,
-        narrower than 72 only rank, name and accuracy.
+        A renderable; on a terminal narrower than 92 columns it keeps one column for all seconds and
+        tells those of the parts below, narrower than 72 only rank, name and accuracy.
     """
     return _Ranking(record)
 
@@ -168,6 +169,8 @@ class _Ranking:
         if self.record.rows:
             yield self._table(options.max_width)
         yield Padding(Text(self._caption(), style="dim"), (0, 0, 0, 1))
+        if self.record.rows and options.max_width < WIDE:
+            yield Padding(Text(self._seconds_of_parts(), style="dim"), (0, 0, 0, 1))
         if self.record.statements:
             yield ""
         for statement in self.record.statements:
@@ -202,10 +205,18 @@ class _Ranking:
             return [*front, accuracy]
         height, width = row.input_size
         square = f"{height}" if height == width else f"{height}x{width}"
-        parts = ("prefix", "stage 1", "stage 2") if room >= WIDE else ("total",)
+        parts = PARTS if room >= WIDE else ("total",)
         stages = [self._on_validation(value) for value in (row.stage1_accuracy, row.stage2_accuracy)]
         times = [_seconds(row.seconds.get(part, 0.0)) for part in parts]
         return [*front, square, short(row.parameters_trained), accuracy, *stages, *times]
+
+    def _seconds_of_parts(self) -> str:
+        """What a narrow table has no room for."""
+        told = [
+            f"{row.name} {', '.join(_seconds(row.seconds.get(part, 0.0)) or '–' for part in PARTS)}"
+            for row in self.record.rows
+        ]
+        return f"Seconds in {', '.join(PARTS)}: {'; '.join(told)}."
 
     def _on_validation(self, accuracy: float | None) -> str:
         sizes = {split.name: sum(split.per_class) for split in self.record.data.splits}

@@ -51,6 +51,19 @@ def test_narrow_table_keeps_every_number_whole(width: int) -> None:
     assert "…" not in text
 
 
+def test_a_narrow_ranking_tells_the_seconds_of_each_part_below() -> None:
+    record = comparison_record(CONTENDERS)
+    wide, narrow = (shown(comparison_table(record), width) for width in (92, 80))
+    assert "Seconds in" not in wide
+    told = " ".join(narrow.split()).partition("Seconds in prefix, stage 1, stage 2: ")[2].partition(". ")[0]
+    assert [one.split(" ")[0] for one in told.split("; ")] == [row.name for row in record.rows]
+    for row, one in zip(record.rows, told.split("; "), strict=True):
+        prefix = row.seconds.get("prefix", 0.0)
+        assert one.split(" ")[1].rstrip(",") == (
+            f"{prefix:,.0f}" if prefix >= 10 else f"{prefix:.1f}" if prefix else "–"
+        )
+
+
 def test_ranking_on_validation_is_labelled_in_the_caption() -> None:
     text = shown(comparison_table(comparison_record([contender("a", split="validation")])))
     assert "which selection has touched" in text
