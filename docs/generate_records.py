@@ -31,6 +31,7 @@ UNITS = {
         (
             "n",
             "num_right",
+            "num_changed",
             "num_wrong",
             "expected_wrong",
             "num_accepted",

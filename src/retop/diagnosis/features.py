@@ -5,7 +5,7 @@ import math
 from retop.diagnosis.evidence import Evidence
 from retop.diagnosis.rule import CERTAIN, Rule, accuracy, standard_error, whole
 from retop.evaluation import exact_mcnemar
-from retop.records import BATCH_STATISTICS, Finding, SampleResult
+from retop.records import BATCH_STATISTICS, Finding, KeptStatistics, SampleResult
 
 UNLIKELY = 0.005
 """Probability of a finding where there is nothing: a late group is rarely as poor as an early one, so that far fewer
@@ -58,11 +58,12 @@ class WrongStatistics(Rule):
         "mode, poor or at chance in evaluation mode, and so in use."
     )
     looks_for = (
-        "The same images are answered much better with the statistics of their own batch than with the stored ones; "
-        "or with less than half of their log loss, where that is more than twice the loss of guessing and the saved "
-        "model answers worse than training measured (suspected); or, where this was not tested, training as trained is "
-        "far above training in evaluation mode, or validation stays near chance while training is nearly perfect from "
-        "the first quarter of the epochs on (suspected)."
+        "The saved model answers worse than training measured, and batch norms in it that were to keep their "
+        "statistics have others; or the same images are answered much better with the statistics of their own batch "
+        "than with the stored ones; or with less than half of their log loss, where that is more than twice the loss "
+        "of guessing and the saved model answers worse than training measured (suspected); or, where this was not "
+        "tested, training as trained is far above training in evaluation mode, or validation stays near chance while "
+        "training is nearly perfect from the first quarter of the epochs on (suspected)."
     )
     elsewhere = "Keep the statistics frozen, and check the weights and their preprocessing."
     fixes = (
@@ -76,11 +77,26 @@ class WrongStatistics(Rule):
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""
         isolation = evidence.isolation
+        if isolation and isolation.kept_statistics and (found := self._changed(isolation.kept_statistics, evidence)):
+            return found
         if isolation and isolation.batch_statistics:
             return self._tested(isolation.validation, isolation.batch_statistics, evidence)
         if isolation and BATCH_STATISTICS not in [one.test for one in isolation.skipped]:
             return None  # The network has no batch norm.
         return self._from_curves(evidence)
+
+    def _changed(self, kept: KeptStatistics, evidence: Evidence) -> Finding | None:
+        lost = lost_when_saved(evidence)
+        if evidence.validation is None or not kept.num_changed or not lost:
+            return None
+        n, trained = evidence.validation.n, evidence.stages[-1].validation_accuracy
+        saved = evidence.validation.accuracy.value
+        return self.found(
+            f"{n:,} validation images: {whole(trained)} in training, {whole(saved)} by the saved model. Of {kept.n:,} "
+            f"batch norms that keep their statistics in training, {kept.num_changed:,} have others in the saved model, "
+            f"{kept.first} the first of them.",
+            {"in_training": trained, "saved": saved, "changed": kept.num_changed, "kept": kept.n, "n": n},
+        )
 
     def _tested(self, with_stored: SampleResult, with_batch: SampleResult, evidence: Evidence) -> Finding | None:
         own, stored, n = accuracy(with_batch), accuracy(with_stored), with_stored.n

@@ -37,6 +37,7 @@ from retop.training import (
 from retop.training.allowance import Allowance
 from retop.training.costs import FIXED_SECONDS, Costs
 from retop.training.isolation import isolate
+from retop.training.kept import StatisticsToKeep
 from retop.training.order import derive_seed, epoch_order
 from retop.training.probing import FrozenFeatures
 from retop.training.tracking import RunTracks
@@ -81,6 +82,8 @@ class RunTrainer:
             len(dataset.classes),
             derive_seed("head", prepared.request.seed),
         )
+        following = prepared.boundary.parameter_names if prepared.updates_statistics else ()
+        self._statistics = StatisticsToKeep(prepared.backbone.network, following)
         for network in (self._head, prepared.network):
             setting.runtime.place(network)
 
@@ -167,7 +170,9 @@ class RunTrainer:
             accelerated=self._setting.runtime.device.type != "cpu",
         )
         with self._clock.part("isolating tests", None, ""):
-            return isolate(
+            # The other tests change the predictor's batch norms.
+            kept = self._statistics.compare(predictor.classifier.image_network.body)
+            tests = isolate(
                 predictor,
                 predictions,
                 dataset.train,
@@ -178,6 +183,7 @@ class RunTrainer:
                 costs=costs,
                 allowance=self._allowance(costs, stages),
             )
+            return replace(tests, kept_statistics=kept)
 
     def _allowance(self, costs: Costs, stages: Sequence[StageRecord]) -> Allowance:
         """A share of what the run does with a full store, too: what is stored changes no number."""

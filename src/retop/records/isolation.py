@@ -87,6 +87,20 @@ class SkippedTest:
 
 
 @dataclass(frozen=True)
+class KeptStatistics:
+    """Batch norms whose statistics training was to keep, beside those of the saved model."""
+
+    n: int
+    """Batch norms that were to keep the statistics of the weights that training began with."""
+
+    num_changed: int
+    """Those with other statistics in the saved model, by a single bit."""
+
+    first: str | None
+    """The first of them, from the stem on, by the name of its layer; null where there is none."""
+
+
+@dataclass(frozen=True)
 class IsolationRecord:
     """Isolating tests of one run.
 
@@ -128,6 +142,9 @@ class IsolationRecord:
 
     sure_answers: SureAnswers | None = None
     """Sure answers of the cross-validation, right and wrong ones; None without one, and in records of before."""
+
+    kept_statistics: KeptStatistics | None = None
+    """Whether batch norms that were to keep their statistics did; None in records of before."""
 
     skipped: tuple[SkippedTest, ...] = ()
     """Tests that were not made, because they would have exceeded ``isolating_share`` or lacked something; their fields

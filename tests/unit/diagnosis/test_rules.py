@@ -28,6 +28,7 @@ from retop.records import (
     Finding,
     GroupRecord,
     IsolationRecord,
+    KeptStatistics,
     Predictions,
     SampleResult,
     StageRecord,
@@ -547,6 +548,16 @@ def test_a_saved_model_that_answers_worse_than_in_training_is_another_one() -> N
     assert {one.code: one for one in diagnose(replace(evidence, isolation=nearer))}["R10"].suspected
     lost = replace(mended, validation=SampleResult(100, 50, 0.69), batch_statistics=SampleResult(100, 50, 0.69))
     assert {"R27"} <= codes(replace(evidence, isolation=lost)) - {"R10"} == codes(replace(evidence, isolation=lost))
+    # Statistics that training keeps and the model folder has not are at fault, whatever there was time to test.
+    changed = replace(lost, batch_statistics=None, kept_statistics=KeptStatistics(27, 20, "layer1.bn1"))
+    found = {one.code: one for one in diagnose(replace(evidence, isolation=changed))}
+    assert not found["R10"].suspected
+    assert "20 have others in the saved model, layer1.bn1 the first" in found["R10"].seen
+    assert "R27" not in found
+    kept = replace(changed, kept_statistics=KeptStatistics(27, 0, None))
+    assert {"R27"} <= codes(replace(evidence, isolation=kept)) - {"R10"} == codes(replace(evidence, isolation=kept))
+    # Where nothing is lost, nothing is wrong.
+    assert "R10" not in codes(run(CALM, isolation=changed))
 
 
 def test_training_that_is_learned_by_heart_is_told_before_it_costs_anything() -> None:
