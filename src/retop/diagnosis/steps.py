@@ -124,8 +124,9 @@ class StepsTooSmall(Rule):
     why = "The epochs ran and next to nothing was learned; the network is not to blame."
     looks_for = (
         "Over the first stage that was trained, the training loss under evaluation conditions fell in nearly every "
-        "epoch "
-        "but by less than a fifth in all, though there was much to learn."
+        "epoch but by less than a fifth in all, though there was much to learn; and for its step size it fell in the "
+        "last third of the epochs at least a third as fast as in the first, so that it is on its way and not at its "
+        "end."
     )
     elsewhere = "Use ten times as much."
     fixes = "Let the range test find it (--set stage1.learning_rate=auto), or use ten times as much."
@@ -134,12 +135,13 @@ class StepsTooSmall(Rule):
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""
         stage = evidence.stage(1) or evidence.stage(2)
-        losses = [epoch.train_eval_loss for epoch in stage if epoch.train_eval_loss is not None]
+        measured = [(one.learning_rate, one.train_eval_loss) for one in stage if one.train_eval_loss is not None]
+        losses = [loss for _, loss in measured]
         if len(losses) < 3 or losses[0] < 0.3:
             return None
         falls = sum(after <= before for before, after in pairwise(losses)) / (len(losses) - 1)
         share = 1 - losses[-1] / losses[0]
-        if not -0.01 <= share < 0.2 or falls < 0.7:
+        if not -0.01 <= share < 0.2 or falls < 0.7 or not _on_its_way(measured):
             return None
         number, rate = stage[0].stage, max(epoch.learning_rate for epoch in stage)
         return self.found(
@@ -274,3 +276,15 @@ def _variance(epochs: Sequence[EpochRecord], n: int) -> float:
     mean = sum(epoch.validation_accuracy for epoch in epochs) / len(epochs)
     centre = (mean * n + 1) / (n + 2)
     return centre * (1 - centre) / n
+
+
+def _on_its_way(measured: Sequence[tuple[float, float]]) -> bool:
+    """Whether the loss falls at the end as at the beginning, and has not come to rest where something holds it.
+
+    Args:
+        measured: learning rate and loss of every epoch, at least two; schedules end with small steps.
+    """
+    third = max(1, (len(measured) - 1) // 3)
+    (_, first), (_, early), (_, late), (_, last) = (measured[place] for place in (0, third, -1 - third, -1))
+    began, ended = (sum(rate for rate, _ in part) for part in (measured[1 : third + 1], measured[-third:]))
+    return (late - last) * began >= (first - early) * ended / 3

@@ -193,6 +193,19 @@ def test_even_and_tiny_progress_means_small_steps() -> None:
     assert not codes(run(curve(1, *points, rate=1e-6))) & {"R02", "R03"}
 
 
+def test_a_loss_that_came_to_rest_is_not_on_its_way() -> None:
+    """A penalty holds it: it falls in nearly every epoch and by a tenth in all, but hardly at the end."""
+    losses = [1.6, 1.5, 1.45, *(1.43 - 0.0005 * k for k in range(7))]
+    held = curve(1, *[(loss, 0.6, loss, 0.6) for loss in losses])
+    assert {code for code in codes(replace(run(held), num_classes=5, isolation=None)) if code in ("R02", "R06")} == {
+        "R02"
+    }
+    # The same where the schedule ends with small steps is no rest: each of them moved the loss as far as before.
+    rates = [0.1, 0.1, 0.1, 0.05, *[0.0005] * 6]
+    slowed = tuple(replace(one, learning_rate=rate) for one, rate in zip(held, rates, strict=True))
+    assert "R06" in codes(replace(run(slowed), num_classes=5, isolation=None))
+
+
 def test_validation_above_training_is_explained_by_how_training_is_measured() -> None:
     last = replace(CALM[-1], train_accuracy=0.9)
     found = next(one for one in diagnose(run((*CALM[:-1], last))) if one.code == "R08")
