@@ -2,10 +2,12 @@
 
 python benchmarks/data_decoding.py [--images 32]
 python benchmarks/data_decoding.py --networks           instead: beside the quickest prefixes, does decoding keep up?
+python benchmarks/data_decoding.py --networks --real    the same with photos of ../shared as they are
 python benchmarks/data_decoding.py --runs NAME ...      instead: whole runs of networks, and what of them is decoding
 
 The first leaves its figures in ``benchmarks/results/data-decoding.json``, with the number of images in the name where
-it was another than the full one. Both sides give 8-bit batches of 224 x 224 pixels, resized to 256 and cropped at the
+it was another than the full one; the third in ``data-decoding-beside.json``; the last in ``data-decoding-runs.json``.
+Both sides give 8-bit batches of 224 x 224 pixels, resized to 256 and cropped at the
 centre with bicubic resampling.
 """
 
@@ -20,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,10 +84,22 @@ class UsualImages(Dataset):
         return self.transform(Image.open(self.files[place]).convert("RGB"))
 
 
+def real_photos(count: int) -> list[Path]:
+    """Photos of cats and dogs, at most so many; none where they are absent."""
+    shared = Path(os.environ.get("RETOP_SHARED", CHECKOUT.parent / "shared")) / "data/cats_dogs"
+    return sorted(shared.rglob("*.jpg"))[:count]
+
+
+def link_photos(folder: Path, count: int) -> None:
+    """Real photos as they are."""
+    for number, photo in enumerate(real_photos(count)):
+        (folder / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        (folder / "ab"[number % 2] / f"{number}.jpg").symlink_to(photo)
+
+
 def write_photos(folder: Path, longer: int, count: int) -> None:
     """Real photos enlarged, with grain as cameras make it; drawn ones where there are no real ones."""
-    shared = Path(os.environ.get("RETOP_SHARED", CHECKOUT.parent / "shared")) / "data/cats_dogs"
-    sources = sorted(shared.rglob("*.jpg"))[:count]
+    sources = real_photos(count)
     generator = np.random.default_rng(0)
     for number in range(count):
         if sources:
@@ -204,32 +219,68 @@ def beside_networks(rounds: int, sides: list[int]) -> None:
         "| backbone | longer side | views | torchvision, ms of a core | decoding | prefix | prefix / decoding "
         "| filling the store |\n" + "|---" * 8 + "|"
     )
+    for longer, count in SIDES:
+        if longer in sides:
+            with tempfile.TemporaryDirectory() as folder:
+                write_photos(Path(folder), longer, count)
+                print_beside(Path(folder), str(longer), rounds)
+
+
+def beside_real_photos(rounds: int, count: int) -> int:
+    """The same with real photos; writes the figures, and is 1 where decoding is the slower part of a network."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        link_photos(Path(folder), count)
+        sizes = [photo.stat().st_size for photo in Path(folder).rglob("*.jpg")]
+        longer = [max(Image.open(photo).size) for photo in Path(folder).rglob("*.jpg")]
+        rows = print_beside(Path(folder), f"{min(longer)} to {max(longer)}", rounds)
+    holds = all(row["prefix / decoding"] >= 1 for row in rows)
+    about = {
+        "photos": len(sizes),
+        "bytes, mean": round(statistics.mean(sizes)),
+        "longer side, median": statistics.median(longer),
+    }
+    found = {
+        **about,
+        "rounds": rounds,
+        "rows": rows,
+        "holds": holds,
+        "versions": {name: version(name) for name in VERSIONS},
+    }
+    write_section("data-decoding-beside", found, time.monotonic() - began)
+    return 0 if holds else 1
+
+
+def print_beside(folder: Path, longer: str, rounds: int) -> list[dict[str, Any]]:
+    """Print and give the figures of one folder of images: a row for each network and number of views."""
     prefixes = {name: prefix_of(name) for name in NETWORKS}
     cases = [(name, recipe) for name in NETWORKS for recipe in (VIEWS, ViewsRecipe())]
-    for longer, count in SIDES:
-        if longer not in sides:
-            continue
-        with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
-            os.environ["RETOP_CACHE"] = cache
-            write_photos(Path(folder), longer, count)
-            files = sorted(str(path) for path in Path(folder).rglob("*.jpg"))
-            images = open_dataset(folder, DataRecipe(split=(0.9, 0.1, 0))).train
-            found: dict[tuple[str, ViewsRecipe], list[Beside]] = {case: [] for case in cases}
-            for _ in range(1 + rounds):
-                for name, recipe in cases:
-                    found[name, recipe].append(beside(images, *prefixes[name], recipe, files))
-            for (name, recipe), measured in found.items():
-                # The first round warms up.
-                middle = Beside(*map(statistics.median, zip(*map(astuple, measured[1:]), strict=True)))
-                usual_ms, decoding_ms, prefix_ms, filling_ms = astuple(middle)
-                figures = (usual_ms, decoding_ms, prefix_ms, prefix_ms / decoding_ms, filling_ms)
-                cells = [f"{figure:.2f}" for figure in figures]
-                print(f"| {name} | {longer} (n = {len(images)}) | {recipe.count} |", " | ".join(cells), "|", flush=True)
+    files = sorted(str(path) for path in folder.rglob("*.jpg"))
+    found: dict[tuple[str, ViewsRecipe], list[Beside]] = {case: [] for case in cases}
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["RETOP_CACHE"] = cache
+        images = open_dataset(folder, DataRecipe(split=(0.9, 0.1, 0))).train
+        for _ in range(1 + rounds):
+            for name, recipe in cases:
+                found[name, recipe].append(beside(images, *prefixes[name], recipe, files))
+    rows = []
+    for (name, recipe), measured in found.items():
+        # The first round warms up.
+        middle = Beside(*map(statistics.median, zip(*map(astuple, measured[1:]), strict=True)))
+        usual_ms, decoding_ms, prefix_ms, filling_ms = astuple(middle)
+        figures = (usual_ms, decoding_ms, prefix_ms, prefix_ms / decoding_ms, filling_ms)
+        names = ("torchvision, ms", "decoding, ms", "prefix, ms", "prefix / decoding", "filling the store, ms")
+        cells = [f"{figure:.2f}" for figure in figures]
+        print(f"| {name} | {longer} (n = {len(images)}) | {recipe.count} |", " | ".join(cells), "|", flush=True)
+        rounded = {what: round(figure, 2) for what, figure in zip(names, figures, strict=True)}
+        rows.append({"backbone": name, "n": len(images), "views": recipe.count, **rounded})
+    return rows
 
 
 def whole_runs(names: list[str], longer: int, count: int) -> None:
-    """Print what runs by the default recipe take of a core, and what of it decoding their views takes."""
+    """Print and write what runs by the default recipe take of a core, and what of it decoding their views takes."""
     print("| backbone | images | run, s of a core | decoding of its views, s of a core | share |\n" + "|---" * 5 + "|")
+    began, rows = time.monotonic(), []
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
         os.environ["RETOP_CACHE"] = cache
         photos = Path(folder) / "photos"
@@ -246,6 +297,10 @@ def whole_runs(names: list[str], longer: int, count: int) -> None:
             train(photos, name, weights=None if name.startswith("pocket") else "random", out=Path(folder) / name)
             run = time.process_time() - used
             print(f"| {name} | {count} | {run:.1f} | {decoding:.1f} | {decoding / run:.1%} |", flush=True)
+            rows.append({"backbone": name, "images": count, "run, s of a core": round(run, 1),
+                         "decoding, s of a core": round(decoding, 1), "share": round(decoding / run, 3)})  # fmt: skip
+    found = {"longer side": longer, "rows": rows, "versions": {name: version(name) for name in VERSIONS}}
+    write_section("data-decoding-runs", found, time.monotonic() - began)
 
 
 def main() -> int:
@@ -254,9 +309,12 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=IMAGES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--networks", action="store_true", help="measure beside frozen prefixes instead")
+    parser.add_argument("--real", action="store_true", help="of --networks: photos of ../shared as they are")
     parser.add_argument("--runs", nargs="+", metavar="NAME", help="measure whole runs of these networks instead")
     parser.add_argument("--sides", type=int, nargs="+", default=[longer for longer, _ in SIDES], help="of --networks")
     given = parser.parse_args()
+    if given.real:
+        return beside_real_photos(given.rounds, 8 * given.images)
     if given.networks:
         beside_networks(given.rounds, given.sides)
         return 0
