@@ -33,7 +33,7 @@ RULES: tuple[type[Rule], ...] = (
 EXPLAINS: dict[str, tuple[str, ...]] = {
     "R05": ("R01", "R02"),
     "R06": ("R02", "R03", "R13"),
-    "R10": ("R01", "R08", "R17", "R27"),
+    "R10": ("R01", "R08", "R11", "R17", "R27"),
     "R11": ("R02", "R13", "R17"),
     "R14": ("R13", "R15", "R19"),
     "R15": ("R02", "R08", "R13"),
@@ -44,7 +44,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "R23": ("R13", "R19"),
     "R03": ("R02",),
     "R25": ("R01", "R02", "R03", "R04", "R05", "R06", "R07", "R08", "R09", "R10", "R11"),
-    "R27": ("R17",),
+    "R27": ("R11", "R17"),
 }
 """A cause, and the findings that are only its consequences and would lead astray beside it."""
 

@@ -569,6 +569,11 @@ def test_a_saved_model_that_answers_worse_than_in_training_is_another_one() -> N
     assert "R27" not in found
     kept = replace(changed, kept_statistics=KeptStatistics(27, 0, None))
     assert {"R27"} <= codes(replace(evidence, isolation=kept)) - {"R10"} == codes(replace(evidence, isolation=kept))
+    # That it answers one class is not for smaller steps to mend.
+    collapsed = answered([[50, 0], [50, 0]])
+    one_class = replace(evidence, validation=measure(collapsed, "float32"), validation_predictions=collapsed)
+    assert graver(replace(one_class, isolation=changed)) == {"R10"}
+    assert graver(replace(one_class, isolation=kept)) == {"R27"}
     # Where nothing is lost, nothing is wrong.
     assert "R10" not in codes(run(CALM, isolation=changed))
 
