@@ -205,3 +205,30 @@ def test_no_table_is_cut_off_on_paper(browser: "Browser", page_file: Path) -> No
     scrolls = "[...document.querySelectorAll('.scroll')].map(one => getComputedStyle(one).overflow)"
     assert set(page.evaluate(scrolls)) == {"visible"}
     page.close()
+
+
+def test_headings_of_a_confusion_matrix_stand_over_the_middle_of_their_columns(
+    browser: "Browser", page_file: Path
+) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    opened(page, page_file)
+    beside = page.evaluate(
+        "[...document.querySelectorAll('.matrix thead th')].map(one => { const text = document.createRange();"
+        " text.selectNodeContents(one); const [a, b] = [text, one].map(it => it.getBoundingClientRect());"
+        " return Math.abs(a.left + a.right - b.left - b.right) / 2; })"
+    )
+    assert beside and max(beside) < 2
+    page.close()
+
+
+def test_paper_has_the_recipe_the_shades_and_nothing_folded(browser: "Browser", page_file: Path) -> None:
+    page = browser.new_page(viewport={"width": 718, "height": 1000})
+    opened(page, page_file)
+    page.emulate_media(media="print")
+    page.wait_for_function("document.querySelector('details.printed').open")
+    seen = "[...document.querySelectorAll('details')].filter(one => one.offsetHeight).every(one => one.open)"
+    assert page.evaluate(seen)
+    assert page.evaluate("document.querySelector('details.printed pre').offsetHeight") > 100
+    shades = "[...document.querySelectorAll('.matrix button')].map(one => getComputedStyle(one).printColorAdjust)"
+    assert set(page.evaluate(shades)) == {"exact"}
+    page.close()

@@ -30,6 +30,9 @@ class Collapse(Rule):
         "and at the preprocessing of the images."
     )
     elsewhere = "Take smaller steps, look at the weights of the classes, and at the preprocessing of the images."
+    references = (
+        "Buda et al., A systematic study of the class imbalance problem, Neural Networks 106, 2018, arXiv:1710.05381",
+    )
 
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""

@@ -31,6 +31,7 @@ class TwinClasses(Rule):
         "interval, and better than by guessing."
     )
     fixes = "Merge them into one folder, or look for what tells them apart at a larger input size."
+    references = ("Beyer et al., Are we done with ImageNet? 2020, arXiv:2006.07159",)
 
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""
@@ -85,6 +86,7 @@ class ImbalanceHidden(Rule):
         "classes."
     )
     elsewhere = "Read balanced accuracy and macro F1; let rare classes weigh more in training, or gather more of them."
+    references = ("Brodersen et al., The balanced accuracy and its posterior distribution, ICPR 2010",)
 
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""

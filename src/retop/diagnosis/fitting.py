@@ -121,7 +121,7 @@ class Underfitting(Rule):
     )
     elsewhere = "Thaw more layers, weaken the penalty, or take a larger network."
     fixes = "Thaw more (--thaw 2), weaken the penalty (--set stage1.weight_decay=0.0001), or take a larger backbone."
-    references = ()
+    references = ("Goodfellow, Bengio and Courville, Deep learning, 2016, section 5.2",)
 
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""
@@ -165,7 +165,7 @@ class NotConverged(Rule):
     )
     elsewhere = "Train longer, or with larger steps."
     fixes = "Train longer (--epochs 60,30), or find a larger step size (--set stage2.learning_rate=auto)."
-    references = ()
+    references = ("Li et al., Budgeted training, ICLR 2020, arXiv:1905.04753",)
 
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""
@@ -203,7 +203,7 @@ class TooManyEpochs(Rule):
     why = "The time went into epochs whose weights were thrown away."
     looks_for = "A stage ran at least 10 epochs and kept one from its first quarter."
     fixes = "Stop earlier (--set stage1.patience=5), or plan fewer epochs (--epochs)."
-    references = ()
+    references = Overfitting.references
 
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""

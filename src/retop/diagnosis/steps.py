@@ -104,6 +104,10 @@ class NotANumber(Rule):
         "Use a tenth of the learning rate, clip gradients, train in 32 bits, and look for images and labels out of "
         "range."
     )
+    references = (
+        "Pascanu et al., On the difficulty of training recurrent neural networks, ICML 2013, arXiv:1211.5063",
+        "Micikevicius et al., Mixed precision training, ICLR 2018, arXiv:1710.03740",
+    )
 
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""
@@ -163,7 +167,7 @@ class OnlyNoise(Rule):
         "apart, and how it goes up and down, are within what sampling explains."
     )
     fixes = "Nothing. To see finer differences, use more validation images."
-    references = ()
+    references = ("Wilson, Probable inference, JASA 22, 1927",)
 
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""
@@ -193,7 +197,7 @@ class ValidationAboveTraining(Rule):
     )
     looks_for = "Validation accuracy above training accuracy as trained, at the end of the last stage."
     fixes = "Compare validation with the training images under evaluation conditions instead."
-    references = ()
+    references = ("Keras FAQ: Why is my training loss much higher than my testing loss?",)
 
     def apply(self, evidence: Evidence) -> Finding | None:
         """See `Rule.apply`."""

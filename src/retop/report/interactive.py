@@ -65,8 +65,8 @@ def ranking_figure(facts: RankingFacts, name: str) -> PageFigure:
     return PageFigure(
         name,
         "Accuracy with 95 % intervals",
-        f"Each mark is one contender on the same {count(facts.n, f'{facts.split} image')}; the bar is the range that "
-        f"other images of the same kind would give.{touched}",
+        f"Each mark is one contender on the same {count(facts.n, f'{facts.split} image')}; the bar is where its "
+        f"accuracy on very many images of the same kind may lie.{touched}",
         ("name", "kind", "rank", "accuracy", "low", "high", "n"),
         tuple(table),
         130 + 44 * len(rows),
@@ -208,7 +208,7 @@ def cost_figure(facts: CostFacts, name: str) -> PageFigure:
     """
     runs = list(dict.fromkeys(part.run for part in facts.parts))[::-1]
     labels = [plain(run) for run in runs]
-    parts = list(dict.fromkeys(part.part for part in facts.parts))
+    parts = list(dict.fromkeys(part.part for part in (*facts.totals, *facts.parts)))
     seconds = {(part.run, part.part): part.seconds for part in facts.parts}
     traces: list[Trace] = [
         {
@@ -235,7 +235,10 @@ def cost_figure(facts: CostFacts, name: str) -> PageFigure:
         ("run", "part", "seconds", "planned seconds", "disk bytes", "store bytes by plan"),
         tuple((p.run, p.part, p.seconds, p.planned_seconds, p.disk_bytes, p.planned_disk_bytes) for p in facts.parts),
         130 + 34 * len(runs),
-        {"data": traces, "layout": layout_of(barmode="stack", xaxis={"title": {"text": "seconds"}})},
+        {
+            "data": traces,
+            "layout": layout_of(barmode="stack", xaxis={"title": {"text": "seconds"}, "rangemode": "tozero"}),
+        },
     )
 
 

@@ -88,6 +88,11 @@ def test_every_rule_has_a_code_of_its_own_and_says_what_to_do() -> None:
         assert rule.looks_for
 
 
+def test_every_rule_about_a_training_names_its_sources() -> None:
+    # R26 and R27 are about retop's own bookkeeping.
+    assert [rule.code for rule in RULES if not rule.references] == ["R26", "R27"]
+
+
 def test_learning_by_heart_is_overfitting() -> None:
     history = curve(
         2, (0.7, 0.5, 0.7, 0.5), (0.3, 0.9, 0.4, 0.84), (0.1, 0.97, 0.38, 0.85), (0.02, 1.0, 0.5, 0.85),

@@ -314,6 +314,15 @@ def test_lines_and_parts_differ_to_the_eye() -> None:
     assert len({trace["marker"]["color"] for trace in drawn}) == len(parts)
 
 
+def test_costs_are_stacked_in_the_order_of_the_work_from_zero_seconds_on() -> None:
+    parts = [PartCost("probe-a-0", "evaluation", 1.0, 1.0, None, None)]
+    parts += [PartCost("a-0", part, 1.0, 9.0, None, None) for part in ("stage 2", "evaluation")]
+    totals = tuple(PartCost("all", part, 1.0, 9.0, None, None) for part in ("stage 2", "evaluation"))
+    spec = cost_figure(CostFacts(tuple(parts), totals, 3.0, None, None, None, None), "cost").spec
+    assert [trace["name"] for trace in spec["data"]] == ["stage 2", "evaluation", "planned"]
+    assert spec["layout"]["xaxis"]["rangemode"] == "tozero"
+
+
 def test_every_colour_is_one_of_the_page_in_both_schemes_and_of_paper(folder: Path) -> None:
     style = (files("retop.report") / "templates/report.css").read_text("utf-8")
     for name in SERIES:

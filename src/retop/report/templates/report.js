@@ -102,7 +102,10 @@
 
   drawInTurn(places);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-  matchMedia("print").addEventListener("change", drawAll);
+  matchMedia("print").addEventListener("change", (event) => {
+    for (const folded of document.querySelectorAll("details.printed")) folded.open = event.matches;
+    drawAll();
+  });
   let resizing;
   addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(drawAll, 150); });
 })();
