@@ -115,14 +115,18 @@ def _weights_of_csv(content: str) -> list[tuple[str, str]]:
         ValueError: a row has not just the two.
     """
     rows = []
-    for number, row in enumerate(csv.reader(io.StringIO(content)), 1):
+    header = content.partition("\n")[0]
+    # Spreadsheets write semicolons where the comma is that of the decimals.
+    decimal = _is_number(header.rpartition(";")[2].replace(",", "."))
+    apart = ";" if ";" in header and (decimal or "," not in header) else ","
+    for number, row in enumerate(csv.reader(io.StringIO(content), delimiter=apart), 1):
         cells = [cell.strip() for cell in row]
         while cells and not cells[-1]:
             cells.pop()
         if cells and len(cells) != 2:
             raise ValueError(f"line {number} should be a class and its weight, it is {','.join(row)!r}")
         if cells:
-            rows.append((cells[0], cells[1]))
+            rows.append((cells[0], cells[1].replace(",", ".") if apart == ";" else cells[1]))
     return rows[1:] if rows and not _is_number(rows[0][1]) else rows
 
 

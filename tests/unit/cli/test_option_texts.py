@@ -42,6 +42,9 @@ def test_an_empty_store_name_is_not_the_current_folder() -> None:
         ("w.csv", "class,weight\ncat,2,\n dog , 0.5,,\n\n", {"cat": 2, "dog": 0.5}),
         ("w.csv", 'yes,1\n"no, never",3\n007,1\n', {"yes": 1, "no, never": 3, "007": 1}),
         ("w.yaml", "yes: 2\nno: 0.5\n007: 1\n", {"yes": 2, "no": 0.5, "007": 1}),
+        ("w.csv", "class;weight\ncat;1,5\na,b;2\n", {"cat": 1.5, "a,b": 2}),
+        ("w.csv", "cat;1,5\ndog;2\n", {"cat": 1.5, "dog": 2}),
+        ("w.csv", "a;b,1.5\ndog,2\n", {"a;b": 1.5, "dog": 2}),
         ("w.csv", 'class,weight\n"two\nlines",2\n', {"two\nlines": 2}),
         ("w.json", '{"yes": 2, "b\\u00e4r": 1}', {"yes": 2, "b\u00e4r": 1}),
         ("w.json", '{\n\t"\\ud83d\\ude00": 2,\n\t"007": "1"\n}', {"\U0001f600": 2, "007": 1}),
@@ -59,7 +62,7 @@ def test_class_weights_are_read_as_they_are_written(
     [
         ("w.csv", "cat,1\ndog,1,5\n", "line 2 should be a class and its weight, it is 'dog,1,5'"),
         ("w.csv", "cat,1\ndog\n", "line 2 should be a class and its weight, it is 'dog'"),
-        ("w.csv", "cat;1\ndog;2\n", "line 1 should be a class and its weight"),
+        ("w.csv", "cat\t1\ndog\t2\n", "line 1 should be a class and its weight"),
         ("w.csv", "cat,1\ncat,2\n", "the class 'cat' stands there twice"),
         ("w.json", '{"cat": 1, "cat": 2}', "the class 'cat' stands there twice"),
         ("w.json", "[1, 2]", "is none of these"),

@@ -538,3 +538,53 @@ def test_roles_and_keys_that_nothing_is_taken_from_are_refused(tmp_path):
     assert "its JSON ('species') is the label" in refused(beside, {"label": "kind"})
     assert [row["label"] for row in rows(beside, {"label": "species"})] == ["cat"]
     assert "no sample has a JSON file with the key 'patient'" in refused(shards, {"group": "patient"})
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view()])
+@pytest.mark.parametrize(
+    "text", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())]
+)
+def test_bytes_and_labels_of_parquet_may_be_of_every_kind_that_arrow_writes(tmp_path, kind, text):
+    images, labels = pa.array([encoded(picture(n)) for n in range(4)], kind), pa.array(["x", "y"] * 2).cast(text)
+    pq.write_table(pa.table({"image": images, "label": labels}), tmp_path / "x.parquet")
+    source = open_source(tmp_path / "x.parquet")
+    table = source.scan(ignore).table
+    assert table["label"].to_pylist() == ["x", "y"] * 2
+    assert [source.read(path) for path in table["path"].to_pylist()] == images.to_pylist()
+
+
+def numbered(tmp_path, inside, **columns):
+    """Parquet of two images, inside or beside it, with these columns."""
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(encoded(picture(ord(name[0]))))
+    own = (
+        {"image": [(tmp_path / name).read_bytes() for name in ("a.png", "b.png")]}
+        if inside
+        else {"path": ["a.png", "b.png"]}
+    )
+    pq.write_table(pa.table(own | columns), tmp_path / "x.parquet")
+    return tmp_path / "x.parquet"
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_numbers_that_pandas_made_floats_are_whole_and_those_that_are_none_are_missing(tmp_path, inside):
+    whole = numbered(tmp_path, inside, label=[0.0, 10.0], group=[7.0, float("nan")])
+    assert [(row["label"], row["group"]) for row in rows(whole)] == [("0", "7"), ("10", None)]
+    said = refused(numbered(tmp_path, inside, label=[0.0, float("nan")]))
+    assert ("without a label" if inside else "1 row has no path or no label ('b.png')") in said
+
+
+@pytest.mark.parametrize("rest", [1, 400_000])
+def test_a_quote_that_is_never_closed_is_suspected(tmp_path, rest):
+    said = refused(table(tmp_path, 'path,label\na.png,x\nb.png,"y\n' + "c.png,x\n" * rest))
+    assert 'most likely a quote (") was opened there and never closed' in said
+
+
+def test_one_folder_of_pictures_beside_parquet_is_for_a_page_and_several_are_the_data(tmp_path):
+    write_embedded(tmp_path / "data" / "train-0.parquet", IMAGES)
+    write_classes(tmp_path / "assets", {"": 2})
+    assert len(rows(tmp_path)) == len(IMAGES)
+    for name in ("cat", "dog"):
+        write_classes(tmp_path / "elsewhere", {name: 2})
+        (tmp_path / name).symlink_to(tmp_path / "elsewhere" / name)
+    assert {row["label"] for row in rows(tmp_path)} >= {"cat", "dog"}

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from retop.data.decoding import BYTES_LIMIT
 from retop.data.sources.names import SPLIT_NAMES, name_below, split_named, splits_of_files
 from retop.data.sources.source import Leftovers, Listing, Rows, SplitBy
-from retop.data.sources.tables import column_of, split_by_table
+from retop.data.sources.tables import as_text, column_of, split_by_table
 from retop.errors import DataError, UnreadableImageError
 from retop.events import Listener, PartAdvanced, PartFinished, PartStarted, ignore
 from retop.places import cache_folder
@@ -111,10 +111,11 @@ class ParquetImages:
         wanted = [column for column in (columns.label, columns.split, columns.group) if column]
         number = 0
         for batch in parquet.iter_batches(65_536, columns=wanted):
-            labels = _labels(batch.column(columns.label), columns.names, f"{self.location}: {name}")
-            splits = _texts(batch, columns.split) or [split] * len(labels)
-            groups = _texts(batch, columns.group) or [None] * len(labels)
-            known_splits = splits if columns.split is None else _known_splits(splits, f"{self.location}: {name}")
+            where = f"{self.location}: {name}"
+            labels = _labels(batch, columns, where)
+            splits = _texts(batch, columns.split, where) or [split] * len(labels)
+            groups = _texts(batch, columns.group, where) or [None] * len(labels)
+            known_splits = splits if columns.split is None else _known_splits(splits, where)
             for label, known, group in zip(labels, known_splits, groups, strict=True):
                 rows.add(f"{name}::{number}", label, known, int(sizes[number]), modified, group)
                 number += 1
@@ -269,7 +270,7 @@ def _holds_bytes(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         names = [kind.field(place).name for place in range(kind.num_fields)]
         return "bytes" in names and _holds_bytes(kind.field("bytes").type)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return any(holds(kind) for holds in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
 
 
 def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
@@ -280,11 +281,13 @@ def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
         return None
 
 
-def _labels(column: pa.Array, names: tuple[str, ...] | None, where: str) -> list[str]:
-    values = column.to_pylist()
-    if any(value is None or not str(value).strip() for value in values):
+def _labels(batch: pa.RecordBatch, columns: _Columns, where: str) -> list[str]:
+    column, names = batch.column(columns.label), columns.names
+    texts = as_text(column, where, columns.label).to_pylist()
+    if any(not (text or "").strip() for text in texts):
         raise DataError(f"{where}: there are rows without a label; fill them in or remove them")
     if names is not None and pa.types.is_integer(column.type):
+        values = column.to_pylist()
         unknown = sorted({value for value in values if not 0 <= value < len(names)})
         if unknown:
             withheld = "; where labels are withheld, lay the other files into a folder of their own and give that"
@@ -293,7 +296,7 @@ def _labels(column: pa.Array, names: tuple[str, ...] | None, where: str) -> list
                 f"{withheld * (unknown[0] == -1)}"
             )
         return [names[value] for value in values]
-    return [str(value) for value in values]
+    return texts  # type: ignore[no-any-return]
 
 
 def _known_splits(said: list[str | None], where: str) -> list[str | None]:
@@ -309,8 +312,8 @@ def _known_splits(said: list[str | None], where: str) -> list[str | None]:
     return [by_name[name] for name in said]
 
 
-def _texts(batch: pa.RecordBatch, column: str | None) -> list[str | None] | None:
-    return None if column is None else batch.column(column).cast(pa.string()).to_pylist()
+def _texts(batch: pa.RecordBatch, column: str | None, where: str) -> list[str | None] | None:
+    return None if column is None else as_text(batch.column(column), where, column).to_pylist()
 
 
 def _unpacked_file(file: Path, column: str) -> Path:

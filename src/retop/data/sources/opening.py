@@ -1,6 +1,7 @@
 """The choice of the source for a location."""
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from retop.data.sources.archives import ZipSource
@@ -66,7 +67,7 @@ def _open_folder(given: str, folder: Path, columns: Mapping[str, str]) -> ImageS
         # Hugging Face keeps the files of a dataset in data/.
         for place in (folder, folder / "data"):
             files = tuple(sorted(file for file in place.glob(f"*{suffix}") if not is_tool_name(file.name)))
-            if files and not _has_other_folders(place, folder):
+            if files and not _has_classes(_first_of_each_folder(folder)):
                 source = ParquetImages if suffix == ".parquet" else TarSource
                 refuse_columns(given, columns, source.roles)
                 return source(given, folder, files, columns)
@@ -74,11 +75,13 @@ def _open_folder(given: str, folder: Path, columns: Mapping[str, str]) -> ImageS
     return FolderSource(given, folder)
 
 
-def _has_other_folders(place: Path, folder: Path) -> bool:
-    return any(
-        inner.is_dir() and not is_tool_name(inner.name) and inner != place
-        for inner in (*place.iterdir(), *folder.iterdir())
-    )
+def _first_of_each_folder(folder: Path) -> Iterator[str]:
+    """Of every folder below one file that could be an image."""
+    for inner in folder.iterdir():
+        # Where a link leads to a folder it is followed, but none inside that.
+        for place, _, names in os.walk(inner):
+            if name := next((name for name in names if not is_other_file(extension_of(name))), None):
+                yield (Path(place) / name).relative_to(folder).as_posix()
 
 
 def _open_file(given: str, file: Path, columns: Mapping[str, str]) -> ImageSource:
@@ -127,8 +130,14 @@ def _open_remote(address: str, columns: Mapping[str, str], listener: Listener) -
 
 def _has_classes(listed: Iterable[str]) -> bool:
     """Whether images lie in several folders beside what could be shards; one folder may hold pictures for a page."""
-    folders = {path.rpartition("/")[0] for path in listed if not is_other_file(extension_of(path))}
-    return sum(not any(map(is_tool_name, folder.split("/"))) for folder in folders - {"", "data"}) > 1
+    folders = {""}
+    for path in listed:
+        folder = path.rpartition("/")[0]
+        if folder != "data" and not is_other_file(extension_of(path)) and not any(map(is_tool_name, folder.split("/"))):
+            folders.add(folder)
+        if len(folders) > 2:
+            return True
+    return False
 
 
 def _is_shard(path: str) -> bool:

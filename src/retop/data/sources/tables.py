@@ -89,12 +89,15 @@ class TableSource:
         return status.st_size, status.st_mtime_ns
 
     def _rows(self, table: pa.Table) -> Iterator[_Row]:
-        empty, unknown = Examples(), Examples()
+        empty, unknown, broken = Examples(), Examples(), Examples()
         for batch in table.to_batches(max_chunksize=65_536):
             columns = [batch.column(place).to_pylist() for place in range(4)]
             for path, label, split, group in zip(*columns, strict=True):
                 if not path or not label or not label.strip():
                     empty.add(repr(path or label or ""))
+                    continue
+                if "\n" in label.strip():
+                    broken.add(path)
                     continue
                 known = SPLIT_NAMES.get(split.strip().casefold()) if split else None
                 if split and split.strip() and known is None:
@@ -105,6 +108,11 @@ class TableSource:
             raise DataError(
                 f"{self.location}: {count(empty.count, 'row has', 'rows have')} no path or no label ({empty}); fill in "
                 f"what is missing, or remove {word(empty.count, 'it', 'them')}"
+            )
+        if broken.count:
+            raise DataError(
+                f"{self.location}: {count(broken.count, 'row has', 'rows have')} a label of several lines ({broken}); "
+                f'most likely a quote (") was opened there and never closed'
             )
         if unknown.count:
             raise DataError(
@@ -182,6 +190,8 @@ def read_columns(file: Path, location: str, columns: Mapping[str, str]) -> pa.Ta
         reason = str(error).splitlines()[0]
         if isinstance(error, UnicodeDecodeError) or "UTF8" in reason:
             reason = f"it is not UTF-8 text ({reason}); save it as UTF-8"
+        elif "straddling object" in reason:
+            reason = 'one of its rows is longer than 1 MB; most likely a quote (") was opened there and never closed'
         elif "Empty CSV" in reason:
             raise DataError(_no_rows(location)) from error
         raise DataError(f"{location} cannot be read as a table: {reason}") from error
@@ -193,7 +203,7 @@ def read_columns(file: Path, location: str, columns: Mapping[str, str]) -> pa.Ta
                 f"{location} has {table.column_names.count(name)} columns {name!r}; keep one, or rename the others"
             )
         if name in table.column_names:
-            text = _as_text(table[name], location, name)
+            text = as_text(table[name], location, name)
             # Whoever writes blanks behind the commas does not mean them.
             chosen[role] = pc.utf8_ltrim_whitespace(text) if name.startswith(" ") else text
         elif role in columns or role in ("path", "label"):
@@ -230,8 +240,21 @@ def _no_rows(location: str) -> str:
     return f"{location} has no rows; give one row per image, with the columns path and label"
 
 
-def _as_text(column: pa.ChunkedArray, location: str, name: str) -> pa.ChunkedArray:
+def as_text(column: pa.ChunkedArray, location: str, name: str) -> pa.ChunkedArray:
+    """A column as text; a whole number is written without a point, and what is no number is missing.
+
+    Args:
+        column: of text or numbers; an `pa.Array` serves as well.
+        location: as messages name it.
+        name: of the column.
+
+    Raises:
+        DataError: it holds something else.
+    """
     try:
+        if pa.types.is_floating(column.type):
+            # pandas writes numbers of which some are missing as floats, with NaN for those.
+            column = pc.if_else(pc.is_nan(column), None, column)
         return column.cast(pa.string())
     except pa.ArrowException as error:
         raise DataError(f"{location}: the column {name!r} holds {column.type}, which is neither text nor number") from (
