@@ -102,10 +102,7 @@
 
   drawInTurn(places);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-  matchMedia("print").addEventListener("change", (event) => {
-    for (const folded of document.querySelectorAll("details.printed")) folded.open = event.matches;
-    drawAll();
-  });
+  matchMedia("print").addEventListener("change", drawAll);
   let resizing;
   addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(drawAll, 150); });
 })();
