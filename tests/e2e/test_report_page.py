@@ -232,3 +232,12 @@ def test_paper_has_the_recipe_the_shades_and_nothing_folded(browser: "Browser", 
     shades = "[...document.querySelectorAll('.matrix button')].map(one => getComputedStyle(one).printColorAdjust)"
     assert set(page.evaluate(shades)) == {"exact"}
     page.close()
+
+
+def test_sections_of_every_folder_begin_on_a_line_of_their_own(browser: "Browser", page_file: Path) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    opened(page, page_file)
+    beginnings = "[...document.querySelectorAll('nav strong')].map(one => one.getBoundingClientRect().left)"
+    lefts = page.evaluate(beginnings)
+    assert len(lefts) == 3 and len(set(lefts)) == 1
+    page.close()
