@@ -499,7 +499,9 @@ def test_names_of_the_old_code_page_stay_what_they_are(tmp_path):
 
 def test_a_label_of_blanks_is_none(tmp_path):
     images = IMAGES | {"cat/blank.png": ("  ", encoded(picture(99)))}
-    assert "rows without a label" in refused(write_embedded(tmp_path / "x.parquet", images, names=False))
+    assert "1 row has no label, the first is row" in refused(
+        write_embedded(tmp_path / "x.parquet", images, names=False)
+    )
     shards = open_source(write_shards(tmp_path / "shards", images, as_json=True)).scan(ignore)
     assert len(shards.table) == len(IMAGES) and shards.leftovers.outside_classes.count == 1
 
@@ -571,7 +573,7 @@ def test_numbers_that_pandas_made_floats_are_whole_and_those_that_are_none_are_m
     whole = numbered(tmp_path, inside, label=[0.0, 10.0], group=[7.0, float("nan")])
     assert [(row["label"], row["group"]) for row in rows(whole)] == [("0", "7"), ("10", None)]
     said = refused(numbered(tmp_path, inside, label=[0.0, float("nan")]))
-    assert ("without a label" if inside else "1 row has no path or no label ('b.png')") in said
+    assert ("1 row has no label, the first is row 1 " if inside else "1 row has no path or no label ('b.png')") in said
 
 
 @pytest.mark.parametrize("rest", [1, 400_000])
@@ -588,3 +590,19 @@ def test_one_folder_of_pictures_beside_parquet_is_for_a_page_and_several_are_the
         write_classes(tmp_path / "elsewhere", {name: 2})
         (tmp_path / name).symlink_to(tmp_path / "elsewhere" / name)
     assert {row["label"] for row in rows(tmp_path)} >= {"cat", "dog"}
+
+
+def test_a_clone_of_a_repository_is_its_parquet_whatever_lies_beside_and_says_so(tmp_path):
+    write_embedded(tmp_path / "data" / "train-0.parquet", IMAGES)
+    write_classes(tmp_path, {"assets": 2, "notebooks/plots": 2})
+    (tmp_path / ".gitattributes").write_text("*.parquet filter=lfs")
+    events = []
+    assert len(open_source(tmp_path, listener=events.append).scan(ignore).table) == len(IMAGES)
+    assert any("images in assets, notebooks/plots lie beside" in said for said in notices(events))
+
+
+def test_all_rows_without_a_label_are_counted(tmp_path):
+    rows = 70_000
+    labels = [None if at in (9, 10, rows - 1) else "x" for at in range(rows)]
+    pq.write_table(pa.table({"image": [b"x"] * rows, "label": labels}), tmp_path / "x.parquet")
+    assert "3 rows have no label, the first is row 9 " in refused(tmp_path / "x.parquet")

@@ -17,6 +17,7 @@ from retop.data.sources.names import SPLIT_NAMES, name_below, split_named, split
 from retop.data.sources.source import Leftovers, Listing, Rows, SplitBy
 from retop.data.sources.tables import as_text, column_of, split_by_table
 from retop.errors import DataError, UnreadableImageError
+from retop.evaluation.numerals import count, word
 from retop.events import Listener, PartAdvanced, PartFinished, PartStarted, ignore
 from retop.places import cache_folder
 from retop.schema import remove_partial_files, whole_file
@@ -112,7 +113,7 @@ class ParquetImages:
         number = 0
         for batch in parquet.iter_batches(65_536, columns=wanted):
             where = f"{self.location}: {name}"
-            labels = _labels(batch, columns, where)
+            labels = _labels(parquet, batch, columns, where)
             splits = _texts(batch, columns.split, where) or [split] * len(labels)
             groups = _texts(batch, columns.group, where) or [None] * len(labels)
             known_splits = splits if columns.split is None else _known_splits(splits, where)
@@ -281,11 +282,28 @@ def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
         return None
 
 
-def _labels(batch: pa.RecordBatch, columns: _Columns, where: str) -> list[str]:
+def _empty(texts: list[str | None]) -> list[int]:
+    return [at for at, text in enumerate(texts) if not (text or "").strip()]
+
+
+def _rows_without_label(parquet: pq.ParquetFile, label: str, where: str) -> str:
+    """What is said of all of them, not only of those in the rows that are read at once."""
+    rows: list[int] = []
+    start = 0
+    for batch in parquet.iter_batches(65_536, columns=[label]):
+        rows += [start + at for at in _empty(as_text(batch.column(0), where, label).to_pylist())]
+        start += batch.num_rows
+    return (
+        f"{where}: {count(len(rows), 'row has', 'rows have')} no label, the first is row {rows[0]:,} (counted from 0); "
+        f"fill in what is missing, or remove {word(len(rows), 'it', 'them')}"
+    )
+
+
+def _labels(parquet: pq.ParquetFile, batch: pa.RecordBatch, columns: _Columns, where: str) -> list[str]:
     column, names = batch.column(columns.label), columns.names
     texts = as_text(column, where, columns.label).to_pylist()
-    if any(not (text or "").strip() for text in texts):
-        raise DataError(f"{where}: there are rows without a label; fill them in or remove them")
+    if _empty(texts):
+        raise DataError(_rows_without_label(parquet, columns.label, where))
     if names is not None and pa.types.is_integer(column.type):
         values = column.to_pylist()
         unknown = sorted({value for value in values if not 0 <= value < len(names)})

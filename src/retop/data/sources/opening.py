@@ -11,11 +11,11 @@ from retop.data.sources.folders import FolderSource
 from retop.data.sources.names import extension_of, is_other_file, is_tool_name, shown
 from retop.data.sources.remote import RemoteFolder, file_facts, list_files, open_address
 from retop.data.sources.shards import TarSource, is_tar
-from retop.data.sources.source import ImageSource
+from retop.data.sources.source import ImageSource, few
 from retop.data.sources.tables import ROLES, TableSource, refuse_columns
 from retop.data.sources.web import is_web, readable
 from retop.errors import DataError, UsageError
-from retop.events import Listener, ignore
+from retop.events import Listener, Notice, ignore
 
 SUPPORTED = (
     "a folder with train/, validation/ (or val/, valid/) and optionally test/, each with one sub-folder per class; one "
@@ -54,7 +54,7 @@ def open_source(
     place = Path(given).expanduser()
     try:
         if place.is_dir():
-            return _open_folder(given, place, chosen)
+            return _open_folder(given, place, chosen, listener)
         if place.is_file():
             return _open_file(given, place, chosen)
     except OSError as error:
@@ -62,17 +62,32 @@ def open_source(
     raise DataError(f"{given} does not exist; give {SUPPORTED}")
 
 
-def _open_folder(given: str, folder: Path, columns: Mapping[str, str]) -> ImageSource:
+def _open_folder(given: str, folder: Path, columns: Mapping[str, str], listener: Listener) -> ImageSource:
     for suffix in (".parquet", ".tar"):
         # Hugging Face keeps the files of a dataset in data/.
         for place in (folder, folder / "data"):
             files = tuple(sorted(file for file in place.glob(f"*{suffix}") if not is_tool_name(file.name)))
-            if files and not _has_classes(_first_of_each_folder(folder)):
+            if files and (_is_clone(folder, place) or not _has_classes(_first_of_each_folder(folder))):
                 source = ParquetImages if suffix == ".parquet" else TarSource
                 refuse_columns(given, columns, source.roles)
+                _tell_ignored(given, folder, listener)
                 return source(given, folder, files, columns)
     refuse_columns(given, columns)
     return FolderSource(given, folder)
+
+
+def _is_clone(folder: Path, place: Path) -> bool:
+    """Whether shards lie where a dataset's repository of Hugging Face keeps them; its other folders are no classes."""
+    return place != folder and (folder / ".gitattributes").is_file()
+
+
+def _tell_ignored(given: str, folder: Path, listener: Listener) -> None:
+    listed = (path.rpartition("/")[0] for path in _first_of_each_folder(folder))
+    beside = sorted({inner for inner in listed if inner and not any(map(is_tool_name, inner.split("/")))})
+    if beside:
+        listener(
+            Notice("note", f"{given}: images in {few(beside)} lie beside the files of the dataset and are ignored")
+        )
 
 
 def _first_of_each_folder(folder: Path) -> Iterator[str]:
@@ -123,7 +138,7 @@ def _open_remote(address: str, columns: Mapping[str, str], listener: Listener) -
     listed = list_files(files, root, address, listener)
     shards = {path: facts for path, facts in listed.items() if _is_shard(path)}
     if shards and not _has_classes(listed):
-        return _open_folder(address, fetch(files, shards, root, address, listener), columns)
+        return _open_folder(address, fetch(files, shards, root, address, listener), columns, listener)
     refuse_columns(address, columns)
     return RemoteFolder(address, files, root, listed)
 
