@@ -1,5 +1,8 @@
 """A rule about what was not looked at."""
 
+from itertools import groupby
+from operator import attrgetter
+
 from retop.diagnosis.evidence import Evidence
 from retop.diagnosis.rule import Rule
 from retop.records import Finding
@@ -28,8 +31,10 @@ class NotTested(Rule):
         skipped = evidence.isolation.skipped if evidence.isolation else ()
         if not skipped:
             return None
+        together = groupby(skipped, key=attrgetter("reason"))
+        listed = (f"{', '.join(one.test for one in tests)} ({reason})" for reason, tests in together)
         return self.found(
-            f"Not tested: {'; '.join(f'{one.test} ({one.reason})' for one in skipped)}.",
+            f"Not tested: {'; '.join(listed)}.",
             {"tests": [one.test for one in skipped]},
         )
 

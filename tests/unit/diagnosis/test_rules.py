@@ -31,6 +31,7 @@ from retop.records import (
     KeptStatistics,
     Predictions,
     SampleResult,
+    SkippedTest,
     StageRecord,
     SureAnswers,
     SuspectedLabel,
@@ -778,3 +779,11 @@ def test_what_is_said_of_another_tools_run_can_be_done_there() -> None:
         # `import-history` takes these numbers itself.
         assert set(re.findall(r"--[a-z-]+", words)) <= {"--num-validation", "--num-classes"}, finding.code
         assert not re.search(r"\bretop\b|=auto", words), finding.code
+
+
+def test_tests_that_were_left_out_for_one_reason_are_told_together() -> None:
+    skipped = (SkippedTest("borders", "takes 2 s"), SkippedTest("depths", "takes 2 s"), SkippedTest("fits", "failed"))
+    evidence = run(CALM, isolation=replace(HEALTHY_TESTS, skipped=skipped))
+    found = next(one for one in diagnose(evidence) if one.code == "R26")
+    assert found.seen == "Not tested: borders, depths (takes 2 s); fits (failed)."
+    assert found.evidence["tests"] == ["borders", "depths", "fits"]
