@@ -82,19 +82,20 @@ def _is_clone(folder: Path, place: Path) -> bool:
 
 
 def _tell_ignored(given: str, folder: Path, listener: Listener) -> None:
-    listed = (path.rpartition("/")[0] for path in _first_of_each_folder(folder))
-    beside = sorted({inner for inner in listed if inner and not any(map(is_tool_name, inner.split("/")))})
-    if beside:
+    if beside := sorted(path.rpartition("/")[0] for path in _first_of_each_folder(folder)):
         listener(
             Notice("note", f"{given}: images in {few(beside)} lie beside the files of the dataset and are ignored")
         )
 
 
 def _first_of_each_folder(folder: Path) -> Iterator[str]:
-    """Of every folder below one file that could be an image."""
+    """Of every folder below one file that could be an image; folders of tools are not looked into."""
     for inner in folder.iterdir():
+        if is_tool_name(inner.name):
+            continue
         # Where a link leads to a folder it is followed, but none inside that.
-        for place, _, names in os.walk(inner):
+        for place, folders, names in os.walk(inner):
+            folders[:] = [name for name in folders if not is_tool_name(name)]
             if name := next((name for name in names if not is_other_file(extension_of(name))), None):
                 yield (Path(place) / name).relative_to(folder).as_posix()
 
